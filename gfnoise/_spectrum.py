@@ -1,0 +1,104 @@
+"""The Fourier basis of the squared-exponential kernel, one axis at a time.
+
+On an axis of n voxels, the field is a Fourier series on a torus of whole period
+``P = ceil(n - 1 + 4.1 b)`` voxels, with weights proportional to the kernel's spectrum
+``exp(-w² b² / 2)`` at ``w = 2 pi k / P``. Since ``cos² + sin² = 1``, its variance is exact at
+every voxel; its covariance is off by the wrap-around term ``exp(-(P - n + 1)² / (2 b²))``.
+
+Terms are numbered by frequency (0: constant, 2k - 1: cosine k, 2k: sine k), so that neither the
+size of the image nor a tolerance renumbers the coefficients of a field.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_TERMS = 1 << 21
+"""Terms per axis that a coefficient's 63-bit number has room for."""
+
+_PADDING = 4.1  # correlation lengths between the image and its periodic copy
+_TAIL = 1e-4  # share of the spectrum that is cut
+_WHITE = 0.1  # voxels; below, neighbours correlate by less than exp(-50): white noise
+
+
+@dataclass(frozen=True, eq=False)
+class AxisBasis:
+    """The basis of one axis, evaluated on a window of it.
+
+    Attributes
+    ----------
+    values : float32 array, (terms, count)
+        ``sqrt(weight) cos(w (x - L/2))`` and the same with sin, at the window's voxels.
+    frequencies : float64 array, (terms,)
+        w of each term, in radians per voxel.
+    scales : float64 array, (terms,)
+        The square root of each term's weight.
+    """
+
+    values: NDArray[np.float32]
+    frequencies: NDArray[np.float64]
+    scales: NDArray[np.float64]
+
+
+def spectrum(size: int, length_scale: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Frequencies (radians per voxel) and weights (sum 1) of k = 0, 1, 2, ...
+
+    Parameters
+    ----------
+    size : int
+        Voxels along the axis.
+    length_scale : float
+        Correlation length b along the axis, in voxels.
+    """
+    length_scale = max(length_scale, _WHITE)
+    period = float(math.ceil(size - 1 + _PADDING * length_scale))
+    step = 2 * math.pi / period
+    # Beyond 6 standard deviations nothing is left of the spectrum in float32.
+    harmonic = np.arange(math.ceil(6 / (step * length_scale)) + 1, dtype=np.float64)
+    weight = np.exp(-0.5 * (step * length_scale * harmonic) ** 2)
+    weight[1:] *= 2
+    tail = np.cumsum(weight[::-1])[::-1] / weight.sum()
+    kept = max(1, int(np.count_nonzero(tail >= _TAIL)))
+    # At whole voxels and a whole period, frequencies beyond pi are those below it.
+    alias = np.minimum(harmonic[:kept] % period, -harmonic[:kept] % period).astype(np.int64)
+    folded = np.bincount(alias, weight[:kept])
+    return step * np.arange(folded.size), folded / folded.sum()
+
+
+@lru_cache(maxsize=256)
+def axis_basis(
+    size: int, length_scale: float, start: int = 0, count: int | None = None, step: int = 1
+) -> AxisBasis:
+    """Evaluate the basis of an axis at the voxels ``start + step * i``, i < count.
+
+    Parameters
+    ----------
+    size : int
+        Voxels along the whole axis.
+    length_scale : float
+        Correlation length along the axis, in voxels.
+    start, count, step : int
+        The window; the whole axis by default. It may reach past the end of the axis.
+    """
+    frequency, weight = spectrum(size, length_scale)
+    terms = 2 * frequency.size - 1
+    if terms > MAX_TERMS:
+        raise ValueError(
+            f"length_scale must leave at most {MAX_TERMS} terms per axis, got {terms} on an axis "
+            f"of {size} voxels with a length scale of {length_scale} voxels"
+        )
+    count = size if count is None else count
+    position = start + step * np.arange(count, dtype=np.float64) - 0.5 * (size - 1)
+    scales = np.sqrt(np.concatenate([weight[:1], np.repeat(weight[1:], 2)]))
+    frequencies = np.concatenate([frequency[:1], np.repeat(frequency[1:], 2)])
+    phase = np.multiply.outer(frequency, position)
+    values = np.empty((terms, count), np.float32)
+    values[0] = scales[0]
+    values[1::2] = scales[1::2, None] * np.cos(phase[1:])
+    values[2::2] = scales[2::2, None] * np.sin(phase[1:])
+    for array in (values, frequencies, scales):
+        array.flags.writeable = False
+    return AxisBasis(values, frequencies, scales)

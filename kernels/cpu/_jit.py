@@ -1,0 +1,42 @@
+"""How kernels are compiled: without the GIL, without fast-math, cached on disk."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+# No fast-math: it would break the checks for NaN, and the same seed must give the same bits on
+# every machine, which neither reassociated sums nor contracted multiply-adds do.
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that Python calls; its machine code is cached on disk."""
+    try:
+        return numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # no folder that a cache could be written to
+        return numba.njit(**_OPTIONS)(function)
+
+
+def device(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that kernels call; LLVM inlines it into each."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+class _Writable:
+    """The memory of an array, described to NumPy as writable."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+        pointer = array.__array_interface__["data"][0]
+        self.__array_interface__ = {**array.__array_interface__, "data": (pointer, False)}
+
+
+def same_type(array: NDArray[Any]) -> NDArray[Any]:
+    """Show a read-only input as a writable one, so that Numba compiles one variant, not two.
+
+    No kernel writes to its inputs.
+    """
+    return array if array.flags.writeable else np.asarray(_Writable(array))

@@ -1,0 +1,82 @@
+"""The thread pool of the process: kernels release the GIL, slabs of work run side by side.
+
+Numba's own threading layers abort after a fork, or when two threads enter them; this pool is made
+on first use in each process, so that a forked worker never meets its parent's threads.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+SLAB = 1 << 16
+"""Voxels of a task: a fraction of a millisecond of work, and its rows stay in cache."""
+
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Give a forked child a lock of its own: its parent may have held the old one."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def threads() -> int:
+    """How many threads a call may use: torch's setting, else OMP_NUM_THREADS, else all cores.
+
+    Only a torch that is already imported is asked. Its DataLoader workers are set to one.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_threads"):
+        return int(torch.get_num_threads())
+    setting = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if setting.isdigit() and int(setting) > 0:
+        return int(setting)
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    key = (os.getpid(), workers)
+    with _lock:
+        if key not in _pools:
+            _pools[key] = ThreadPoolExecutor(workers, thread_name_prefix="gfnoise")
+        return _pools[key]
+
+
+def run(tasks: Sequence[Callable[[], object]]) -> None:
+    """Run the tasks, in any order, on the caller's thread and the pool's; return when all are done.
+
+    Tasks must not submit tasks. The first exception is raised once no task runs any more.
+    """
+    workers = min(threads(), len(tasks))
+    if workers <= 1:
+        for task in tasks:
+            task()
+        return
+    turns = iter(range(len(tasks)))  # next() of a range is atomic
+
+    def work() -> None:
+        try:
+            for turn in turns:
+                tasks[turn]()
+        except BaseException:
+            for _ in turns:  # leave nothing for the others to start
+                pass
+            raise
+
+    others = [_pool(threads() - 1).submit(work) for _ in range(workers - 1)]
+    try:
+        work()
+    finally:
+        # One that a busy pool has not started yet has nothing left to do.
+        errors = [other.exception() for other in others if not other.cancel()]
+    for error in errors:
+        if error is not None:
+            raise error
