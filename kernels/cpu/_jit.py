@@ -21,7 +21,12 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def device(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that kernels call; LLVM inlines it into each."""
+    """Compile a function that is inlined into the kernels that call it."""
+    return numba.njit(forceinline=True, **_OPTIONS)(function)
+
+
+def seldom(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that kernels call so seldom that inlining would only cost registers."""
     return numba.njit(**_OPTIONS)(function)
 
 

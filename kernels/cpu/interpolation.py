@@ -1,28 +1,27 @@
 """Where a displaced voxel takes its label from: one gather (order 0) or a vote (order 1)."""
 
-import math
 from functools import partial
 
 import numpy as np
 
 from . import _pool
-from ._jit import device, kernel, same_type
+from ._jit import device, kernel, same_type, seldom
 
-_FAR = np.float32(1e9)  # voxels; further than any image reaches, and safe to cast
+RUN = 8  # voxels along x that are decided together
+_CORNERS = 8
+_FAR = np.float32(5e8)  # voxels; further than any image reaches, and safe to cast
 _HALF = np.float32(0.5)
 _NONE = np.float32(0)
 _ALL = np.float32(1)
-_CORNERS = 8
 
 
 @device
-def floor(value):
-    """Floor of a displacement as int64; NaN and whatever is too far are far outside."""
-    if not value >= -_FAR:
-        return np.int64(-_FAR)
-    if value > _FAR:
-        return np.int64(_FAR)
-    return np.int64(math.floor(value))
+def floor32(value):
+    """Floor as int32, without a branch; NaN and whatever is too far are far outside."""
+    value = value if value > -_FAR else -_FAR
+    value = value if value < _FAR else _FAR
+    whole = np.int32(value)
+    return whole - np.int32(np.float32(whole) > value)
 
 
 @device
@@ -32,82 +31,135 @@ def clamp(index, size):
 
 
 @device
-def gather(labels, z, y, x, cval, constant):
+def run_scratch(labels):
+    """Working memory of `take_run`: displacement, its floor, corners, weights."""
+    return (
+        np.zeros((3, RUN), np.float32),
+        np.empty((3, RUN), np.int32),
+        np.empty(_CORNERS, labels.dtype),
+        np.empty(_CORNERS, np.float32),
+    )
+
+
+@device
+def take_run(labels, voxel, order, rule, scratch, out, place):
+    """Decide a run of voxels displaced by `scratch[0]`.
+
+    `voxel` is (z, y, x, step): the run's first voxel in the labels, and its step along x. `place`
+    is (z, y, x, length): where in `out` the run starts, and how long it is.
+
+    The displacement is split into floor and fraction, not the coordinate: index + displacement
+    would cost float32 its last digits.
+    """
+    z, y, x, step = voxel
+    out_z, out_y, left, length = place
+    shift, whole, corner, weight = scratch
+    _, ignore, _, has_ignore, _ = rule
+    bias = _NONE if order == 1 else _HALF
+    for c in range(3):
+        for i in range(RUN):
+            whole[c, i] = floor32(shift[c, i] + bias)
+    for i in range(length):
+        own = labels[z, y, x + step * i]
+        if has_ignore and own == ignore:
+            out[out_z, out_y, left + i] = own
+            continue
+        sz, sy, sx = z + whole[0, i], y + whole[1, i], x + step * i + whole[2, i]
+        if order == 1:
+            label = _vote(labels, sz, sy, sx, shift, i, own, rule, corner, weight)
+        else:
+            label = _gather(labels, sz, sy, sx, rule)
+        out[out_z, out_y, left + i] = own if has_ignore and label == ignore else label
+
+
+@device
+def _gather(labels, z, y, x, rule):
     """The label at a voxel of the grid or, outside, cval or the nearest label."""
+    cval, _, _, _, constant = rule
     nz, ny, nx = labels.shape
-    inside = 0 <= z < nz and 0 <= y < ny and 0 <= x < nx
-    if constant and not inside:
+    if 0 <= z < nz and 0 <= y < ny and 0 <= x < nx:
+        return labels[z, y, x]
+    if constant:
         return cval
     return labels[clamp(z, nz), clamp(y, ny), clamp(x, nx)]
 
 
 @device
-def vote(labels, z, y, x, dz, dy, dx, own, rule, corner, weight):
-    """Weigh the eight voxels around a point; the heaviest class wins, ties to the smaller label.
+def _vote(labels, z, y, x, shift, i, own, rule, corner, weight):
+    """Weigh the eight voxels around a point; the heaviest class wins, ties to the smaller label."""
+    nz, ny, nx = labels.shape
+    if 0 <= z < nz - 1 and 0 <= y < ny - 1 and 0 <= x < nx - 1:
+        c0, c1, c2, c3 = _square(labels, z, y, x)
+        c4, c5, c6, c7 = _square(labels, z + 1, y, x)
+    else:
+        c0, c1, c2, c3 = _square_or_outside(labels, z, y, x, rule)
+        c4, c5, c6, c7 = _square_or_outside(labels, z + 1, y, x, rule)
+    if not (c0 ^ c1) | (c0 ^ c2) | (c0 ^ c3) | (c0 ^ c4) | (c0 ^ c5) | (c0 ^ c6) | (c0 ^ c7):
+        return c0
+    corner[0], corner[1], corner[2], corner[3] = c0, c1, c2, c3
+    corner[4], corner[5], corner[6], corner[7] = c4, c5, c6, c7
+    return _heaviest(shift, i, own, rule, corner, weight)
 
-    `corner` and `weight` are scratch of eight. Fractions are those of the displacement, not of
-    the coordinate: index + displacement would cost float32 its last digits.
-    """
-    cval, ignore, sign, has_ignore, constant = rule
-    fz, fy, fx = floor(dz), floor(dy), floor(dx)
-    same = True
-    for i in range(_CORNERS):
-        corner[i] = gather(
-            labels, z + fz + (i >> 2), y + fy + (i >> 1 & 1), x + fx + (i & 1), cval, constant
+
+@device
+def _square(labels, z, y, x):
+    return labels[z, y, x], labels[z, y, x + 1], labels[z, y + 1, x], labels[z, y + 1, x + 1]
+
+
+@seldom
+def _square_or_outside(labels, z, y, x, rule):
+    return (
+        _gather(labels, z, y, x, rule),
+        _gather(labels, z, y, x + 1, rule),
+        _gather(labels, z, y + 1, x, rule),
+        _gather(labels, z, y + 1, x + 1, rule),
+    )
+
+
+@seldom
+def _heaviest(shift, i, own, rule, corner, weight):
+    """The class with the largest sum of trilinear weights; `own` if none may vote."""
+    _, ignore, sign, has_ignore, _ = rule
+    tz, ty, tx = _fraction(shift[0, i]), _fraction(shift[1, i]), _fraction(shift[2, i])
+    for j in range(_CORNERS):
+        weight[j] = (
+            (tz if j & 4 else _ALL - tz) * (ty if j & 2 else _ALL - ty) * (tx if j & 1 else _ALL - tx)
         )
-        same = same and corner[i] == corner[0]
-    if same:
-        return own if has_ignore and corner[0] == ignore else corner[0]
-    tz, ty, tx = dz - np.float32(fz), dy - np.float32(fy), dx - np.float32(fx)
-    for i in range(_CORNERS):
-        weight[i] = (
-            (tz if i & 4 else _ALL - tz) * (ty if i & 2 else _ALL - ty) * (tx if i & 1 else _ALL - tx)
-        )
-        if has_ignore and corner[i] == ignore:
-            weight[i] = _NONE
+        if has_ignore and corner[j] == ignore:
+            weight[j] = _NONE
     winner, most = own, _NONE
-    for i in range(_CORNERS):
-        if weight[i] > _NONE:
+    for j in range(_CORNERS):
+        if weight[j] > _NONE:
             total = _NONE
-            for j in range(_CORNERS):
-                if corner[j] == corner[i]:
-                    total += weight[j]
-            # `sign` is the sign bit of a signed dtype: codes are compared as the labels they are.
-            if total > most or (total == most and (corner[i] ^ sign) < (winner ^ sign)):
-                winner, most = corner[i], total
+            for k in range(_CORNERS):
+                if corner[k] == corner[j]:
+                    total += weight[k]
+            # `sign` is the sign bit of a signed dtype: codes compare as the labels they stand for.
+            if total > most or (total == most and (corner[j] ^ sign) < (winner ^ sign)):
+                winner, most = corner[j], total
     return winner
 
 
 @device
-def source_label(labels, z, y, x, dz, dy, dx, order, rule, corner, weight):
-    """The label of the point (z + dz, y + dy, x + dx), for the voxel (z, y, x)."""
-    cval, ignore, _, has_ignore, constant = rule
-    own = labels[z, y, x] if has_ignore else cval
-    if has_ignore and own == ignore:
-        return own
-    if order == 1:
-        return vote(labels, z, y, x, dz, dy, dx, own, rule, corner, weight)
-    label = gather(
-        labels, z + floor(dz + _HALF), y + floor(dy + _HALF), x + floor(dx + _HALF), cval, constant
-    )
-    return own if has_ignore and label == ignore else label
+def _fraction(value):
+    """What the floor leaves of a displacement, in [0, 1]."""
+    return value - np.float32(floor32(value)) if abs(value) < _FAR else _NONE
 
 
 @kernel
 def _warp(labels, displacement, out, order, rule, start, stop):
-    corner = np.empty(_CORNERS, labels.dtype)
-    weight = np.empty(_CORNERS, np.float32)
+    components = displacement.shape[0]
     _, ny, nx = out.shape
-    two = displacement.shape[0] == 2
-    for row in range(start, stop):
-        z, y = row // ny, row % ny
-        for x in range(nx):
-            dz = _NONE if two else displacement[0, z, y, x]
-            dy = displacement[-2, z, y, x]
-            dx = displacement[-1, z, y, x]
-            out[z, y, x] = source_label(
-                labels, z, y, x, dz, dy, dx, order, rule, corner, weight
-            )
+    scratch = run_scratch(labels)
+    shift = scratch[0]
+    for line in range(start, stop):
+        z, y = line // ny, line % ny
+        for left in range(0, nx, RUN):
+            length = min(RUN, nx - left)
+            for c in range(components):
+                for i in range(length):
+                    shift[3 - components + c, i] = displacement[c, z, y, left + i]
+            take_run(labels, (z, y, left, 1), order, rule, scratch, out, (z, y, left, length))
 
 
 def warp_labels(labels, displacement, out, *, order, rule):

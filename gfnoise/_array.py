@@ -1,0 +1,50 @@
+"""Which library owns an array, and which kernels run on it: the only place that chooses."""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+_OPTIONAL = ("like", "out")
+
+
+def _library(array: object) -> str | None:
+    """Name the library of an array, without importing any."""
+    if isinstance(array, np.ndarray):
+        return "numpy"
+    root = type(array).__module__.partition(".")[0]
+    return {"cupy": "cupy", "torch": "torch"}.get(root)
+
+
+def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
+    """The kernels of one stem for the library that all `arrays` belong to.
+
+    Parameters
+    ----------
+    function : str
+        The public function that asks, for the message of an error.
+    stem : str
+        "field", "filters", "interpolation" or "thresholding".
+    **arrays
+        The function's array arguments by their names.
+    """
+    owners = {}
+    for name, array in arrays.items():
+        if array is None and name in _OPTIONAL:
+            continue
+        owner = _library(array)
+        if owner is None or isinstance(array, np.ma.MaskedArray):
+            raise TypeError(
+                f"{name} must be a NumPy array, a CuPy array or a torch tensor, "
+                f"got {type(array).__module__}.{type(array).__qualname__}"
+            )
+        owners[name] = owner
+    if len(set(owners.values())) > 1:
+        listed = ", ".join(f"{name} of {owner}" for name, owner in owners.items())
+        raise TypeError(f"{function} takes arrays of one library, got {listed}")
+    owner = next(iter(owners.values()), "numpy")
+    if owner != "numpy":
+        raise NotImplementedError(f"{function} has no kernels for {owner} arrays yet")
+    return importlib.import_module(f"gfnoise._cpu.{stem}")

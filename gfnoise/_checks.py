@@ -1,0 +1,193 @@
+"""Argument checks and their wording: the argument, what was expected, what arrived."""
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SEEDS = 1 << 63
+
+
+def describe(array: NDArray[Any]) -> str:
+    """Dtype and shape of an array, for a message."""
+    return f"{array.dtype} of shape {array.shape}"
+
+
+def choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    listed = list(choices)
+    if isinstance(value, bool) or not any(
+        type(value) is type(one) and value == one for one in listed
+    ):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, listed))}, got {value!r}")
+
+
+def integer(name: str, value: object, least: int) -> int:
+    """A Python int of at least `least`; bool and float are none."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer of at least {least}, got {value!r}")
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an integer of at least {least}, got {value!r}"
+        ) from None
+    if number < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {number}")
+    return number
+
+
+def dimensions(ndim: object, available: int | None = None, name: str = "labels") -> int:
+    """2 or 3, and not more than the array `name` has."""
+    number = integer("ndim", ndim, 0)
+    if number not in (2, 3):
+        raise ValueError(f"ndim must be 2 or 3, got {number}")
+    if available is not None and available < number:
+        raise ValueError(f"{name} must have at least ndim={number} axes, got {available}")
+    return number
+
+
+def grid_shape(name: str, shape: object, ndim: int) -> tuple[int, ...]:
+    """A tuple of `ndim` sizes."""
+    if not isinstance(shape, (tuple, list)) or len(shape) != ndim:
+        raise ValueError(f"{name} must be a tuple of {ndim} sizes, got {shape!r}")
+    return tuple(integer(f"{name}[{axis}]", size, 0) for axis, size in enumerate(shape))
+
+
+def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, ...]:
+    """A model parameter as a tuple of `ndim` floats or, where given per item, a tuple of those.
+
+    Parameters
+    ----------
+    zero : bool
+        Whether 0 is allowed.
+    """
+    bound = "at least 0" if zero else "positive"
+    expected = f"{name} must be finite and {bound}"
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a number or an array of numbers, got {value!r}")
+    array = array.astype(np.float64)
+    good = np.isfinite(array) & ((array >= 0) if zero else (array > 0))
+    if not good.all():
+        raise ValueError(f"{expected}, got {value!r}")
+    if array.ndim > 2 or (array.ndim and array.shape[-1] not in (1, ndim)) or not array.size:
+        raise ValueError(
+            f"{name} must be a scalar or of shape ({ndim},), (items, 1) or (items, {ndim}), "
+            f"got shape {array.shape}"
+        )
+    if array.ndim < 2:
+        return tuple(np.broadcast_to(array, (ndim,)).tolist())
+    return tuple(map(tuple, np.broadcast_to(array, (array.shape[0], ndim)).tolist()))
+
+
+def seeds(seed: object, items: int | None) -> tuple[NDArray[np.uint64], NDArray[np.uint32], bool]:
+    """Seed and item number of each item's stream, and whether the seeds were given per item.
+
+    Parameters
+    ----------
+    seed : int, or sequence or 1-D array of int
+        One for all items, which are then numbered, or one per item.
+    items : int or None
+        How many there are; None: as many as there are seeds.
+    """
+    expected = "seed must be an integer in [0, 2**63) or one per item"
+    array = np.asarray(seed)
+    if array.size == 0 and array.ndim == 1:
+        array = array.astype(np.int64)
+    if array.dtype.kind == "O" and all(isinstance(one, int) for one in array.flat):
+        raise ValueError(f"{expected}, got {seed!r}")
+    if array.dtype.kind not in "iu" or array.ndim > 1:
+        raise TypeError(f"{expected}, got {seed!r}")
+    if array.size and (int(array.min()) < 0 or int(array.max()) >= _SEEDS):
+        raise ValueError(f"{expected}, got {seed!r}")
+    per_item = array.ndim == 1
+    if items is None:
+        items = array.size if per_item else 1
+    if per_item and array.size != items:
+        raise ValueError(f"{expected}: {items} items, got {array.size} seeds")
+    numbers = np.zeros(items) if per_item else np.arange(items)
+    return np.broadcast_to(array, (items,)).astype(np.uint64), numbers.astype(np.uint32), per_item
+
+
+def integral(name: str, array: NDArray[Any]) -> None:
+    """Raise TypeError unless the array is of bool or an integer dtype."""
+    if array.dtype.kind not in "biu":
+        raise TypeError(f"{name} must be of bool or an integer dtype, got {describe(array)}")
+
+
+def label_value(name: str, value: object, dtype: np.dtype[Any]) -> int:
+    """An int that the labels' dtype can hold."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if not low <= number <= high:
+        raise ValueError(f"{name} must be a value of the labels' dtype {dtype}, got {number}")
+    return number
+
+
+def in_range(name: str, array: NDArray[Any], low: float, high: float) -> None:
+    """Raise ValueError if a value is NaN or outside [low, high]."""
+    if array.size:
+        least, most = array.min(), array.max()
+        if not (least >= low and most <= high):
+            raise ValueError(
+                f"{name} must hold values in [{low:g}, {high:g}] and no NaN, "
+                f"got a minimum of {least} and a maximum of {most}"
+            )
+
+
+def finite(name: str, array: NDArray[Any]) -> None:
+    """Raise ValueError if a value is NaN or infinite."""
+    if array.size and not (math.isfinite(array.min()) and math.isfinite(array.max())):
+        raise ValueError(
+            f"{name} must be finite, got a minimum of {array.min()} and a maximum of {array.max()}"
+        )
+
+
+def output(
+    out: NDArray[Any], shape: Sequence[int], dtype: np.dtype[Any], **inputs: NDArray[Any] | None
+) -> None:
+    """Raise unless `out` is a writable array of this shape and dtype, apart from the inputs."""
+    if out.dtype != dtype:
+        raise TypeError(f"out must be of dtype {dtype}, got {describe(out)}")
+    if out.shape != tuple(shape):
+        raise ValueError(f"out must be of shape {tuple(shape)}, got {describe(out)}")
+    if not out.flags.writeable:
+        raise ValueError(f"out must be writable, got a read-only array, {describe(out)}")
+    for name, array in inputs.items():
+        if array is not None and _overlap(out, array):
+            raise ValueError(f"out must not share memory with {name}, got overlapping arrays")
+    if out.size and any(
+        stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)
+    ):
+        raise ValueError(f"out must hold each element once, got strides {out.strides}")
+
+
+def _overlap(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    try:
+        return bool(np.shares_memory(first, second, max_work=10_000))
+    except np.exceptions.TooHardError:
+        return True
+
+
+def positive(name: str, value: object) -> None:
+    """Raise unless the value is a positive, finite number."""
+    _number(name, value, "a positive, finite number", lambda number: 0 < number < math.inf)
+
+
+def share(name: str, value: object) -> None:
+    """Raise unless the value is a number in [0, 1]."""
+    _number(name, value, "a number in [0, 1]", lambda number: 0 <= number <= 1)
+
+
+def _number(name: str, value: object, expected: str, good: Callable[[float], bool]) -> None:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} must be {expected}, got {value!r}")
+    if not good(float(value)):  # type: ignore[arg-type]
+        raise ValueError(f"{name} must be {expected}, got {value!r}")

@@ -1,0 +1,77 @@
+"""Labels as the kernels see them: codes, unsigned integers of the labels' width, in 3D."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _checks
+
+MODES = ("constant", "nearest")
+ORDERS = (0, 1)
+
+
+class Rule(NamedTuple):
+    """How a source becomes a label; the numbers are codes."""
+
+    cval: np.unsignedinteger[Any]
+    ignore: np.unsignedinteger[Any]
+    sign: np.unsignedinteger[Any]
+    has_ignore: bool
+    constant: bool
+
+
+def rule(labels: NDArray[Any], mode: str, cval: object, ignore_index: object) -> Rule:
+    """Check the arguments that say what a source outside, or to be ignored, stands for."""
+    _checks.choice("mode", mode, MODES)
+    native = labels.dtype.newbyteorder("=")
+    outside = _checks.label_value("cval", cval, native)
+    has_ignore = ignore_index is not None
+    ignored = _checks.label_value("ignore_index", ignore_index, native) if has_ignore else 0
+    code = _code(native)
+    sign = 1 << (8 * native.itemsize - 1) if native.kind == "i" else 0
+    values = (np.array(value, native).view(code)[()] for value in (outside, ignored))
+    return Rule(*values, code.type(sign), has_ignore, mode == "constant")
+
+
+def encode(labels: NDArray[Any], ndim: int) -> NDArray[Any]:
+    """(*lead, *space) as codes (items, z, y, x), without a copy where the memory allows."""
+    native = np.ascontiguousarray(labels, labels.dtype.newbyteorder("="))
+    return native.view(_code(native.dtype)).reshape(-1, *volume(labels.shape[labels.ndim - ndim :]))
+
+
+def volume(space: Sequence[int]) -> tuple[int, ...]:
+    """The shape of an image in 2D as that of a volume of one plane."""
+    return (1,) * (3 - len(space)) + tuple(space)
+
+
+def _code(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(f"u{dtype.itemsize}")
+
+
+class Output:
+    """The array that a function returns, and the contiguous one that a kernel fills.
+
+    Parameters
+    ----------
+    out : array or None
+        The caller's, checked; None: a new one.
+    """
+
+    def __init__(self, out: NDArray[Any] | None, shape: Sequence[int], dtype: np.dtype[Any]):
+        self.result = np.empty(shape, dtype) if out is None else out
+        direct = self.result.flags.c_contiguous and self.result.dtype.isnative
+        self.filled = (
+            self.result if direct else np.empty(shape, self.result.dtype.newbyteorder("="))
+        )
+
+    def codes(self, shape: Sequence[int]) -> NDArray[Any]:
+        """The array to fill, as codes of another shape."""
+        return self.filled.view(_code(self.filled.dtype)).reshape(shape)
+
+    def finish(self) -> NDArray[Any]:
+        """The filled array where, and as, the caller wants it."""
+        if self.result is not self.filled:
+            self.result[...] = self.filled
+        return self.result

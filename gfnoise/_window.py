@@ -1,0 +1,38 @@
+"""Where on a grid a field is evaluated."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Window(NamedTuple):
+    """The voxels ``start + step * i``, ``i < count``, of a grid of `shape`, per axis."""
+
+    shape: tuple[int, ...]
+    start: tuple[int, ...]
+    count: tuple[int, ...]
+    step: tuple[int, ...]
+
+
+def whole(shape: Sequence[int]) -> Window:
+    """All voxels of a grid."""
+    ndim = len(shape)
+    return Window(tuple(shape), (0,) * ndim, tuple(shape), (1,) * ndim)
+
+
+def cut(shape: Sequence[int], slices: object) -> Window:
+    """The part of a grid that `slices` selects; ValueError if it is not within the grid."""
+    described = f"{len(shape)} slices within the shape {tuple(shape)}"
+    if not isinstance(slices, tuple) or len(slices) != len(shape):
+        raise ValueError(f"window must be a tuple of {described}, got {slices!r}")
+    axes = []
+    for size, part in zip(shape, slices, strict=True):
+        if not isinstance(part, slice):
+            raise ValueError(f"window must be a tuple of {described}, got {slices!r}")
+        start = 0 if part.start is None else part.start
+        stop = size if part.stop is None else part.stop
+        step = 1 if part.step is None else part.step
+        start, stop = start + size * (start < 0), stop + size * (stop < 0)
+        if not (0 <= start <= stop <= size and step >= 1):
+            raise ValueError(f"window must be {described} with steps of at least 1, got {slices!r}")
+        axes.append((size, start, -((start - stop) // step), step))
+    return Window(*(tuple(column) for column in zip(*axes, strict=True)))

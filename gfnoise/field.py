@@ -1,0 +1,393 @@
+"""The noise model: Gaussian displacement fields, the labels they make, and their marginals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _array, _checks, _labels
+from ._window import Window, cut, whole
+
+METHODS = ("integrated", "sampled")
+
+
+@dataclass(frozen=True)
+class GaussianField:
+    """Random Gaussian field deformations with a squared-exponential covariance.
+
+    The displacement ``X = (X_1, ..., X_ndim)`` has independent, stationary, centred Gaussian
+    components with ``Cov(X_i(w), X_i(w')) = amplitude_i² exp(-|w - w'|² / (2 length_scale²))``,
+    distances taken along each axis in units of its length scale, and a noisy label is
+    ``L(w) = l(w + X(w))`` (Nordström, Hult and Maki 2023, eq. 8, 17, 18).
+
+    Parameters
+    ----------
+    amplitude : float or array_like
+        The standard deviation of each component of the displacement, at every point; at least 0.
+    length_scale : float or array_like
+        The correlation length along each axis, the same for all components; positive.
+    spacing : float, array_like or "unit", default 1.0
+        Voxel size per axis, in the unit of `amplitude` and `length_scale`: 1 for voxels, mm from
+        the header of an image. "unit" is the papers' unit cube: a voxel size of ``1 / shape[i]``.
+    ndim : {2, 3}
+        Number of spatial axes, the last of each array, in the array's order.
+
+    Notes
+    -----
+    Each parameter is a number or of shape (ndim,), for all items alike, or of shape (items, 1) or
+    (items, ndim), one row per item. They are kept as plain tuples: fields compare and hash.
+
+    Randomness is a function of (seed, item, rater) alone. With an integer `seed`, item i (leading
+    axes flattened in C order) and rater j draw from (seed, i, j). With one seed per item, they
+    draw from (seed[i], 0, j): an item's noise then depends neither on its batch nor on its place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise import GaussianField
+    >>> label = np.zeros((64, 64, 64), np.uint8)
+    >>> label[20:44, 20:44, 20:44] = 1
+    >>> noise = GaussianField(amplitude=2.0, length_scale=7.0, ndim=3)
+    >>> raters = noise.sample_labels(label, seed=0, n=5)
+    >>> raters.shape, raters.dtype
+    ((5, 64, 64, 64), dtype('uint8'))
+    >>> round(float(noise.marginals(label)[20, 32, 32]), 2)
+    0.6
+    """
+
+    amplitude: Any
+    length_scale: Any
+    spacing: Any = field(default=1.0, kw_only=True)
+    ndim: int = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        ndim = _checks.dimensions(self.ndim)
+        values = {
+            "ndim": ndim,
+            "amplitude": _checks.strengths("amplitude", self.amplitude, ndim, zero=True),
+            "length_scale": _checks.strengths("length_scale", self.length_scale, ndim, zero=False),
+        }
+        if not (isinstance(self.spacing, str) and self.spacing == "unit"):
+            values["spacing"] = _checks.strengths("spacing", self.spacing, ndim, zero=False)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        self._own_items()
+
+    def displacement(
+        self,
+        shape: Sequence[int],
+        n: int | None = None,
+        *,
+        seed: int | ArrayLike,
+        window: tuple[slice, ...] | None = None,
+        like: Any = None,
+    ) -> NDArray[np.float32]:
+        """Draw displacement fields.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            The grid, of `ndim` axes.
+        n : int, optional
+            Number of raters: independent fields per item.
+        seed : int, or sequence of int
+            In [0, 2**63); one per item or one for all.
+        window : tuple of slices, optional
+            The part of the grid to evaluate; the values are those of the whole.
+        like : array, optional
+            An array of the library that the result shall belong to; NumPy by default.
+
+        Returns
+        -------
+        float32 array, ([items,] [n,] ndim, *window)
+            In voxels, components in the order of the axes. There is no items axis when both the
+            seed and the parameters are single.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+
+        Examples
+        --------
+        >>> from gfnoise import GaussianField
+        >>> GaussianField(2.0, 7.0, ndim=2).displacement((64, 48), seed=[3, 4]).shape
+        (2, 2, 64, 48)
+        """
+        kernels = _array.kernels("displacement", "field", like=like)
+        grid = _checks.grid_shape("shape", shape, self.ndim)
+        part = whole(grid) if window is None else cut(grid, window)
+        raters = 1 if n is None else _checks.integer("n", n, 0)
+        seeds, numbers, seed_axis = self._streams(seed, None)
+        amplitude, length_scale = self._in_voxels(len(seeds), grid)
+
+        items_axis = seed_axis or self._own_items() is not None
+        out = np.empty((len(seeds), raters, self.ndim, *part.count), np.float32)
+        if out.size:
+            kernels.displacement(
+                out,
+                seeds=seeds,
+                numbers=numbers,
+                amplitude=amplitude,
+                length_scale=length_scale,
+                window=part,
+            )
+        lead = (len(seeds),) * items_axis + (raters,) * (n is not None)
+        return out.reshape(*lead, self.ndim, *part.count)
+
+    def sample_labels(
+        self,
+        labels: NDArray[Any],
+        *,
+        seed: int | ArrayLike,
+        n: int | None = None,
+        order: int = 0,
+        mode: str = "constant",
+        cval: int = 0,
+        ignore_index: int | None = None,
+        window: tuple[slice, ...] | None = None,
+        full_shape: Sequence[int] | None = None,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Draw noisy labels ``L(w) = l(w + X(w))`` (2023, eq. 18).
+
+        Parameters
+        ----------
+        labels : array of bool or an integer dtype, (*lead, *space)
+            The last `ndim` axes are space, all before are items, each with its own field.
+        seed : int, or sequence of int
+            In [0, 2**63); one per item or one for all.
+        n : int, optional
+            Number of raters per item, on a new axis just before space. Asking for more raters
+            does not change the first ones.
+        order : {0, 1}
+            0: the label of the voxel that holds the point; its law is the model's exactly. 1: the
+            (at most eight) voxels around the point vote by trilinear weight, ties to the smaller
+            label: smoother, but structures thinner than about five voxels lose volume.
+        mode : {"constant", "nearest"}
+            What lies outside the labels: class `cval`, or the nearest voxel.
+        cval : int, default 0
+            The class of the outside.
+        ignore_index : int, optional
+            A label that stays exactly where it is and never votes. Where no other source is left,
+            a voxel keeps its own label.
+        window : tuple of slices, optional
+            The part of the grid to draw: the same noise as that of the whole, cut.
+        full_shape : tuple of int, optional
+            The grid that `labels` is the `window` of. The noise is that of the whole grid; `mode`
+            says what lies outside the part.
+        out : array, optional
+            Where to write the result; of its shape and dtype, not overlapping the input.
+
+        Returns
+        -------
+        array of the labels' dtype, (*lead, [n,] *space)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described; nothing has been written then.
+
+        See Also
+        --------
+        warp_labels : The same for a given displacement.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gfnoise import GaussianField
+        >>> label = np.zeros((2, 32, 32), np.int16)  # two images
+        >>> label[:, 8:24, 8:24] = 7
+        >>> noisy = GaussianField(1.5, 5.0, ndim=2).sample_labels(label, seed=[10, 11])
+        >>> np.unique(noisy).tolist()
+        [0, 7]
+        """
+        kernels = _array.kernels("sample_labels", "field", labels=labels, out=out)
+        _checks.integral("labels", labels)
+        ndim = _checks.dimensions(self.ndim, labels.ndim)
+        _checks.choice("order", order, _labels.ORDERS)
+        rule = _labels.rule(labels, mode, cval, ignore_index)
+        lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
+        part, origin = self._part(space, window, full_shape)
+        raters = 1 if n is None else _checks.integer("n", n, 0)
+        items = int(np.prod(lead))
+        seeds, numbers, _ = self._streams(seed, items)
+        amplitude, length_scale = self._in_voxels(items, part.shape)
+        shape = (*lead, *((raters,) * (n is not None)), *part.count)
+        if out is not None:
+            _checks.output(out, shape, labels.dtype, labels=labels)
+
+        output = _labels.Output(out, shape, labels.dtype)
+        if output.result.size:
+            kernels.sample_labels(
+                _labels.encode(labels, ndim),
+                output.codes((items, raters, *_labels.volume(part.count))),
+                seeds=seeds,
+                numbers=numbers,
+                amplitude=amplitude,
+                length_scale=length_scale,
+                window=part,
+                origin=origin,
+                order=order,
+                rule=rule,
+            )
+        return output.finish()
+
+    def marginals(
+        self,
+        labels: NDArray[Any],
+        *,
+        num_classes: int | None = None,
+        method: str = "integrated",
+        mode: str = "constant",
+        cval: int = 0,
+        ignore_index: int | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Compute ``E[L]``: the label convolved with a normal density (2023, Theorem 1).
+
+        Parameters
+        ----------
+        labels : array of bool or an integer dtype, (*lead, *space)
+            In {0, 1}, or in range(num_classes); or `ignore_index`.
+        num_classes : int, optional
+            Compute the probability of each class, on an axis just before space that sums to 1.
+        method : {"integrated", "sampled"}
+            A voxel's weight is the normal mass of that voxel, exact for samples of order 0; or the
+            density at its centre, normalised (SciPy's taps, Listing 1 of the paper).
+        mode : {"constant", "nearest"}
+            What lies outside: class `cval`, or the nearest voxel.
+        cval : int, default 0
+            The class of the outside.
+        ignore_index : int, optional
+            As in `sample_labels`: the mass of ignored sources goes to a voxel's own label. Ignored
+            voxels have no marginal: every entry is 0 there.
+        out : float32 array, optional
+            Where to write the result; of its shape, not overlapping the input.
+
+        Returns
+        -------
+        float32 array, (*lead, *space) or (*lead, num_classes, *space)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described; nothing has been written then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gfnoise import GaussianField
+        >>> m = GaussianField(1.5, 5.0, ndim=3).marginals(np.ones((32, 32, 32), bool))
+        >>> f"{m[0, 0, 0]:.4f} {m.mean():.4f}"  # some of the mass leaves the domain (Theorem 2)
+        '0.2507 0.8939'
+        """
+        kernels = _array.kernels("marginals", "filters", labels=labels, out=out)
+        _checks.integral("labels", labels)
+        ndim = _checks.dimensions(self.ndim, labels.ndim)
+        _checks.choice("method", method, METHODS)
+        rule = _labels.rule(labels, mode, cval, ignore_index)
+        classes = 2 if num_classes is None else _checks.integer("num_classes", num_classes, 1)
+        _check_classes(labels, classes, num_classes is None, ignore_index)
+        if mode == "constant" and cval != ignore_index and not 0 <= cval < classes:
+            raise ValueError(f"cval must be a class in [0, {classes - 1}], got {cval}")
+        lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
+        items = int(np.prod(lead))
+        amplitude, _ = self._in_voxels(items, space)
+        shape = (*lead, *((classes,) * (num_classes is not None)), *space)
+        if out is not None:
+            _checks.output(out, shape, np.dtype(np.float32), labels=labels)
+
+        output = _labels.Output(out, shape, np.dtype(np.float32))
+        wanted = range(1, 2) if num_classes is None else range(classes)
+        if output.result.size:
+            kernels.marginals(
+                _labels.encode(labels, ndim),
+                output.filled.reshape(items, len(wanted), *_labels.volume(space)),
+                wanted=wanted,
+                sigma=amplitude,
+                method=method,
+                rule=rule,
+            )
+        return output.finish()
+
+    def _own_items(self) -> int | None:
+        """How many items the parameters are given for; None: they are the same for all."""
+        given = {
+            name: len(value)
+            for name in ("amplitude", "length_scale", "spacing")
+            if isinstance((value := getattr(self, name))[0], tuple)
+        }
+        if len(set(given.values()) - {1}) > 1:
+            listed = ", ".join(f"{name} of {items}" for name, items in given.items())
+            raise ValueError(f"parameters must be given for equally many items, got {listed}")
+        return max(given.values(), default=None)
+
+    def _streams(
+        self, seed: int | ArrayLike, items: int | None
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint32], bool]:
+        """Seeds and item numbers; the items are those of the labels or of seed and parameters."""
+        own = self._own_items()
+        if items is None and own is not None and (own > 1 or np.ndim(seed) == 0):
+            items = own
+        seeds, numbers, per_item = _checks.seeds(seed, items)
+        if own not in (None, 1, len(seeds)):
+            raise ValueError(
+                f"amplitude, length_scale and spacing must be given once or for each of "
+                f"{len(seeds)} items, got {own}"
+            )
+        return seeds, numbers, per_item
+
+    def _in_voxels(
+        self, items: int, shape: Sequence[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Amplitude and length scale per item and axis, in voxels of a grid."""
+        own = self._own_items()
+        if own not in (None, 1, items):
+            raise ValueError(
+                f"amplitude, length_scale and spacing must be given once or for each of "
+                f"{items} items, got {own}"
+            )
+        if self.spacing == "unit":
+            spacing = 1 / np.maximum(np.array(shape, np.float64), 1)
+        else:
+            spacing = np.array(self.spacing)
+        with np.errstate(over="ignore"):
+            scaled = [np.array(value) / spacing for value in (self.amplitude, self.length_scale)]
+        for name, value in zip(("amplitude", "length_scale"), scaled, strict=True):
+            if not np.isfinite(value).all() or (name == "length_scale" and not value.all()):
+                raise ValueError(f"{name} / spacing must be finite and not vanish, got {value}")
+        amplitude, length_scale = (np.broadcast_to(one, (items, self.ndim)) for one in scaled)
+        return amplitude, length_scale
+
+    def _part(
+        self, space: tuple[int, ...], window: object, full_shape: object
+    ) -> tuple[Window, tuple[int, ...]]:
+        """The window of the field, and the voxel of the labels where it starts."""
+        if full_shape is None:
+            part = whole(space) if window is None else cut(space, window)
+            return part, part.start
+        grid = _checks.grid_shape("full_shape", full_shape, self.ndim)
+        part = whole(grid) if window is None else cut(grid, window)
+        if part.count != space or set(part.step) != {1}:
+            raise ValueError(
+                f"window must be the part of full_shape {grid} that the labels cover, of shape "
+                f"{space} and in steps of 1, got {window!r}"
+            )
+        return part, (0,) * self.ndim
+
+
+def _check_classes(
+    labels: NDArray[Any], classes: int, binary: bool, ignore_index: int | None
+) -> None:
+    """Raise ValueError if a label is no class."""
+    if not labels.size or (labels.min() >= 0 and labels.max() < classes):
+        return
+    strange = labels[(labels < 0) | (labels >= classes)]
+    if ignore_index is not None:
+        strange = strange[strange != ignore_index]
+    if strange.size:
+        expected = "{0, 1} (or give num_classes)" if binary else f"[0, {classes - 1}]"
+        raise ValueError(f"labels must be in {expected}, got {strange[0]}")

@@ -1,0 +1,336 @@
+"""Thresholds of probability maps without sorting: a descent through the digits of their bits.
+
+The bits of floats in [0, 1] order as the floats do. A level counts and sums, per value of the next
+ten bits, the voxels that share the digits found so far; within such a bin all values have one
+exponent, so their sum is exact in integers, whatever the order. The optimum is bracketed by one
+bin after the other until a bin is a single value: three passes for float32, seven for float64.
+"""
+
+import math
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
+
+from . import _pool
+from ._jit import device, kernel, same_type
+
+DIGITS = {4: (10, 10, 10), 8: (10, 10, 10, 10, 10, 6, 6)}
+"""Bits of each digit, from the top: the 30 and 62 bits of a float in [0, 1]."""
+BINS = 1 << 10
+_HALF = 26  # bits: sums of larger remainders are kept in two halves
+_TIE = 1e-12  # relative; a threshold this close to a value of the map is that value
+OF_THE_MASS = -2  # a rank still to be found
+NO_RANK = -1
+NOWHERE = np.uint64((1 << 64) - 1)  # a prefix that no value has
+_CHUNK = 1 << 18  # voxels of a task
+_GROUP = 1 << 12  # tables held at once
+
+
+# --- kernels ------------------------------------------------------------------------------------
+
+
+@kernel
+def _tally(bits, prefix, shift, width, table, start, stop):
+    """Count the voxels per digit, and sum what is left of their bits in two halves."""
+    above = np.uint64(shift + width)
+    unsigned = ~(np.uint64(1) << np.uint64(8 * bits.itemsize - 1))
+    bins = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
+    rest = (np.uint64(1) << np.uint64(shift)) - np.uint64(1)
+    low = np.uint64((1 << _HALF) - 1)
+    for i in range(start, stop):
+        value = np.uint64(bits[i]) & unsigned  # -0.0 is 0
+        if value == 0 or value >> above != prefix:
+            continue
+        digit = (value >> np.uint64(shift)) & bins
+        remainder = value & rest
+        table[digit, 0] += 1
+        table[digit, 1] += np.int64(remainder & low)
+        table[digit, 2] += np.int64(remainder >> np.uint64(_HALF))
+
+
+@kernel
+def _tally_maps(bits, prefixes, shift, width, tables, first, last, start, stop):
+    """`_tally` for several maps, (maps, voxels)."""
+    for m in range(first, last):
+        _tally(bits[m], prefixes[m], shift, width, tables[m], start, stop)
+
+
+@device
+def _add(total, carry, value):
+    """Compensated sum (Neumaier)."""
+    new = total + value
+    if abs(total) >= abs(value):
+        carry += (total - new) + value
+    else:
+        carry += (value - new) + total
+    return new, carry
+
+
+@device
+def _bin_sum(table, digit, edge, unit):
+    return table[digit, 0] * edge + (table[digit, 1] + table[digit, 2] * 2.0**_HALF) * unit
+
+
+@device
+def _bin_sum(table, digit, edge, unit):
+    return table[digit, 0] * edge + (table[digit, 1] + table[digit, 2] * 2.0**_HALF) * unit
+
+
+@device
+def _mass(table, edges, units):
+    """The sum of a map, from its first table."""
+    total, carry = 0.0, 0.0
+    for digit in range(edges.size):
+        total, carry = _add(total, carry, _bin_sum(table, digit, edges[digit], units[digit]))
+    return total + carry
+
+
+@device
+def _next_digit(table, edges, units, state, weight, rank):
+    """Choose a digit, from the largest down; also the threshold, if its bin is a single value.
+
+    `state` is (voxels above the bin, their sum, its carry, sum of the map). With rank < 0 the bin
+    is that of the least value at or above the root of ``sum (m - t)+ = t weight sum m`` or, if all
+    values are above it, the last; else it is that of the rank-th largest value, of which there may
+    be none but the zeros, which are not counted.
+    """
+    above, total, carry, mass = np.int64(state[0]), state[1], state[2], state[3]
+    count, new, rest = above, total, carry
+    digit, edge, found = -1, 0.0, False
+    for bin_ in range(edges.size - 1, -1, -1):
+        if table[bin_, 0] == 0:
+            continue
+        if digit >= 0:
+            above, total, carry = count, new, rest
+        digit, edge = bin_, edges[bin_]
+        count = above + table[bin_, 0]
+        new, rest = _add(total, carry, _bin_sum(table, bin_, edge, units[bin_]))
+        if rank >= 0:
+            found = count >= rank
+        else:
+            found = new + rest >= edge * (count + weight * mass) * (1 - 0.5 * _TIE)
+        if found:
+            break
+    if digit < 0 or (rank >= 0 and not found):
+        return -1, 0.0 if rank >= 0 else 0.5
+    state[0], state[1], state[2] = above, total, carry
+    if rank >= 0:
+        return digit, edge
+    # The bin's voxels belong to the optimal set, or are as good as out of it, or are out of it.
+    threshold = max(
+        (new + rest) / (count + weight * mass), (total + carry) / (above + weight * mass)
+    )
+    return digit, edge if abs(threshold - edge) <= _TIE * threshold else threshold
+
+
+@kernel
+def _descend(tables, prefixes, shift, width, states, weight, ranks, thresholds, scratch):
+    """Fix the next digit of each map's threshold.
+
+    `scratch` is (bits, floats), two views of the same BINS words. A rank of OF_THE_MASS becomes
+    that of the sum of the map, rounded.
+    """
+    bits, floats = scratch
+    bins = 1 << width
+    edges, units = np.empty(bins), np.empty(bins)
+    for m in range(prefixes.size):
+        for digit in range(bins):
+            bits[digit] = ((prefixes[m] << np.uint64(width)) | np.uint64(digit)) << np.uint64(shift)
+        for digit in range(bins):
+            edges[digit] = floats[digit]
+            bits[digit] += np.uint64(1)
+        for digit in range(bins):
+            units[digit] = floats[digit] - edges[digit]
+        if states[m, 3] < 0:
+            states[m, 3] = _mass(tables[m], edges, units)
+            if ranks[m] == OF_THE_MASS:
+                ranks[m] = np.int64(states[m, 3] + 0.5)
+        digit, thresholds[m] = _next_digit(tables[m], edges, units, states[m], weight, ranks[m])
+        if digit >= 0:
+            prefixes[m] = (prefixes[m] << np.uint64(width)) | np.uint64(digit)
+        else:
+            prefixes[m] = NOWHERE
+
+
+@kernel
+def _mask(values, threshold, strict, out, start, stop):
+    for i in range(start, stop):
+        out[i] = values[i] > threshold if strict else values[i] >= threshold
+
+
+@kernel
+def _mask_first(values, threshold, rank, out):
+    """The `rank` largest values, of those equal to the threshold the first."""
+    left = rank
+    for i in range(values.size):
+        left -= values[i] > threshold
+    for i in range(values.size):
+        tied = values[i] == threshold and left > 0
+        left -= tied
+        out[i] = values[i] > threshold or tied
+
+
+@kernel
+def _levels(votes, counts, start, stop):
+    for i in range(start, stop):
+        counts[votes[i]] += 1
+
+
+@kernel
+def _overlap(segmentation, values, start, stop):
+    """Sum of the values inside the segmentation and of all, and its size."""
+    inside, total, size = 0.0, 0.0, 0
+    for i in range(start, stop):
+        value = np.float64(values[i])
+        total += value
+        if segmentation[i]:
+            inside += value
+            size += 1
+    return inside, total, size
+
+
+# --- launching ----------------------------------------------------------------------------------
+
+
+def _parts(maps, voxels):
+    """Cut (maps, voxels) into tasks: (first map, last, first voxel, last)."""
+    if voxels > _CHUNK:
+        starts = range(0, voxels, _CHUNK)
+        return [(m, m + 1, start, min(start + _CHUNK, voxels)) for m in range(maps) for start in starts]
+    bundle = max(1, _CHUNK // max(1, voxels))
+    return [(m, min(m + bundle, maps), 0, voxels) for m in range(0, maps, bundle)]
+
+
+def optimal_threshold(maps, *, weight, ranks):
+    """The threshold of each of (maps, voxels), and its rank.
+
+    Ranks are NO_RANK for the root of ``sum (m - t)+ = t weight sum m``, OF_THE_MASS for the value
+    at the rank of the map's sum, or given.
+    """
+    thresholds, ranks = np.empty(len(maps)), ranks.copy()
+    bits = same_type(maps).view(f"u{maps.itemsize}")
+    for first in range(0, len(maps), _GROUP):
+        group = slice(first, first + _GROUP)
+        _threshold_group(bits[group], maps.dtype, weight, ranks[group], thresholds[group])
+    thresholds[ranks == 0] = np.inf
+    return thresholds, ranks
+
+
+def _threshold_group(bits, dtype, weight, ranks, thresholds):
+    maps, voxels = bits.shape
+    tasks = _parts(maps, voxels)
+    # A large map is shared by the threads: each lane of tasks has tables of its own.
+    lanes = min(_pool.threads(), len(tasks)) if voxels > _CHUNK else 1
+    tables = np.empty((lanes, maps, BINS, 3), np.int64)
+    prefixes, states = np.zeros(maps, np.uint64), np.zeros((maps, 4))
+    states[:, 3] = -1
+    words = np.empty(BINS, bits.dtype)
+    shift = sum(DIGITS[dtype.itemsize])
+    for width in DIGITS[dtype.itemsize]:
+        shift -= width
+        tables[...] = 0
+        args = (bits, prefixes, shift, width)
+        shares = [tasks[lane::lanes] for lane in range(lanes)] if lanes > 1 else [[t] for t in tasks]
+        _pool.run(
+            [
+                partial(_tally_tasks, *args, tables[lane % lanes], share)
+                for lane, share in enumerate(shares)
+            ]
+        )
+        _descend(
+            tables.sum(0),
+            prefixes,
+            shift,
+            width,
+            states,
+            weight,
+            ranks,
+            thresholds,
+            (words, words.view(dtype)),
+        )
+
+
+def _tally_tasks(bits, prefixes, shift, width, tables, tasks):
+    for task in tasks:
+        _tally_maps(bits, prefixes, shift, width, tables, *task)
+
+
+def optimal_level(votes, *, raters, weight, metric, volume):
+    """As `optimal_threshold` for integer votes (maps, voxels), in exact arithmetic.
+
+    Returns the thresholds as fractions of `raters`, the least votes of the largest and of the
+    smallest optimal set, and the ranks.
+    """
+    counts = np.zeros((len(votes), raters + 1), np.int64)
+    votes = same_type(votes)
+    _pool.run(
+        [
+            partial(_levels, votes[m], counts[m], 0, votes.shape[1])
+            for m in range(len(votes))
+        ]
+    )
+    rows = [_solve(tally.tolist(), raters, weight, metric, volume) for tally in counts]
+    thresholds = [float(threshold) for threshold, _ in rows]
+    # Votes are integers: v >= raters t where v >= ceil(raters t), v > raters t beyond its floor.
+    least = [min(math.ceil(raters * t), raters + 1) if t < 2 else raters + 1 for t, _ in rows]
+    beyond = [math.floor(raters * t) + 1 if t < 2 else raters + 1 for t, _ in rows]
+    return np.array(thresholds), least, beyond, np.array([rank for _, rank in rows])
+
+
+def _solve(tally, raters, weight, metric, volume):
+    """Threshold, as a Fraction or inf, and rank of one map whose level v has tally[v] voxels."""
+    mass = sum(level * count for level, count in enumerate(tally))  # in votes
+    if metric == "accuracy":
+        return Fraction(1, 2), NO_RANK
+    if metric == "volume":
+        voxels = sum(tally)
+        rank = (
+            (2 * mass + raters) // (2 * raters)
+            if volume is None
+            else math.floor(Fraction(volume) * voxels + Fraction(1, 2))
+        )
+        above = 0
+        for level in range(raters, -1, -1):
+            above += tally[level]
+            if 0 < rank <= above:
+                return Fraction(level, raters), rank
+        return math.inf, 0
+    if mass == 0:
+        return Fraction(1, 2), NO_RANK
+    best, inside, size = Fraction(0), 0, 0
+    for level in range(raters, 0, -1):
+        inside += level * tally[level]
+        size += tally[level]
+        best = max(best, Fraction(inside, raters) / (size + weight * Fraction(mass, raters)))
+    return best, NO_RANK
+
+
+def threshold_map(values, out, *, threshold, strict, rank):
+    """Fill (voxels,) with values >= threshold, or >, or the `rank` largest where it is given."""
+    values = same_type(values)
+    if rank is not None:
+        _mask_first(values, threshold, rank, out)
+        return
+    _pool.run(
+        [
+            partial(_mask, values, threshold, strict, out, start, min(start + _CHUNK, values.size))
+            for start in range(0, values.size, _CHUNK)
+        ]
+    )
+
+
+def overlap(segmentation, values):
+    """Of (maps, voxels): sum of the values inside the segmentation, of all, and its size."""
+    segmentation, values = same_type(segmentation), same_type(values)
+    maps, voxels = values.shape
+    chunks = -(-voxels // _CHUNK)
+    sums = np.zeros((maps, chunks, 3))
+
+    def task(m, chunk):
+        start = chunk * _CHUNK
+        stop = min(start + _CHUNK, voxels)
+        sums[m, chunk] = _overlap(segmentation[m], values[m], start, stop)
+
+    _pool.run([partial(task, m, chunk) for m in range(maps) for chunk in range(chunks)])
+    return sums.sum(1)
