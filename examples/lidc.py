@@ -16,7 +16,7 @@ How outlines become voxels:
 - The database does not say which annotations are of one nodule, nor who drew them. Annotations of
   one scan that share a voxel are linked. A connected group is a nodule if it has at most four
   annotations and all pairs share a voxel: then they are of four readings, as nobody outlines the
-  same voxel twice. Other groups (17 in the data base, most of them touching nodules) are ambiguous
+  same voxel twice. Other groups (17 in the database, most of them touching nodules) are ambiguous
   and left out.
 
 Masks have axes (z, y, x), z ascending; spacing is in mm in the same order.
@@ -88,14 +88,11 @@ class Annotation:
 
     def overlaps(self, other: Annotation) -> bool:
         """Whether the two share a voxel."""
-        low = [max(a, b) for a, b in zip(self.origin, other.origin, strict=True)]
-        high = [min(a, b) for a, b in zip(_end(self), _end(other), strict=True)]
-        if any(a >= b for a, b in zip(low, high, strict=True)):
+        low = np.maximum(self.origin, other.origin)
+        high = np.minimum(_end(self), _end(other))
+        if (low >= high).any():
             return False
-        here, there = (
-            item.mask[tuple(slice(a - o, b - o) for a, b, o in zip(low, high, item.origin))]
-            for item in (self, other)
-        )
+        here, there = (item.mask[_box(low, high, item.origin)] for item in (self, other))
         return bool((here & there).any())
 
 
@@ -159,7 +156,7 @@ class Scan:
         origin, shape = _common_box(self.annotations, self.spacing, margin)
         votes = np.zeros(shape, np.uint8)
         for annotation in self.annotations:
-            votes[_place(annotation, origin)] += annotation.mask
+            votes[_box(annotation.origin, _end(annotation), origin)] += annotation.mask
         return votes, origin
 
 
@@ -219,9 +216,7 @@ def find_database() -> Path:
     )
 
 
-def scans(
-    patient_id: str | None = None, *, database: str | Path | None = None
-) -> Iterator[Scan]:
+def scans(patient_id: str | None = None, *, database: str | Path | None = None) -> Iterator[Scan]:
     """All scans in order of patient and id, those without a nodule too.
 
     Parameters
@@ -381,7 +376,8 @@ def fill(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pieces = np.gcd(*np.abs(step).T)
     edge, k = _expand(np.maximum(pieces, 1))
     outline = np.zeros(shape, bool)
-    outline[tuple((start[edge] + step[edge] // np.maximum(pieces, 1)[edge, None] * k[:, None]).T)] = 1
+    on_edge = start[edge] + step[edge] // np.maximum(pieces, 1)[edge, None] * k[:, None]
+    outline[tuple(on_edge.T)] = True
 
     # An edge crosses each row from its upper end to just above its lower one: all pixels to the
     # right of the crossing change sides. Those exactly on it are outline, so the floor is exact.
@@ -468,7 +464,7 @@ def _contour(row: tuple[Any, ...], positions: np.ndarray) -> tuple[int, bool, np
             f"{where}: image_z_position {z:g} mm is on no slice, nearest is {positions[k]:g} mm"
         )
     if not isinstance(coords, str) or _POINTS.fullmatch(coords) is None:
-        shown = repr(coords) if len(repr(coords)) <= 40 else f"{coords!r:.37}..."
+        shown = repr(coords) if len(repr(coords)) <= 40 else repr(coords)[:37] + "..."
         raise LidcError(f'{where}: coords must be lines of pixels "x,y", got {shown}')
     points = np.array([int(v) for v in coords.replace("\n", ",").split(",")]).reshape(-1, 2)
     if points.max() >= IMAGE_SIZE:
@@ -487,7 +483,7 @@ def _nodule(scan: Scan, group: Sequence[Annotation], index: int, margin: float) 
     origin, shape = _common_box(group, scan.spacing, margin)
     masks = np.zeros((len(group), *shape), bool)
     for mask, annotation in zip(masks, group, strict=True):
-        mask[_place(annotation, origin)] = annotation.mask
+        mask[_box(annotation.origin, _end(annotation), origin)] = annotation.mask
     ids = tuple(a.id for a in group)
     return Nodule(scan.patient_id, index, scan.id, ids, scan.spacing, origin, masks)
 
@@ -502,12 +498,11 @@ def _common_box(
     return _index(low), _index(high - low)
 
 
-def _place(annotation: Annotation, origin: Sequence[int]) -> tuple[slice, ...]:
-    """Where the annotation's mask lies on a grid that begins at `origin`."""
-    return tuple(
-        slice(start - o, stop - o)
-        for start, stop, o in zip(annotation.origin, _end(annotation), origin, strict=True)
-    )
+def _box(
+    low: Sequence[int] | np.ndarray, high: Sequence[int] | np.ndarray, origin: Sequence[int]
+) -> tuple[slice, ...]:
+    """Voxels low to high of the scan, on a grid that begins at `origin`."""
+    return tuple(slice(int(a) - o, int(b) - o) for a, b, o in zip(low, high, origin, strict=True))
 
 
 def _end(annotation: Annotation) -> tuple[int, int, int]:

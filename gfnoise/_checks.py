@@ -32,9 +32,7 @@ def integer(name: str, value: object, least: int) -> int:
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(
-            f"{name} must be an integer of at least {least}, got {value!r}"
-        ) from None
+        raise TypeError(f"{name} must be an integer of at least {least}, got {value!r}") from None
     if number < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {number}")
     return number

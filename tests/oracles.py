@@ -216,7 +216,7 @@ def warp_margin(
     """Margin of each decision: voxels to the next cell (order 0), lead in weight (order 1)."""
     if order == 1:
         return _decide(labels, displacement, order, mode, cval, ignore_index)[1]
-    x = np.asarray(displacement, np.float64) + 0.5
+    x = np.clip(np.asarray(displacement, np.float64), -1e9, 1e9) + 0.5
     return np.asarray(abs(x - np.round(x)).min(axis=0))
 
 

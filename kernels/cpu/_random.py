@@ -48,7 +48,5 @@ def normals(index, item, rater, seed):
     )
     radius = math.sqrt(-2 * math.log((w0 + 0.5) * _SCALE))
     angle = _TURN * ((w1 + 0.5) * _SCALE)
-    third = math.sqrt(-2 * math.log((w2 + 0.5) * _SCALE)) * math.cos(
-        _TURN * ((w3 + 0.5) * _SCALE)
-    )
+    third = math.sqrt(-2 * math.log((w2 + 0.5) * _SCALE)) * math.cos(_TURN * ((w3 + 0.5) * _SCALE))
     return radius * math.cos(angle), radius * math.sin(angle), third

@@ -2,13 +2,14 @@
 
 A component is ``sum_jkl Z[j,k,l] A0[j,z] A1[k,y] A2[l,x]``. Per plane the first axis is contracted,
 per block of rows the second; the last is contracted where a voxel is decided. Every sum runs over
-its terms in one order, whatever the window, the slab or the number of threads: the same bits.
+its terms in one order, whatever the window, the block or the number of threads: the same bits.
 
 Most of a volume is far from any boundary. For a run of eight voxels along x, the displacement at
-its ends and a bound on its curvature confine the run's source to a box. Where the box holds a
+its nodes and a bound on its curvature confine the run's sources to a box. Where the box holds a
 single label, that label is stored and nothing is evaluated or gathered inside the run.
 """
 
+import math
 from functools import partial
 from itertools import product
 
@@ -19,47 +20,41 @@ from gfnoise._spectrum import axis_basis
 from . import _pool
 from ._jit import device, kernel, same_type
 from ._random import normals
-from .interpolation import RUN, floor32, run_scratch, take_run
+from ._uniform import CELL_BITS, Table, confine, settle
+from .interpolation import RUN, run_scratch, take_run
 
-CELL_BITS = (1, 1, 2)  # log2 of the voxels per axis of a cell of the uniformity table
-CELL_Z, CELL_Y, CELL_X = CELL = tuple(1 << bits for bits in CELL_BITS)
-REACH = 4  # cells per axis that an entry of the table speaks for
-APART, OUTSIDE = np.uint8(1), np.uint8(2)  # a source box too long, or outside the grid
 BLOCK = 64  # rows of a block: its contractions stay in the first cache
-BUDGET = 1 << 24  # coefficients held at once
+_BUDGET = 1 << 24  # coefficients held at once
+_SHARE = 1 << 12  # coefficients of a task
 _SPREAD = 1.7  # a bound between two nodes comes to 0.85 h² a / b² on average
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
-_HALF = np.float32(0.5)
+_BITS_Z, _BITS_Y, _BITS_X = CELL_BITS
 _NONE = np.float32(0)
-_ONE = np.float32(1)
 
 
-# --- the coefficients ---------------------------------------------------------------------------
+# --- the field ----------------------------------------------------------------------------------
 
 
 @kernel
 def _coefficients(out, seed, item, rater, scale, start, stop):
-    _, _, ny, nx = out.shape
-    for z in range(start, stop):
-        for y in range(ny):
-            for x in range(nx):
-                index = np.uint64(z) << np.uint64(42) | np.uint64(y) << np.uint64(21) | np.uint64(x)
+    """Fill (components, j, k, l) for j in [start, stop): normals times the scale of each component.
+
+    The first ndim normals of a coefficient's counter are the components, in the array's order.
+    """
+    components, _, terms_y, terms_x = out.shape
+    for j in range(start, stop):
+        for k in range(terms_y):
+            for m in range(terms_x):
+                index = np.uint64(j) << np.uint64(42) | np.uint64(k) << np.uint64(21) | np.uint64(m)
                 first, second, third = normals(index, item, rater, seed)
-                # The first ndim normals are the components, in the order of the array's axes.
-                if scale.size == 3:
-                    out[0, z, y, x] = np.float32(first) * scale[0]
-                    out[1, z, y, x] = np.float32(second) * scale[1]
-                    out[2, z, y, x] = np.float32(third) * scale[2]
-                else:
-                    out[0, z, y, x] = np.float32(first) * scale[0]
-                    out[1, z, y, x] = np.float32(second) * scale[1]
-
-
-# --- the contractions ---------------------------------------------------------------------------
+                out[0, j, k, m] = np.float32(first) * scale[0]
+                out[1, j, k, m] = np.float32(second) * scale[1]
+                if components == 3:
+                    out[2, j, k, m] = np.float32(third) * scale[2]
 
 
 @device
-def contract(factors, terms, out, width):
+def _contract(factors, terms, out, width):
     """out[:width] = factors @ terms, summed in the order of the terms.
 
     Four terms a pass: the sum is loaded and stored once for four products.
@@ -85,82 +80,42 @@ def contract(factors, terms, out, width):
 
 
 @device
-def contract_plane(coefficients, basis_z, z, out):
+def _contract_plane(coefficients, basis_z, z, out):
     """Contract the first axis at plane z: (c, j, k l), (j, z) -> (c, k l)."""
     for c in range(out.shape[0]):
-        contract(basis_z[:, z], coefficients[c], out[c], out.shape[1])
+        _contract(basis_z[:, z], coefficients[c], out[c], out.shape[1])
 
 
 @device
-def contract_rows(plane, basis_y, count, out):
+def _contract_rows(plane, basis_y, count, out):
     """Contract the second axis at `count` rows: (c, k, l), (k, y) -> (c, l, y)."""
     for c in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            contract(plane[c, :, x], basis_y, out[c, x], count)
+        for m in range(out.shape[1]):
+            _contract(plane[c, :, m], basis_y, out[c, m], count)
 
 
 @kernel
 def _displacement(coefficients, bases, out, start, stop):
+    """Fill the planes [start, stop) of (components, z, y, x)."""
     basis_z, basis_y, basis_x = bases
     components, _, ny, nx = out.shape
     terms_y, terms_x = basis_y.shape[1], basis_x.shape[1]
-    flat_plane = np.empty((components, terms_y * terms_x), np.float32)
-    plane = flat_plane.reshape(components, terms_y, terms_x)
+    flat = np.empty((components, terms_y * terms_x), np.float32)
+    plane = flat.reshape(components, terms_y, terms_x)
     rows = np.empty((components, terms_x, BLOCK), np.float32)
     for z in range(start, stop):
-        contract_plane(coefficients, basis_z, z, flat_plane)
+        _contract_plane(coefficients, basis_z, z, flat)
         for first in range(0, ny, BLOCK):
             count = min(BLOCK, ny - first)
-            contract_rows(plane, basis_y[first // BLOCK], count, rows)
-            for c in range(components):
-                for row in range(count):
-                    for left in range(0, nx, BLOCK):
-                        contract(
-                            rows[c, :, row],
-                            basis_x[left // BLOCK],
-                            out[c, z, first + row, left:],
-                            min(BLOCK, nx - left),
-                        )
+            _contract_rows(plane, basis_y[first // BLOCK], count, rows)
+            for c, row in np.ndindex(components, count):
+                for left in range(0, nx, BLOCK):
+                    line = out[c, z, first + row, left:]
+                    width = min(BLOCK, nx - left)
+                    _contract(rows[c, :, row], basis_x[left // BLOCK], line, width)
 
 
 # --- the fused field and warp -------------------------------------------------------------------
-
-
-@kernel
-def _cells(labels, low, high, start, stop):
-    """Smallest and largest code of each cell, for the cells' planes [start, stop)."""
-    nz, ny, nx = labels.shape
-    _, cells_y, cells_x = low.shape
-    least = np.empty(nx, labels.dtype)
-    most = np.empty(nx, labels.dtype)
-    for cz in range(start, stop):
-        for cy in range(cells_y):
-            for x in range(nx):
-                least[x] = most[x] = labels[cz * CELL_Z, cy * CELL_Y, x]
-            for z in range(cz * CELL_Z, min(cz * CELL_Z + CELL_Z, nz)):
-                for y in range(cy * CELL_Y, min(cy * CELL_Y + CELL_Y, ny)):
-                    for x in range(nx):
-                        code = labels[z, y, x]
-                        least[x] = min(least[x], code)
-                        most[x] = max(most[x], code)
-            for cx in range(cells_x):
-                smallest, largest = least[cx * CELL_X], most[cx * CELL_X]
-                for x in range(cx * CELL_X, min(cx * CELL_X + CELL_X, nx)):
-                    smallest = min(smallest, least[x])
-                    largest = max(largest, most[x])
-                low[cz, cy, cx] = smallest
-                high[cz, cy, cx] = largest
-
-
-def _uniform(low, high):
-    """Whether the REACH cells from each cell on, as far as there are any, hold one label."""
-    uniform = low == high
-    for axis in range(low.ndim):
-        for step in (1, 2):
-            ahead = (slice(None),) * axis + (slice(step, None),)
-            here = (slice(None),) * axis + (slice(None, -step),)
-            uniform[here] &= uniform[ahead] & (low[here] == low[ahead])
-    return uniform
 
 
 @device
@@ -169,7 +124,7 @@ def _bound(rows, nodes, curvature, count, edge, slack):
     components, terms, _ = rows.shape
     for c in range(components):
         for node in range(nodes.shape[1]):
-            contract(nodes[:, node], rows[c], edge[c, node], count)
+            _contract(nodes[:, node], rows[c], edge[c, node], count)
         for row in range(count):
             slack[c, row] = _NONE
         for k in range(terms):
@@ -179,61 +134,42 @@ def _bound(rows, nodes, curvature, count, edge, slack):
 
 
 @device
-def _confine(edge, slack, run, parts, count, line, order, cells, bits, cell, state):
-    """Narrow the source boxes of a run, in `count` rows at once, by their range along one axis.
-
-    `line` is (first voxel, its step from row to row, voxels from the run's first to its last,
-    voxels along the axis). `cell` gathers the index of the box's first cell, `state` whether one
-    entry of the table speaks for the box, and whether the box reaches outside.
-    """
-    first, step, span, size = line
-    bias = _NONE if order == 1 else _HALF
-    span = np.int32(span + order)
-    start, middle, end = edge[parts * run], edge[parts * run + parts // 2], edge[parts * (run + 1)]
-    for row in range(count):
-        a, b, c = start[row], middle[row], end[row]
-        origin = np.int32(first) + np.int32(step) * np.int32(row)
-        least = floor32(min(a, min(b, c)) - slack[row] + bias) + origin
-        most = floor32(max(a, max(b, c)) + slack[row] + bias) + origin + span
-        near = min(max(least, np.int32(0)), np.int32(size - 1))
-        away = min(max(most, np.int32(0)), np.int32(size - 1))
-        near_cell, away_cell = near >> bits, away >> bits
-        cell[row] = cell[row] * np.int32(cells) + near_cell
-        state[row] |= (away_cell - near_cell >= REACH) * APART | (
-            (least != near) | (most != away)
-        ) * OUTSIDE
-
-
-@device
-def _settle(low, uniform, cell, state, count, rule):
-    """Decide which rows of the run hold a single label; it is `low[cell]`."""
-    cval, ignore, _, has_ignore, constant = rule
-    for row in range(count):
-        label = low[cell[row]]
-        state[row] = (
-            uniform[cell[row]]
-            and not state[row] & APART
-            and not (has_ignore and label == ignore)
-            and not (constant and state[row] & OUTSIDE and label != cval)
-        )
+def _store(labels, label, voxel, rule, out, place):
+    """Store the label of a settled run, but keep what is to be ignored."""
+    z, y, x, step = voxel
+    out_z, out_y, left, length = place
+    _, ignore, _, has_ignore, _ = rule
+    if length == RUN:
+        for i in range(RUN):  # a fixed length: one store
+            out[out_z, out_y, left + i] = label
+    else:
+        for i in range(length):
+            out[out_z, out_y, left + i] = label
+    if has_ignore:
+        for i in range(length):
+            if labels[z, y, x + step * i] == ignore:
+                out[out_z, out_y, left + i] = ignore
 
 
 @kernel
 def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, order, rule, block):
+    """Fill a block, (first plane, last, first row, last), of noisy labels (z, y, x).
+
+    `grid` is the voxel of the labels where `out` starts, and its steps.
+    """
     basis_z, basis_y, basis_x = bases
-    low, uniform, (cells_y, cells_x) = table
+    low, uniform, (cell_z, cell_y, cell_x), (cells_z, cells_y, cells_x) = table
     plane_start, plane_stop, row_start, row_stop = block
     origin_z, origin_y, origin_x, step_z, step_y, step_x = grid
-    _, ignore, _, has_ignore, _ = rule
     nz, ny, nx = labels.shape
     width = out.shape[2]
     runs = -(-width // RUN)
-    parts = (nodes.shape[1] - 1) // runs  # of a run, between nodes
+    parts = (nodes.shape[1] - 1) // runs  # of a run, between its nodes
     components = coefficients.shape[0]
     terms_y, terms_x = basis_y.shape[1], basis_x.shape[1]
 
-    flat_plane = np.empty((components, terms_y * terms_x), np.float32)
-    plane = flat_plane.reshape(components, terms_y, terms_x)
+    flat = np.empty((components, terms_y * terms_x), np.float32)
+    plane = flat.reshape(components, terms_y, terms_x)
     rows = np.empty((components, terms_x, BLOCK), np.float32)
     edge = np.empty((components, nodes.shape[1], BLOCK), np.float32)
     slack = np.empty((components, BLOCK), np.float32)
@@ -243,51 +179,37 @@ def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, ord
 
     for iz in range(plane_start, plane_stop):
         z = origin_z + step_z * iz
-        contract_plane(coefficients, basis_z, iz, flat_plane)
+        _contract_plane(coefficients, basis_z, iz, flat)
         for first in range(row_start, row_stop, BLOCK):
             count = min(BLOCK, row_stop - first)
-            contract_rows(plane, basis_y[first // BLOCK], count, rows)
+            _contract_rows(plane, basis_y[first // BLOCK], count, rows)
             _bound(rows, nodes, curvature, count, edge, slack)
             for run in range(runs):
                 left = run * RUN
                 length = min(RUN, width - left)
                 x = origin_x + step_x * left
-                for row in range(count):
-                    cell[row] = 0
-                    state[row] = 0
+                cell[:] = 0
+                state[:] = 0
                 if components == 3:
-                    line = (z, 0, 0, nz)
-                    _confine(edge[0], slack[0], run, parts, count, line, order, 0, 1, cell, state)
+                    line, cells = (z, 0, 0, nz), (_BITS_Z, cell_z, cells_z)
+                    confine(edge[0], slack[0], run, parts, count, order, line, cells, cell, state)
                 line = (origin_y + step_y * first, step_y, 0, ny)
-                _confine(edge[-2], slack[-2], run, parts, count, line, order, cells_y, 1, cell, state)
+                cells = (_BITS_Y, cell_y, cells_y)
+                confine(edge[-2], slack[-2], run, parts, count, order, line, cells, cell, state)
                 line = (x, 0, step_x * (length - 1), nx)
-                _confine(edge[-1], slack[-1], run, parts, count, line, order, cells_x, 2, cell, state)
-                _settle(low, uniform, cell, state, count, rule)
+                cells = (_BITS_X, cell_x, cells_x)
+                confine(edge[-1], slack[-1], run, parts, count, order, line, cells, cell, state)
+                settle(low, uniform, cell, state, count, rule)
                 for row in range(count):
-                    y = origin_y + step_y * (first + row)
+                    voxel = (z, origin_y + step_y * (first + row), x, step_x)
+                    place = (iz, first + row, left, length)
                     if state[row]:
-                        _fill(out, iz, first + row, left, length, low[cell[row]])
-                        if has_ignore:
-                            for i in range(length):
-                                if labels[z, y, x + step_x * i] == ignore:
-                                    out[iz, first + row, left + i] = ignore
-                    else:
-                        for c in range(components):
-                            shift = scratch[0][3 - components + c]
-                            contract(rows[c, :, row], basis_x[run], shift, RUN)
-                        voxel, place = (z, y, x, step_x), (iz, first + row, left, length)
-                        take_run(labels, voxel, order, rule, scratch, out, place)
-
-
-@device
-def _fill(out, z, y, left, length, label):
-    """Store the label of a settled run."""
-    if length == RUN:
-        for i in range(RUN):  # one store
-            out[z, y, left + i] = label
-    else:
-        for i in range(length):
-            out[z, y, left + i] = label
+                        _store(labels, low[cell[row]], voxel, rule, out, place)
+                        continue
+                    for c in range(components):
+                        shift = scratch[0][3 - components + c]
+                        _contract(rows[c, :, row], basis_x[run], shift, RUN)
+                    take_run(labels, voxel, order, rule, scratch, out, place)
 
 
 # --- launching ----------------------------------------------------------------------------------
@@ -295,19 +217,18 @@ def _fill(out, z, y, left, length, label):
 
 def _bases(length_scale, window, tile):
     """The bases of the three axes on the window, the last two in tiles: (tiles, terms, tile)."""
-    lengths, size, start, count, step = (
-        tuple(values) for values in (length_scale, *window)
-    )
-    axes = [
-        axis_basis(*axis).values
-        for axis in zip(size, lengths, start, _padded(count, (1, BLOCK, tile)), step, strict=True)
+    counts = [
+        -(-count // part) * part
+        for count, part in zip(window.count, (1, BLOCK, tile)[-len(window.count) :], strict=True)
     ]
-    first = axes[0] if len(axes) == 3 else _single_plane()
+    axes = [
+        axis_basis(size, float(length), start, count, step).values
+        for size, length, start, count, step in zip(
+            window.shape, length_scale, window.start, counts, window.step, strict=True
+        )
+    ]
+    first = axes[0] if len(axes) == 3 else axis_basis(1, 0.0).values  # a single plane, constant
     return first, _tiles(axes[-2], BLOCK), _tiles(axes[-1], tile)
-
-
-def _padded(counts, tiles):
-    return [-(-count // tile) * tile for count, tile in zip(counts, tiles[-len(counts) :], strict=True)]
 
 
 def _tiles(basis, tile):
@@ -322,7 +243,7 @@ def _nodes(amplitude, length_scale, window):
     Between two points at a distance h, a function leaves the interval of its values there by at
     most h²/8 of its largest second derivative; the second term covers rounding in the sums. Nodes
     are the ends of the runs and, for a rough field, their middle: where the bound over a whole run
-    would come to about half a voxel.
+    would come to more than about half a voxel.
     """
     spread = RUN * window.step[-1]
     parts = 1 + int(_SPREAD * spread**2 * max(amplitude) > length_scale[-1] ** 2)
@@ -334,35 +255,27 @@ def _nodes(amplitude, length_scale, window):
     return nodes.values, curvature.astype(np.float32)
 
 
-def _single_plane():
-    """The first axis of an image in 2D."""
-    one = np.ones((1, 1), np.float32)
-    one.flags.writeable = False
-    return one
-
-
 class _Streams:
     """The coefficients of the streams (item, rater) of a call, made in batches."""
 
     def __init__(self, seeds, numbers, amplitude, bases, raters):
-        self.seeds, self.numbers, self.bases, self.raters = seeds, numbers, bases, raters
+        self.seeds, self.numbers = seeds, numbers
         self.amplitude = np.minimum(amplitude, _LARGEST).astype(np.float32)
-        self.order = list(product(range(len(seeds)), range(raters)))
-
-    def shape(self, item):
-        first, second, third = self.bases[item]
-        return (self.amplitude.shape[1], first.shape[0], second.shape[1], third.shape[1])
+        self.shapes = [
+            (amplitude.shape[1], first.shape[0], second.shape[1], third.shape[1])
+            for first, second, third in bases
+        ]
+        self.raters = raters
 
     def batches(self):
-        """Lists of (item, rater, coefficients to be filled), at most BUDGET coefficients at once."""
+        """Lists of (item, rater, coefficients to be filled), as many at once as the budget has."""
         batch, held = [], 0
-        for item, rater in self.order:
-            shape = self.shape(item)
-            size = int(np.prod(shape))
-            if batch and held + size > BUDGET:
+        for item, rater in product(range(len(self.seeds)), range(self.raters)):
+            size = math.prod(self.shapes[item])
+            if batch and held + size > _BUDGET:
                 yield batch
                 batch, held = [], 0
-            batch.append((item, rater, np.empty(shape, np.float32)))
+            batch.append((item, rater, np.empty(self.shapes[item], np.float32)))
             held += size
         if batch:
             yield batch
@@ -371,20 +284,13 @@ class _Streams:
         """The tasks that fill the coefficients of a batch."""
         tasks = []
         for item, rater, out in batch:
-            planes = out.shape[1]
-            share = max(1, _pool.SLAB // 16 // (out.shape[2] * out.shape[3]))
-            for start in range(0, planes, share):
+            stream = np.uint64(self.seeds[item]), np.uint32(self.numbers[item]), np.uint32(rater)
+            _, first, second, third = out.shape
+            share = max(1, _SHARE // (second * third))
+            for start in range(0, first, share):
+                stop = min(start + share, first)
                 tasks.append(
-                    partial(
-                        _coefficients,
-                        out,
-                        np.uint64(self.seeds[item]),
-                        np.uint32(self.numbers[item]),
-                        np.uint32(rater),
-                        self.amplitude[item],
-                        start,
-                        min(start + share, planes),
-                    )
+                    partial(_coefficients, out, *stream, self.amplitude[item], start, stop)
                 )
         return tasks
 
@@ -392,8 +298,8 @@ class _Streams:
 def _blocks(shape):
     """Cut (z, y, x) into blocks of whole rows: (first plane, last, first row, last)."""
     nz, ny, nx = shape
-    planes = max(1, _pool.SLAB // max(1, ny * nx))
-    rows = ny if ny * nx <= 2 * _pool.SLAB else max(BLOCK, _pool.SLAB // nx // BLOCK * BLOCK)
+    planes = max(1, _pool.SLAB // (ny * nx))
+    rows = max(BLOCK, _pool.SLAB // nx // BLOCK * BLOCK)
     return [
         (z, min(z + planes, nz), y, min(y + rows, ny))
         for z in range(0, nz, planes)
@@ -402,7 +308,7 @@ def _blocks(shape):
 
 
 def displacement(out, *, seeds, numbers, amplitude, length_scale, window):
-    """Fill (items, raters, ndim, z, y, x) with the displacement, in voxels of the whole grid.
+    """Fill (items, raters, ndim, *window) with the displacement, in voxels of the whole grid.
 
     `seeds` and `numbers` (items,) name the streams; `amplitude` and `length_scale` (items, ndim)
     are in voxels; `window` has shape, start, count and step per axis.
@@ -411,26 +317,21 @@ def displacement(out, *, seeds, numbers, amplitude, length_scale, window):
     streams = _Streams(seeds, numbers, amplitude, bases, out.shape[1])
     volumes = out if out.ndim == 6 else out[:, :, :, None]
     nz, ny, nx = volumes.shape[3:]
-    share = max(1, _pool.SLAB // max(1, ny * nx))
+    share = max(1, _pool.SLAB // (ny * nx))
     for batch in streams.batches():
         _pool.run(streams.filling(batch))
-        _pool.run(
-            [
-                partial(
-                    _displacement,
-                    coefficients.reshape(*coefficients.shape[:2], -1),
-                    bases[item],
-                    volumes[item, rater],
-                    start,
-                    min(start + share, nz),
-                )
-                for item, rater, coefficients in batch
-                for start in range(0, nz, share)
-            ]
-        )
+        tasks = []
+        for item, rater, coefficients in batch:
+            args = coefficients.reshape(*coefficients.shape[:2], -1), bases[item]
+            for start in range(0, nz, share):
+                stop = min(start + share, nz)
+                tasks.append(partial(_displacement, *args, volumes[item, rater], start, stop))
+        _pool.run(tasks)
 
 
-def sample_labels(labels, out, *, seeds, numbers, amplitude, length_scale, window, origin, order, rule):
+def sample_labels(
+    labels, out, *, seeds, numbers, amplitude, length_scale, window, origin, order, rule
+):
     """Fill (items, raters, z, y, x) with noisy labels of (items, z, y, x).
 
     As `displacement`, and as `interpolation.warp_labels`; `origin` is the voxel of the labels that
@@ -440,41 +341,32 @@ def sample_labels(labels, out, *, seeds, numbers, amplitude, length_scale, windo
     bases = [_bases(length, window, RUN) for length in length_scale]
     nodes = [_nodes(*strength, window) for strength in zip(amplitude, length_scale, strict=True)]
     streams = _Streams(seeds, numbers, amplitude, bases, out.shape[1])
-    cells = tuple(-(-size // cell) for size, cell in zip(labels.shape[1:], CELL, strict=True))
-    low = np.empty((labels.shape[0], *cells), labels.dtype)
-    high = np.empty_like(low)
-    share = max(1, _pool.SLAB // (CELL_Z * max(1, labels.shape[2] * labels.shape[3])))
-    tasks = [
-        partial(_cells, labels[i], low[i], high[i], start, min(start + share, cells[0]))
-        for i in range(labels.shape[0])
-        for start in range(0, cells[0], share)
+    missing = 3 - len(origin)
+    origin, step = (0,) * missing + tuple(origin), (1,) * missing + tuple(window.step)
+    spans = np.pad(amplitude, ((0, 0), (missing, 0)))
+    tables = [
+        Table(*args, out.shape[2:], step, span)
+        for *args, span in zip(labels, [origin] * len(labels), spans, strict=True)
     ]
-    table = None
-    grid = (0,) * (3 - len(origin)) + tuple(origin) + (1,) * (3 - len(origin)) + tuple(window.step)
+
+    tabulation = [task for table in tables for task in table.filling()]
+    arguments = None
     for batch in streams.batches():
-        _pool.run(streams.filling(batch) + tasks)
+        _pool.run(streams.filling(batch) + tabulation)
+        if arguments is None:
+            arguments, tabulation = [table.arguments() for table in tables], []
         tasks = []
-        if table is None:
-            table = [
-                (low[i].reshape(-1), _uniform(low[i], high[i]).reshape(-1), cells[1:])
-                for i in range(labels.shape[0])
-            ]
-        _pool.run(
-            [
-                partial(
-                    _sample,
-                    labels[item],
-                    table[item],
-                    coefficients.reshape(*coefficients.shape[:2], -1),
-                    bases[item],
-                    *nodes[item],
-                    grid,
-                    out[item, rater],
-                    order,
-                    rule,
-                    block,
-                )
-                for item, rater, coefficients in batch
-                for block in _blocks(out.shape[2:])
-            ]
-        )
+        for item, rater, coefficients in batch:
+            args = (
+                labels[item],
+                arguments[item],
+                coefficients.reshape(*coefficients.shape[:2], -1),
+                bases[item],
+                *nodes[item],
+                origin + step,
+                out[item, rater],
+                order,
+                rule,
+            )
+            tasks += [partial(_sample, *args, block) for block in _blocks(out.shape[2:])]
+        _pool.run(tasks)

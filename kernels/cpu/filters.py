@@ -215,7 +215,13 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
     out[:, [c for c in range(len(wanted)) if c not in {c for c, _ in present}]] = 0
     _indicators(
         [
-            (codes[item], label, np.float32(rule.constant and label == rule.cval), out[item, c], item)
+            (
+                codes[item],
+                label,
+                np.float32(rule.constant and label == rule.cval),
+                out[item, c],
+                item,
+            )
             for item in range(codes.shape[0])
             for c, label in present
         ],
@@ -227,9 +233,7 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
         fill = np.float32(rule.constant and rule.ignore == rule.cval)
         labels = np.array([label for _, label in present], codes.dtype)
         for item in range(codes.shape[0]):
-            _indicators(
-                [(codes[item], rule.ignore, fill, ignored, item)], weights, rule.constant
-            )
+            _indicators([(codes[item], rule.ignore, fill, ignored, item)], weights, rule.constant)
             _keep_ignored(
                 codes[item].reshape(-1),
                 rule.ignore,

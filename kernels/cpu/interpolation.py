@@ -123,7 +123,9 @@ def _heaviest(shift, i, own, rule, corner, weight):
     tz, ty, tx = _fraction(shift[0, i]), _fraction(shift[1, i]), _fraction(shift[2, i])
     for j in range(_CORNERS):
         weight[j] = (
-            (tz if j & 4 else _ALL - tz) * (ty if j & 2 else _ALL - ty) * (tx if j & 1 else _ALL - tx)
+            (tz if j & 4 else _ALL - tz)
+            * (ty if j & 2 else _ALL - ty)
+            * (tx if j & 1 else _ALL - tx)
         )
         if has_ignore and corner[j] == ignore:
             weight[j] = _NONE

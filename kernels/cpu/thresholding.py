@@ -197,7 +197,9 @@ def _parts(maps, voxels):
     """Cut (maps, voxels) into tasks: (first map, last, first voxel, last)."""
     if voxels > _CHUNK:
         starts = range(0, voxels, _CHUNK)
-        return [(m, m + 1, start, min(start + _CHUNK, voxels)) for m in range(maps) for start in starts]
+        return [
+            (m, m + 1, start, min(start + _CHUNK, voxels)) for m in range(maps) for start in starts
+        ]
     bundle = max(1, _CHUNK // max(1, voxels))
     return [(m, min(m + bundle, maps), 0, voxels) for m in range(0, maps, bundle)]
 
@@ -231,7 +233,9 @@ def _threshold_group(bits, dtype, weight, ranks, thresholds):
         shift -= width
         tables[...] = 0
         args = (bits, prefixes, shift, width)
-        shares = [tasks[lane::lanes] for lane in range(lanes)] if lanes > 1 else [[t] for t in tasks]
+        shares = (
+            [tasks[lane::lanes] for lane in range(lanes)] if lanes > 1 else [[t] for t in tasks]
+        )
         _pool.run(
             [
                 partial(_tally_tasks, *args, tables[lane % lanes], share)
@@ -264,12 +268,7 @@ def optimal_level(votes, *, raters, weight, metric, volume):
     """
     counts = np.zeros((len(votes), raters + 1), np.int64)
     votes = same_type(votes)
-    _pool.run(
-        [
-            partial(_levels, votes[m], counts[m], 0, votes.shape[1])
-            for m in range(len(votes))
-        ]
-    )
+    _pool.run([partial(_levels, votes[m], counts[m], 0, votes.shape[1]) for m in range(len(votes))])
     rows = [_solve(tally.tolist(), raters, weight, metric, volume) for tally in counts]
     thresholds = [float(threshold) for threshold, _ in rows]
     # Votes are integers: v >= raters t where v >= ceil(raters t), v > raters t beyond its floor.

@@ -1,0 +1,158 @@
+"""Where a label is uniform: a table over small cells, and the runs of voxels that it settles."""
+
+import math
+from functools import partial
+
+import numpy as np
+
+from . import _pool
+from ._jit import device, kernel
+from .interpolation import RUN, floor32
+
+CELL_BITS = (1, 1, 2)  # log2 of the voxels per axis of a cell
+REACH = 4  # cells per axis that an entry of the table speaks for
+_CELL_Z, _CELL_Y, _CELL_X = _CELL = tuple(1 << bits for bits in CELL_BITS)
+_MARGIN = 6  # amplitudes: the table covers this much more than the window
+_MOST = 2**31 - 1  # cells: their numbers are of 32 bits
+_APART, _OUTSIDE = np.uint8(1), np.uint8(2)  # a source box that no entry speaks for; off the grid
+_HALF = np.float32(0.5)
+_NONE = np.float32(0)
+
+
+@kernel
+def _tabulate(labels, first, low, high, start, stop):
+    """Smallest and largest code of each cell, for the planes [start, stop) of cells."""
+    nz, ny, nx = labels.shape
+    _, cells_y, cells_x = low.shape
+    left, right = first[2] * _CELL_X, min((first[2] + cells_x) * _CELL_X, nx)
+    least = np.empty(right - left, labels.dtype)
+    most = np.empty(right - left, labels.dtype)
+    for cz in range(start, stop):
+        plane = (first[0] + cz) * _CELL_Z
+        for cy in range(cells_y):
+            row = (first[1] + cy) * _CELL_Y
+            for i in range(least.size):
+                least[i] = most[i] = labels[plane, row, left + i]
+            for z in range(plane, min(plane + _CELL_Z, nz)):
+                for y in range(row, min(row + _CELL_Y, ny)):
+                    for i in range(least.size):
+                        code = labels[z, y, left + i]
+                        least[i] = min(least[i], code)
+                        most[i] = max(most[i], code)
+            for cx in range(cells_x):
+                smallest, largest = least[cx * _CELL_X], most[cx * _CELL_X]
+                for i in range(cx * _CELL_X, min(cx * _CELL_X + _CELL_X, least.size)):
+                    smallest = min(smallest, least[i])
+                    largest = max(largest, most[i])
+                low[cz, cy, cx] = smallest
+                high[cz, cy, cx] = largest
+
+
+class Table:
+    """For each cell: its label, and whether the REACH cells from it on, per axis, share it.
+
+    Parameters
+    ----------
+    labels : array, (z, y, x)
+    origin, count, step : tuple of int
+        The voxels that will be displaced.
+    amplitude : array
+        Standard deviation of the displacement per axis, in voxels. Sources beyond six of them from
+        the window are not tabulated.
+    """
+
+    def __init__(self, labels, origin, count, step, amplitude):
+        margins = [RUN + _MARGIN * min(float(a), max(labels.shape)) for a in amplitude]
+        bounds = [
+            (max(0, at - math.ceil(margin)), min(size, at + s * n + math.ceil(margin)))
+            for size, at, n, s, margin in zip(
+                labels.shape, origin, count, step, margins, strict=True
+            )
+        ]
+        self.labels = labels
+        self.first = tuple(low // cell for (low, _), cell in zip(bounds, _CELL, strict=True))
+        cells = [
+            -(-high // cell) - first
+            for (_, high), cell, first in zip(bounds, _CELL, self.first, strict=True)
+        ]
+        if math.prod(cells) > _MOST:  # a table of one cell: the other runs are evaluated
+            cells = [1, 1, 1]
+        self.low = np.empty(cells, labels.dtype)
+        self.high = np.empty(cells, labels.dtype)
+
+    def filling(self):
+        """The tasks that tabulate the cells."""
+        planes, rows, columns = self.low.shape
+        share = max(1, _pool.SLAB // (rows * columns * math.prod(_CELL)))
+        return [
+            partial(
+                _tabulate, self.labels, self.first, self.low, self.high, at, min(at + share, planes)
+            )
+            for at in range(0, planes, share)
+        ]
+
+    def arguments(self):
+        """What `confine` and `settle` take, once the cells are tabulated."""
+        low = self.low
+        uniform = low == self.high
+        for axis in range(low.ndim):
+            for step in (1, 2):  # doubles what an entry speaks for, up to REACH
+                here = (slice(None),) * axis + (slice(None, -step),)
+                ahead = (slice(None),) * axis + (slice(step, None),)
+                uniform[here] &= uniform[ahead] & (low[here] == low[ahead])
+        return low.reshape(-1), uniform.reshape(-1), self.first, low.shape
+
+
+@device
+def confine(edge, slack, run, parts, count, order, line, cells, cell, state):
+    """Narrow the source boxes of a run, in `count` rows at once, by their range along one axis.
+
+    Parameters
+    ----------
+    edge : (nodes, rows)
+        The displacement at the run's nodes, of which it has `parts` + 1.
+    slack : (rows,)
+        How far the displacement may leave their interval.
+    line : tuple
+        The first voxel, its step from row to row, the voxels from the run's first to its last, the
+        voxels along the axis.
+    cells : tuple
+        log2 of a cell's size, the table's first cell and its cells along the axis.
+    cell, state : (rows,)
+        The number of each box's first cell so far, and what is known of the box.
+    """
+    first, step, span, size = line
+    bits, cell_first, cell_count = cells
+    bias = _NONE if order == 1 else _HALF
+    last = np.int32(size - 1)
+    start, middle, end = edge[parts * run], edge[parts * run + parts // 2], edge[parts * (run + 1)]
+    for row in range(count):
+        a, b, c = start[row], middle[row], end[row]
+        origin = np.int32(first) + np.int32(step) * np.int32(row)
+        least = floor32(min(a, min(b, c)) - slack[row] + bias) + origin
+        most = floor32(max(a, max(b, c)) + slack[row] + bias) + origin + np.int32(span + order)
+        near, away = min(max(least, np.int32(0)), last), min(max(most, np.int32(0)), last)
+        near_cell = (near >> bits) - np.int32(cell_first)
+        away_cell = (away >> bits) - np.int32(cell_first)
+        apart = (
+            (away_cell - near_cell >= REACH)
+            | (near_cell < np.int32(0))
+            | (away_cell >= np.int32(cell_count))
+        )
+        place = min(max(near_cell, np.int32(0)), np.int32(cell_count - 1))
+        cell[row] = cell[row] * np.int32(cell_count) + place
+        state[row] |= apart * _APART | ((least != near) | (most != away)) * _OUTSIDE
+
+
+@device
+def settle(low, uniform, cell, state, count, rule):
+    """Replace `state` by whether the run holds a single label, which is then `low[cell]`."""
+    cval, ignore, _, has_ignore, constant = rule
+    for row in range(count):
+        label = low[cell[row]]
+        state[row] = (
+            uniform[cell[row]]
+            and not state[row] & _APART
+            and not (has_ignore and label == ignore)
+            and not (constant and state[row] & _OUTSIDE and label != cval)
+        )

