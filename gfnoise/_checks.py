@@ -169,7 +169,7 @@ def output(
 
 def _overlap(first: NDArray[Any], second: NDArray[Any]) -> bool:
     try:
-        return bool(np.shares_memory(first, second, max_work=10_000))
+        return bool(np.shares_memory(first, second, max_work=10_000))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 
@@ -187,5 +187,5 @@ def share(name: str, value: object) -> None:
 def _number(name: str, value: object, expected: str, good: Callable[[float], bool]) -> None:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f"{name} must be {expected}, got {value!r}")
-    if not good(float(value)):  # type: ignore[arg-type]
+    if not good(float(value)):
         raise ValueError(f"{name} must be {expected}, got {value!r}")

@@ -31,8 +31,8 @@ def rule(labels: NDArray[Any], mode: str, cval: object, ignore_index: object) ->
     ignored = _checks.label_value("ignore_index", ignore_index, native) if has_ignore else 0
     code = _code(native)
     sign = 1 << (8 * native.itemsize - 1) if native.kind == "i" else 0
-    values = (np.array(value, native).view(code)[()] for value in (outside, ignored))
-    return Rule(*values, code.type(sign), has_ignore, mode == "constant")
+    outside_code, ignored_code = np.array([outside, ignored], native).view(code)
+    return Rule(outside_code, ignored_code, code.type(sign), has_ignore, mode == "constant")
 
 
 def encode(labels: NDArray[Any], ndim: int) -> NDArray[Any]:

@@ -65,7 +65,7 @@ def spectrum(size: int, length_scale: float) -> tuple[NDArray[np.float64], NDArr
     # At whole voxels and a whole period, frequencies beyond pi are those below it.
     alias = np.minimum(harmonic[:kept] % period, -harmonic[:kept] % period).astype(np.int64)
     folded = np.bincount(alias, weight[:kept])
-    return step * np.arange(folded.size), folded / folded.sum()
+    return np.arange(folded.size) * np.float64(step), np.asarray(folded / folded.sum())
 
 
 @lru_cache(maxsize=256)

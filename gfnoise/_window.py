@@ -1,10 +1,11 @@
 """Where on a grid a field is evaluated."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Window(NamedTuple):
+@dataclass(frozen=True)
+class Window:
     """The voxels ``start + step * i``, ``i < count``, of a grid of `shape`, per axis."""
 
     shape: tuple[int, ...]

@@ -205,7 +205,8 @@ def score(
     else:
         top, bottom = (1 + weight) * inside, size + weight * mass
     scores = np.divide(top, bottom, out=np.ones_like(top), where=bottom > 0)
-    return scores.reshape(batch)[()]
+    result: NDArray[np.float64] = scores.reshape(batch)[()]
+    return result
 
 
 class _Plan:

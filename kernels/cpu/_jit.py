@@ -1,33 +1,35 @@
 """How kernels are compiled: without the GIL, without fast-math, cached on disk."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 # No fast-math: it would break the checks for NaN, and the same seed must give the same bits on
 # every machine, which neither reassociated sums nor contracted multiply-adds do.
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
+_OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+def kernel(function: Function) -> Function:
     """Compile a function that Python calls; its machine code is cached on disk."""
     try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
+        return cast(Function, numba.njit(cache=True, **_OPTIONS)(function))
     except RuntimeError:  # no folder that a cache could be written to
-        return numba.njit(**_OPTIONS)(function)
+        return cast(Function, numba.njit(**_OPTIONS)(function))
 
 
-def device(function: Callable[..., Any]) -> Callable[..., Any]:
+def device(function: Function) -> Function:
     """Compile a function that is inlined into the kernels that call it."""
-    return numba.njit(forceinline=True, **_OPTIONS)(function)
+    return cast(Function, numba.njit(forceinline=True, **_OPTIONS)(function))
 
 
-def seldom(function: Callable[..., Any]) -> Callable[..., Any]:
+def seldom(function: Function) -> Function:
     """Compile a function that kernels call so seldom that inlining would only cost registers."""
-    return numba.njit(**_OPTIONS)(function)
+    return cast(Function, numba.njit(**_OPTIONS)(function))
 
 
 class _Writable:

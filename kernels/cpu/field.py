@@ -344,9 +344,9 @@ def sample_labels(
     missing = 3 - len(origin)
     origin, step = (0,) * missing + tuple(origin), (1,) * missing + tuple(window.step)
     spans = np.pad(amplitude, ((0, 0), (missing, 0)))
+    count = out.shape[2:]
     tables = [
-        Table(*args, out.shape[2:], step, span)
-        for *args, span in zip(labels, [origin] * len(labels), spans, strict=True)
+        Table(label, origin, count, step, span) for label, span in zip(labels, spans, strict=True)
     ]
 
     tabulation = [task for table in tables for task in table.filling()]
@@ -368,5 +368,5 @@ def sample_labels(
                 order,
                 rule,
             )
-            tasks += [partial(_sample, *args, block) for block in _blocks(out.shape[2:])]
+            tasks += [partial(_sample, *args, block) for block in _blocks(count)]
         _pool.run(tasks)

@@ -31,7 +31,7 @@ def integrated_weights(sigma, size):
     # Upper tails, not the distribution: differences of those keep their digits.
     tails = [math.erfc((d - 0.5) / (sigma * math.sqrt(2))) / 2 for d in range(1, radius + 1)]
     centre = math.erf(0.5 / (sigma * math.sqrt(2)))
-    return _weights([centre, *(a - b for a, b in zip(tails, tails[1:] + [0.0], strict=True))])
+    return _weights([centre, *(a - b for a, b in zip(tails, [*tails[1:], 0.0], strict=True))])
 
 
 @lru_cache(maxsize=256)
@@ -143,7 +143,7 @@ def _filter_planes(codes, label, fill, constant, weights_y, weights_x, out, star
 @kernel
 def _filter_columns(volume, fill, constant, weights, start, stop):
     """Filter along z, in place, the rows [start, stop) of all planes."""
-    nz, ny, nx = volume.shape
+    nz, _, nx = volume.shape
     radius = weights.size - 1
     lines = np.empty((nz + 2 * radius, nx), np.float32)
     for y in range(start, stop):
@@ -206,11 +206,12 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
         for row in sigma
     ]
     kind = codes.dtype.type
+    largest = int(rule.sign) - 1 if rule.sign else np.iinfo(kind).max
     # A class that the labels' dtype cannot hold is nowhere; neither is the class to be ignored.
     present = [
         (c, kind(label))
         for c, label in enumerate(wanted)
-        if label <= np.iinfo(kind).max and not (rule.has_ignore and label == rule.ignore)
+        if label <= largest and not (rule.has_ignore and label == rule.ignore)
     ]
     out[:, [c for c in range(len(wanted)) if c not in {c for c, _ in present}]] = 0
     _indicators(

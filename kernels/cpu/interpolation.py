@@ -165,7 +165,7 @@ def _warp(labels, displacement, out, order, rule, start, stop):
 
 
 def warp_labels(labels, displacement, out, *, order, rule):
-    """Labels (items, z, y, x) moved by (items, raters, ndim, z, y, x) into (items, raters, z, y, x).
+    """Fill (items, raters, z, y, x) with (items, z, y, x) moved by (items, raters, ndim, z, y, x).
 
     Labels are codes: unsigned integers. `rule` is (cval, ignore, sign, has_ignore, constant), the
     first three of the labels' type.

@@ -73,11 +73,6 @@ def _bin_sum(table, digit, edge, unit):
 
 
 @device
-def _bin_sum(table, digit, edge, unit):
-    return table[digit, 0] * edge + (table[digit, 1] + table[digit, 2] * 2.0**_HALF) * unit
-
-
-@device
 def _mass(table, edges, units):
     """The sum of a map, from its first table."""
     total, carry = 0.0, 0.0
