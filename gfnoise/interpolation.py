@@ -27,7 +27,7 @@ def warp_labels(
     displacement : real array, (*lead, [raters, ...] ndim, *space)
         In voxels, components in the order of the axes: ``L(w) = l(w + X(w))``. Computed with in
         float32. Axes between those of the labels and `ndim` are further displacements of the same
-        labels.
+        labels. Where 3D and 2D both fit the shapes, it is 3D.
     order : {0, 1}
         0: the label of the voxel that holds the point. 1: the (at most eight) voxels around the
         point vote by trilinear weight, ties to the smaller label.

@@ -60,7 +60,8 @@ def optimal_threshold(
     Notes
     -----
     No sort: a descent through the digits of the floats, with exact sums. A threshold within 1e-12
-    (relative) of a value of the map is that value, so that ties are kept.
+    (relative) of a value of the map is that value, so that ties are kept. Compare a map with the
+    array that is returned, not with a Python float, which NumPy would round to the map's dtype.
 
     Examples
     --------

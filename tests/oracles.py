@@ -275,10 +275,10 @@ def marginals(
         return spread(labels == value) + (outside if value == cval else 0)
 
     classes = [1] if num_classes is None else range(num_classes)
-    result = np.stack([received(c) for c in classes])
-    if ignore_index is not None:
-        own = np.stack([labels == c for c in classes])
-        result = result + received(ignore_index) * own
+    voting = [received(c) if c != ignore_index else np.zeros(labels.shape) for c in classes]
+    result = np.stack(voting)
+    if ignore_index is not None:  # a voxel whose source is ignore keeps its own label
+        result += received(ignore_index) * np.stack([labels == c for c in classes])
         result[:, labels == ignore_index] = 0
     return result[0] if num_classes is None else result
 

@@ -168,18 +168,25 @@ def test_marginals_with_ignore_return_that_mass_to_the_own_class() -> None:
     plain = oracles.marginals(labels, 1.0, mode="nearest", num_classes=10)
     assert m[1, 0, 0] == pytest.approx(plain[1, 0, 0] + plain[9, 0, 0])
     assert m[1, 0, 2] == pytest.approx(plain[1, 0, 2])
+    within = oracles.marginals(labels % 8, 1.0, num_classes=2, ignore_index=1, cval=1)
+    assert within[0].tolist() == (labels == 0).astype(float).tolist()  # only zeros ever vote
+    assert not within[1].any()
 
 
+@pytest.mark.parametrize("ignore", [None, 2])
 @pytest.mark.parametrize("mode", ["constant", "nearest"])
-def test_marginals_are_the_mean_of_the_warp(mode: Any) -> None:
+def test_marginals_are_the_mean_of_the_warp(mode: Any, ignore: int | None) -> None:
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 3, (4, 5)).astype(np.uint8)
     total = np.zeros((3, 4, 5))
     for _ in range(2000):  # the voxels' displacements need not be dependent for Theorem 1
-        moved = oracles.warp(labels, rng.normal(0, 1.2, (2, 4, 5)).astype(np.float32), 0, mode)
+        move = rng.normal(0, 1.2, (2, 4, 5)).astype(np.float32)
+        moved = oracles.warp(labels, move, 0, mode, 1, ignore)
         total += np.arange(3)[:, None, None] == moved
-    expected = oracles.marginals(labels, 1.2, mode=mode, num_classes=3)
-    oracles.assert_within_monte_carlo(total / 2000, expected, 2000)
+    expected = oracles.marginals(labels, 1.2, "integrated", mode, 1, 3, ignore)
+    seen = np.broadcast_to(labels != ignore, total.shape)  # at ignore voxels every entry is 0
+    oracles.assert_within_monte_carlo(total[seen] / 2000, expected[seen], 2000)
+    assert not expected[~seen].any()
 
 
 # ---------------------------------------------------------------------------- the decisions

@@ -159,13 +159,13 @@ def _filter_columns(volume, fill, constant, weights, start, stop):
 
 
 @kernel
-def _keep_ignored(codes, ignore, labels, ignored, out):
+def _keep_ignored(codes, ignore, own, ignored, out):
     """Give the mass of ignored sources to a voxel's own label; empty the ignored voxels."""
     for i in range(codes.size):
-        for c in range(labels.size):
+        for c in range(own.size):
             if codes[i] == ignore:
                 out[c, i] = _NONE
-            elif codes[i] == labels[c]:
+            elif codes[i] == own[c]:
                 out[c, i] = min(out[c, i] + ignored[i], _ONE)
 
 
@@ -213,6 +213,9 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
         for c, label in enumerate(wanted)
         if label <= largest and not (rule.has_ignore and label == rule.ignore)
     ]
+    own = np.full(len(wanted), rule.ignore)  # which never is a voxel's own label there
+    for c, label in present:
+        own[c] = label
     out[:, [c for c in range(len(wanted)) if c not in {c for c, _ in present}]] = 0
     _indicators(
         [
@@ -232,13 +235,12 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
     if rule.has_ignore:
         ignored = np.empty(codes.shape[1:], np.float32)
         fill = np.float32(rule.constant and rule.ignore == rule.cval)
-        labels = np.array([label for _, label in present], codes.dtype)
         for item in range(codes.shape[0]):
             _indicators([(codes[item], rule.ignore, fill, ignored, item)], weights, rule.constant)
             _keep_ignored(
                 codes[item].reshape(-1),
                 rule.ignore,
-                labels,
+                own,
                 ignored.reshape(-1),
                 out[item].reshape(out.shape[1], -1),
             )

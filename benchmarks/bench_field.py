@@ -1,0 +1,90 @@
+"""`sample_labels` against Listing 2 of paper 000, and its time per voxel against the size."""
+
+import listings
+import numpy as np
+import pytest
+from cases import AMPLITUDE, LENGTH_SCALE, SHAPES, STRUCTURES
+
+import gfnoise
+
+NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
+
+
+def listing(labels: np.ndarray, order: int = 1) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.stack(
+        [
+            listings.noisy_sample(one, AMPLITUDE, LENGTH_SCALE, rng, order=order)
+            for one in labels.reshape(-1, *labels.shape[-3:])
+        ]
+    )
+
+
+def check(labels: np.ndarray, order: int):
+    """The sample is the label moved by its field, and moved as much as the listing moves it."""
+
+    def verify(sample: np.ndarray, expected: np.ndarray) -> None:
+        field = NOISE.displacement(labels.shape[-3:], seed=range(len(labels)))
+        np.testing.assert_array_equal(sample, gfnoise.warp_labels(labels, field, order=order))
+        ours, theirs = (np.mean(noisy != labels) for noisy in (sample, expected))
+        assert 0.5 * theirs < ours < 2 * theirs
+
+    return verify
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+def test_sample_labels(race, shape, order):
+    labels = STRUCTURES["ball"](shape)[None]
+    race(
+        lambda: NOISE.sample_labels(labels, seed=[0], order=order),
+        lambda: listing(labels),
+        name="Listing 2, order 1",
+        voxels=labels.size,
+        verify=check(labels, order),
+    )
+
+
+@pytest.mark.parametrize("structure", ["nodule", "organs"])
+def test_structure(race, structure):
+    labels = STRUCTURES[structure]((128, 128, 128))[None]
+    race(
+        lambda: NOISE.sample_labels(labels, seed=[0], order=1),
+        lambda: listing(labels),
+        name="Listing 2, order 1",
+        voxels=labels.size,
+        verify=check(labels, 1),
+    )
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 64), (128, 128, 128)], ids=["64", "128"])
+def test_eight_items(race, shape):
+    labels = np.stack([STRUCTURES["ball"](shape)] * 8)
+    race(
+        lambda: NOISE.sample_labels(labels, seed=range(8), order=1),
+        lambda: listing(labels),
+        name="Listing 2, order 1, item by item",
+        voxels=labels.size,
+        verify=check(labels, 1),
+    )
+
+
+def test_cubic_spline(race):
+    """SciPy's default spline order, which Listing 2 leaves in place."""
+    labels = STRUCTURES["ball"]((128, 128, 128))[None]
+    race(
+        lambda: NOISE.sample_labels(labels, seed=[0], order=1),
+        lambda: listing(labels, order=3),
+        name="Listing 2, order 3",
+        voxels=labels.size,
+        verify=check(labels, 1),
+    )
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 96, 128, 192, 256, 384])
+def test_scaling(benchmark, size):
+    labels = STRUCTURES["ball"]((size,) * 3)[None]
+    benchmark.extra_info["voxels"] = labels.size
+    benchmark.pedantic(
+        lambda: NOISE.sample_labels(labels, seed=[0], order=1), rounds=15, warmup_rounds=2
+    )

@@ -1,0 +1,41 @@
+"""What is benchmarked: the noise of paper 000, sizes and structures."""
+
+import numpy as np
+
+AMPLITUDE, LENGTH_SCALE = 0.02, 0.15 / np.sqrt(2)  # in the unit cube
+SHAPES = [(64, 64, 64), (97, 131, 65), (128, 128, 128), (256, 256, 256)]
+
+
+def ball(shape: tuple[int, ...]) -> np.ndarray:
+    """A ball (an ellipsoid, for an odd shape) whose radius is 0.3 of each side."""
+    axes = np.ogrid[tuple(slice(-0.5 + 0.5 / n, 0.5, 1 / n) for n in shape)]
+    return (sum(axis**2 for axis in axes) < 0.3**2).astype(np.uint8)
+
+
+def nodule(shape: tuple[int, ...]) -> np.ndarray:
+    """A small structure, as a lung nodule in its scan: 23 mm of 100 mm, with three spikes."""
+    axes = np.ogrid[tuple(slice(-0.5 + 0.5 / n, 0.5, 1 / n) for n in shape)]
+    z, y, x = axes
+    core = z**2 + y**2 + x**2 < 0.09**2
+    spikes = [abs(p) < 0.16 for p in axes]
+    thin = [q**2 + r**2 < 0.015**2 for q, r in ((y, x), (z, x), (z, y))]
+    return np.logical_or.reduce([core, *(a & b for a, b in zip(spikes, thin, strict=True))]).astype(
+        np.uint8
+    )
+
+
+def organs(shape: tuple[int, ...]) -> np.ndarray:
+    """Fourteen classes that fill most of the volume: bodies around seeded centres."""
+    rng = np.random.default_rng(14)
+    axes = np.ogrid[tuple(slice(0, 1, 1 / n) for n in shape)]
+    labels = np.zeros(shape, np.uint8)
+    for label in range(1, 14):
+        centre, radii = rng.uniform(0.2, 0.8, 3), rng.uniform(0.08, 0.25, 3)
+        distance = sum(
+            ((axis - c) / r) ** 2 for axis, c, r in zip(axes, centre, radii, strict=True)
+        )
+        labels[distance < 1] = label
+    return labels
+
+
+STRUCTURES = {"ball": ball, "nodule": nodule, "organs": organs}
