@@ -1,8 +1,8 @@
 """Separable, symmetric filters: two passes over memory for three axes.
 
 Planes are filtered along x and y in a buffer that stays in cache, then columns of the result along
-z, in place. Weights are w[0..radius] of one side; a position outside takes the nearest voxel's
-value or a constant.
+z, in place. Weights are w[0..radius] of one side; what lies outside an axis is a table of source
+indices for the padded axis, with -1 for the constant.
 """
 
 import math
@@ -11,80 +11,106 @@ from functools import lru_cache, partial
 import numpy as np
 
 from . import _pool
-from ._jit import device, kernel, same_type
+from ._jit import arithmetic, device, kernel, same_type
 
-_NONE = np.float32(0)
+_TAIL = 5.5  # standard deviations beyond which a normal mass is less than half a bit of float32
+_LINES = 4  # rows of a task of columns
+_WIDTH = 128  # voxels along x of a buffer of columns
+_IDENTITY = (1.0,)
 _ONE = np.float32(1)
-_TAIL = 6.0  # standard deviations beyond which an integrated weight vanishes in float32
-_LINES = 8  # rows of a slab of columns
 
 
-# --- weights ------------------------------------------------------------------------------------
+# --- weights and borders ------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
 def integrated_weights(sigma, size):
     """The normal mass of each voxel; the last takes the whole tail, so that they sum to 1."""
     if sigma == 0:
-        return _weights([1.0])
+        return _IDENTITY
     radius = min(math.ceil(_TAIL * sigma + 0.5), size)
-    # Upper tails, not the distribution: differences of those keep their digits.
+    # Upper tails, not the distribution: their differences keep their digits.
     tails = [math.erfc((d - 0.5) / (sigma * math.sqrt(2))) / 2 for d in range(1, radius + 1)]
     centre = math.erf(0.5 / (sigma * math.sqrt(2)))
-    return _weights([centre, *(a - b for a, b in zip(tails, [*tails[1:], 0.0], strict=True))])
+    return (centre, *(a - b for a, b in zip(tails, [*tails[1:], 0.0], strict=True)))
 
 
 @lru_cache(maxsize=256)
-def sampled_weights(sigma, size):
-    """SciPy's taps: the density at the voxels within int(4 sigma + 0.5), normalised."""
-    radius = int(4 * sigma + 0.5)
-    if radius == 0:
-        return _weights([1.0])
-    taps = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
+def sampled_weights(sigma, radius, size=None):
+    """SciPy's taps: the density at the voxels within the radius, normalised.
+
+    With a `size`, taps that are outside an axis of so many voxels from anywhere on it are one.
+    """
+    if radius == 0 or sigma == 0:
+        return _IDENTITY
+    taps = np.exp(-0.5 / sigma**2 * np.arange(radius + 1) ** 2)
     taps /= taps[0] + 2 * taps[1:].sum()
-    if radius > size:  # from anywhere on the axis, voxels from `size` on are outside
+    if size is not None and radius > size:
         taps = np.append(taps[:size], taps[size:].sum())
-    return _weights(taps)
+    return tuple(taps.tolist())
 
 
-def _weights(values):
-    weights = np.asarray(values, np.float32)
-    weights.flags.writeable = False
-    return weights
+@lru_cache(maxsize=256)
+def border(mode, size, radius):
+    """Source index of each voxel of an axis padded by the radius; -1 stands for the constant."""
+    index = np.arange(-radius, size + radius)
+    if mode == "constant":
+        index[(index < 0) | (index >= size)] = -1
+    elif mode == "nearest":
+        index = np.clip(index, 0, size - 1)
+    elif mode == "wrap":
+        index %= size
+    elif mode == "reflect":  # d c b a | a b c d | d c b a
+        index = np.minimum(index % (2 * size), -(index + 1) % (2 * size))
+    elif size > 1:  # mirror: d c b | a b c d | c b a
+        index = np.minimum(index % (2 * size - 2), -index % (2 * size - 2))
+    else:
+        index[:] = 0
+    index.flags.writeable = False
+    return index
 
 
 # --- kernels ------------------------------------------------------------------------------------
 
 
-@device
-def _correlate(lines, first, weights, out, width):
-    """out[:width] = the symmetric filter across `lines`, centred at line first + radius."""
+@arithmetic
+def _correlate_lines(lines, centre, weights, out, width):
+    """out[:width] = the filter across the lines around `centre`. Four pairs of taps a pass."""
     radius = weights.size - 1
-    centre = first + radius
     for i in range(width):
         out[i] = weights[0] * lines[centre, i]
-    pairs = radius - radius % 2
-    for d in range(1, pairs, 2):
-        near, far = weights[d], weights[d + 1]
+    paired = 1 + radius - radius % 4
+    for d in range(1, paired, 4):
+        w0, w1, w2, w3 = weights[d], weights[d + 1], weights[d + 2], weights[d + 3]
         for i in range(width):
-            out[i] = (
-                out[i]
-                + near * (lines[centre - d, i] + lines[centre + d, i])
-                + far * (lines[centre - d - 1, i] + lines[centre + d + 1, i])
+            out[i] += (
+                w0 * (lines[centre - d, i] + lines[centre + d, i])
+                + w1 * (lines[centre - d - 1, i] + lines[centre + d + 1, i])
+            ) + (
+                w2 * (lines[centre - d - 2, i] + lines[centre + d + 2, i])
+                + w3 * (lines[centre - d - 3, i] + lines[centre + d + 3, i])
             )
-    for d in range(pairs + 1, radius + 1):
+    for d in range(paired, radius + 1):
         weight = weights[d]
         for i in range(width):
             out[i] += weight * (lines[centre - d, i] + lines[centre + d, i])
 
 
-@device
-def _correlate_line(line, weights, out, width):
-    """out[:width] = the symmetric filter along a padded line."""
+@arithmetic
+def _correlate_along(line, weights, out, width):
+    """out[:width] = the filter along a padded line. Four pairs of taps a pass."""
     radius = weights.size - 1
     for i in range(width):
         out[i] = weights[0] * line[radius + i]
-    for d in range(1, radius + 1):
+    paired = 1 + radius - radius % 4
+    for d in range(1, paired, 4):
+        w0, w1, w2, w3 = weights[d], weights[d + 1], weights[d + 2], weights[d + 3]
+        left, right = line[radius - d - 3 :], line[radius + d :]
+        for i in range(width):
+            out[i] += (w0 * (left[i + 3] + right[i]) + w1 * (left[i + 2] + right[i + 1])) + (
+                w2 * (left[i + 1] + right[i + 2]) + w3 * (left[i] + right[i + 3])
+            )
+    for d in range(paired, radius + 1):
         weight = weights[d]
         left, right = line[radius - d :], line[radius + d :]
         for i in range(width):
@@ -92,70 +118,90 @@ def _correlate_line(line, weights, out, width):
 
 
 @device
-def _load(codes, y, x_radius, label, fill, constant, line):
-    """Where row y holds the label, as 1 and 0 with padding; False if it is `fill` throughout."""
-    _, nx = codes.shape
-    uniform = True
-    for x in range(nx):
-        line[x_radius + x] = _ONE if codes[y, x] == label else _NONE
-        uniform = uniform and line[x_radius + x] == fill
-    for x in range(x_radius):
-        line[x] = fill if constant else line[x_radius]
-        line[x_radius + nx + x] = fill if constant else line[x_radius + nx - 1]
-    return not (constant and uniform)
+def _load(source, z, y, label, indicator, fill, border_x, line):
+    """Copy a row, or where it holds the label, into the padded line."""
+    nx = source.shape[2]
+    radius = (line.size - nx) // 2
+    inner = line[radius:]
+    if indicator:
+        for x in range(nx):
+            inner[x] = source[z, y, x] == label
+    else:
+        for x in range(nx):
+            inner[x] = source[z, y, x]
+    for i in range(radius):
+        at = border_x[i]
+        line[i] = inner[at] if at >= 0 else fill
+        at = border_x[radius + nx + i]
+        line[radius + nx + i] = inner[at] if at >= 0 else fill
 
 
 @device
-def _cap(line):
-    """Undo what rounding adds to 1: a marginal is a probability."""
+def _is_blank(line, fill):
+    """Whether the line holds nothing but `fill`."""
+    differences = 0
     for i in range(line.size):
-        line[i] = min(line[i], _ONE)
+        differences += line[i] != fill
+    return differences == 0
+
+
+@device
+def _pad(lines, line, at, radius, fill):
+    """Fill a line outside: as line `at` of the inside or, for at < 0, with the constant."""
+    for i in range(lines.shape[1]):
+        lines[line, i] = lines[radius + at, i] if at >= 0 else fill
 
 
 @kernel
-def _filter_planes(codes, label, fill, constant, weights_y, weights_x, out, start, stop):
-    """Filter the indicator of a label along x and y, plane by plane."""
-    _, ny, nx = codes.shape
+def _filter_planes(source, label, indicator, fill, borders, weights, out, start, stop):
+    """Filter the planes [start, stop) along x and y."""
+    border_y, border_x = borders
+    weights_y, weights_x = weights
+    _, ny, nx = source.shape
     radius_y, radius_x = weights_y.size - 1, weights_x.size - 1
-    line = np.empty(nx + 2 * radius_x, np.float32)
-    rows = np.empty((ny + 2 * radius_y, nx), np.float32)
+    line = np.empty(nx + 2 * radius_x, out.dtype)
+    rows = np.empty((ny + 2 * radius_y, nx), out.dtype)
     for z in range(start, stop):
         blank = True
         for y in range(ny):
             row = rows[radius_y + y]
-            if _load(codes[z], y, radius_x, label, fill, constant, line):
-                _correlate_line(line, weights_x, row, nx)
-                blank = False
-            else:
+            _load(source, z, y, label, indicator, fill, border_x, line)
+            if indicator and _is_blank(line, fill):
                 row[:] = fill
-        if blank and constant:
+            else:
+                _correlate_along(line, weights_x, row, nx)
+                blank = False
+        if blank and (radius_y == 0 or border_y[0] < 0):
             out[z] = fill
             continue
-        for y in range(radius_y):
-            for x in range(nx):
-                rows[y, x] = fill if constant else rows[radius_y, x]
-                rows[radius_y + ny + y, x] = fill if constant else rows[radius_y + ny - 1, x]
+        for i in range(radius_y):
+            _pad(rows, i, border_y[i], radius_y, fill)
+            _pad(rows, radius_y + ny + i, border_y[radius_y + ny + i], radius_y, fill)
         for y in range(ny):
-            _correlate(rows, y, weights_y, out[z, y], nx)
-            _cap(out[z, y])
+            _correlate_lines(rows, radius_y + y, weights_y, out[z, y], nx)
 
 
 @kernel
-def _filter_columns(volume, fill, constant, weights, start, stop):
-    """Filter along z, in place, the rows [start, stop) of all planes."""
+def _filter_columns(volume, fill, border_z, weights, cap, start, stop):
+    """Filter the rows [start, stop) of all planes along z, in place; at most `cap`."""
     nz, _, nx = volume.shape
     radius = weights.size - 1
-    lines = np.empty((nz + 2 * radius, nx), np.float32)
+    lines = np.empty((nz + 2 * radius, min(nx, _WIDTH)), volume.dtype)
     for y in range(start, stop):
-        for z in range(nz):
-            lines[radius + z] = volume[z, y]
-        for z in range(radius):
-            for x in range(nx):
-                lines[z, x] = fill if constant else volume[0, y, x]
-                lines[radius + nz + z, x] = fill if constant else volume[nz - 1, y, x]
-        for z in range(nz):
-            _correlate(lines, z, weights, volume[z, y], nx)
-            _cap(volume[z, y])
+        for left in range(0, nx, _WIDTH):
+            width = min(_WIDTH, nx - left)
+            for i in range(nz + 2 * radius):
+                at = border_z[i]
+                if at >= 0:
+                    for x in range(width):
+                        lines[i, x] = volume[at, y, left + x]
+                else:
+                    lines[i] = fill
+            for z in range(nz):
+                target = volume[z, y, left:]
+                _correlate_lines(lines, radius + z, weights, target, width)
+                for x in range(width):
+                    target[x] = min(target[x], cap)
 
 
 @kernel
@@ -164,7 +210,7 @@ def _keep_ignored(codes, ignore, own, ignored, out):
     for i in range(codes.size):
         for c in range(own.size):
             if codes[i] == ignore:
-                out[c, i] = _NONE
+                out[c, i] = 0
             elif codes[i] == own[c]:
                 out[c, i] = min(out[c, i] + ignored[i], _ONE)
 
@@ -172,24 +218,55 @@ def _keep_ignored(codes, ignore, own, ignored, out):
 # --- launching ----------------------------------------------------------------------------------
 
 
-def _indicators(jobs, weights, constant):
-    """Filter where codes hold a label, for each of the jobs (codes, label, fill, out, item)."""
-    planes, columns = [], []
-    for codes, label, fill, out, item in jobs:
-        nz, ny, nx = codes.shape
-        z, y, x = weights[item]
-        share = max(1, _pool.SLAB // max(1, ny * nx))
-        for start in range(0, nz, share):
-            stop = min(start + share, nz)
-            planes.append(
-                partial(_filter_planes, codes, label, fill, constant, y, x, out, start, stop)
-            )
-        if z.size > 1:
-            for start in range(0, ny, _LINES):
-                stop = min(start + _LINES, ny)
-                columns.append(partial(_filter_columns, out, fill, constant, z, start, stop))
-    _pool.run(planes)
-    _pool.run(columns)
+class _Filter:
+    """The filter of a volume (z, y, x): weights, borders and constant, in the type of the result."""
+
+    def __init__(self, shape, weights, modes, fill, cap, dtype):
+        self.weights = [np.array(one, dtype) for one in weights]
+        self.borders = [
+            border(mode, size, len(one) - 1)
+            for mode, size, one in zip(modes, shape, weights, strict=True)
+        ]
+        self.fill, self.cap = dtype.type(fill), dtype.type(cap)
+
+    def planes(self, source, out, label=None):
+        """The tasks of the first pass, over a label's indicator where there is a label."""
+        nz, ny, nx = source.shape
+        share = max(1, _pool.SLAB // (ny * nx))
+        indicator = label is not None
+        args = (
+            source,
+            label if indicator else source.dtype.type(0),
+            indicator,
+            self.fill,
+            tuple(self.borders[1:]),
+            tuple(self.weights[1:]),
+            out,
+        )
+        return [
+            partial(_filter_planes, *args, start, min(start + share, nz))
+            for start in range(0, nz, share)
+        ]
+
+    def columns(self, out):
+        """The tasks of the second pass."""
+        ny = out.shape[1]
+        if self.weights[0].size == 1 and not np.isfinite(self.cap):
+            return []
+        args = (out, self.fill, self.borders[0], self.weights[0], self.cap)
+        return [
+            partial(_filter_columns, *args, start, min(start + _LINES, ny))
+            for start in range(0, ny, _LINES)
+        ]
+
+
+def gaussian_filter(source, out, *, sigma, radius, modes, cval):
+    """Filter (items, z, y, x) into a float32 or float64 array; sigma, radius and modes per axis."""
+    source = same_type(source)
+    weights = [sampled_weights(float(s), int(r)) for s, r in zip(sigma, radius, strict=True)]
+    plan = _Filter(source.shape[1:], weights, modes, cval, np.inf, out.dtype)
+    _pool.run([task for one, to in zip(source, out, strict=True) for task in plan.planes(one, to)])
+    _pool.run([task for to in out for task in plan.columns(to)])
 
 
 def marginals(codes, out, *, wanted, sigma, method, rule):
@@ -198,49 +275,41 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
     `codes` are (items, z, y, x); `sigma` is (items, ndim), in voxels.
     """
     codes = same_type(codes)
-    family = integrated_weights if method == "integrated" else sampled_weights
-    flat = [_weights([1.0])] * (3 - sigma.shape[1])
-    space = codes.shape[1 + len(flat) :]
-    weights = [
-        [*flat, *(family(float(s), size) for s, size in zip(row, space, strict=True))]
-        for row in sigma
-    ]
+    mode = "constant" if rule.constant else "nearest"
+    shape = codes.shape[1:]
+    weights = [_marginal_weights(row, shape, method) for row in sigma]
+    # A class that the labels' dtype cannot hold is nowhere; neither is the class to be ignored.
     kind = codes.dtype.type
     largest = int(rule.sign) - 1 if rule.sign else np.iinfo(kind).max
-    # A class that the labels' dtype cannot hold is nowhere; neither is the class to be ignored.
-    present = [
-        (c, kind(label))
-        for c, label in enumerate(wanted)
-        if label <= largest and not (rule.has_ignore and label == rule.ignore)
-    ]
     own = np.full(len(wanted), rule.ignore)  # which never is a voxel's own label there
-    for c, label in present:
+    planes, columns = [], []
+
+    def indicate(item, label, to):
+        fill = float(rule.constant and label == rule.cval)
+        plan = _Filter(shape, weights[item], [mode] * 3, fill, 1.0, out.dtype)
+        planes.extend(plan.planes(codes[item], to, label))
+        columns.extend(plan.columns(to))
+
+    for c, label in enumerate(wanted):
+        if label > largest or (rule.has_ignore and label == rule.ignore):
+            out[:, c] = 0
+            continue
         own[c] = label
-    out[:, [c for c in range(len(wanted)) if c not in {c for c, _ in present}]] = 0
-    _indicators(
-        [
-            (
-                codes[item],
-                label,
-                np.float32(rule.constant and label == rule.cval),
-                out[item, c],
-                item,
-            )
-            for item in range(codes.shape[0])
-            for c, label in present
-        ],
-        weights,
-        rule.constant,
-    )
-    if rule.has_ignore:
-        ignored = np.empty(codes.shape[1:], np.float32)
-        fill = np.float32(rule.constant and rule.ignore == rule.cval)
-        for item in range(codes.shape[0]):
-            _indicators([(codes[item], rule.ignore, fill, ignored, item)], weights, rule.constant)
-            _keep_ignored(
-                codes[item].reshape(-1),
-                rule.ignore,
-                own,
-                ignored.reshape(-1),
-                out[item].reshape(out.shape[1], -1),
-            )
+        for item in range(len(codes)):
+            indicate(item, kind(label), out[item, c])
+    ignored = np.empty(codes.shape if rule.has_ignore else 0, out.dtype)
+    for item in range(len(ignored)):
+        indicate(item, rule.ignore, ignored[item])
+    _pool.run(planes)
+    _pool.run(columns)
+    for item in range(len(ignored)):
+        flat = out[item].reshape(len(wanted), -1)
+        _keep_ignored(codes[item].reshape(-1), rule.ignore, own, ignored[item].reshape(-1), flat)
+
+
+def _marginal_weights(sigma, shape, method):
+    flat = [_IDENTITY] * (3 - len(sigma))
+    pairs = [(float(s), size) for s, size in zip(sigma, shape[len(flat) :], strict=True)]
+    if method == "integrated":
+        return [*flat, *(integrated_weights(s, size) for s, size in pairs)]
+    return [*flat, *(sampled_weights(s, int(4 * s + 0.5), size) for s, size in pairs)]
