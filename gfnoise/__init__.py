@@ -1,11 +1,14 @@
 """Fresh noisy segmentation labels by Gaussian field deformations, and what theory says of them."""
 
 from .field import GaussianField
-from .interpolation import warp_labels
+from .filters import gaussian_filter
+from .interpolation import map_coordinates, warp_labels
 from .thresholding import optimal_segmentation, optimal_threshold, score
 
 __all__ = [
     "GaussianField",
+    "gaussian_filter",
+    "map_coordinates",
     "optimal_segmentation",
     "optimal_threshold",
     "score",

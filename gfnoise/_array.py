@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-_OPTIONAL = ("like", "out")
+_OPTIONAL = ("like", "out", "output")
 
 
 def _library(array: object) -> str | None:
@@ -15,6 +15,11 @@ def _library(array: object) -> str | None:
         return "numpy"
     root = type(array).__module__.partition(".")[0]
     return {"cupy": "cupy", "torch": "torch"}.get(root)
+
+
+def is_array(value: object) -> bool:
+    """Whether a value is an array of one of the libraries."""
+    return _library(value) is not None and hasattr(value, "shape")
 
 
 def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:

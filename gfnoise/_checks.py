@@ -149,22 +149,26 @@ def finite(name: str, array: NDArray[Any]) -> None:
 
 
 def output(
-    out: NDArray[Any], shape: Sequence[int], dtype: np.dtype[Any], **inputs: NDArray[Any] | None
+    out: NDArray[Any],
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    name: str = "out",
+    **inputs: NDArray[Any] | None,
 ) -> None:
     """Raise unless `out` is a writable array of this shape and dtype, apart from the inputs."""
     if out.dtype != dtype:
-        raise TypeError(f"out must be of dtype {dtype}, got {describe(out)}")
+        raise TypeError(f"{name} must be of dtype {dtype}, got {describe(out)}")
     if out.shape != tuple(shape):
-        raise ValueError(f"out must be of shape {tuple(shape)}, got {describe(out)}")
+        raise ValueError(f"{name} must be of shape {tuple(shape)}, got {describe(out)}")
     if not out.flags.writeable:
-        raise ValueError(f"out must be writable, got a read-only array, {describe(out)}")
-    for name, array in inputs.items():
+        raise ValueError(f"{name} must be writable, got a read-only array, {describe(out)}")
+    for other, array in inputs.items():
         if array is not None and _overlap(out, array):
-            raise ValueError(f"out must not share memory with {name}, got overlapping arrays")
+            raise ValueError(f"{name} must not share memory with {other}, got overlapping arrays")
     if out.size and any(
         stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)
     ):
-        raise ValueError(f"out must hold each element once, got strides {out.strides}")
+        raise ValueError(f"{name} must hold each element once, got strides {out.strides}")
 
 
 def _overlap(first: NDArray[Any], second: NDArray[Any]) -> bool:
@@ -174,18 +178,33 @@ def _overlap(first: NDArray[Any], second: NDArray[Any]) -> bool:
         return True
 
 
-def positive(name: str, value: object) -> None:
-    """Raise unless the value is a positive, finite number."""
-    _number(name, value, "a positive, finite number", lambda number: 0 < number < math.inf)
+def number(name: str, value: object, least: float = -math.inf) -> float:
+    """A finite number of at least `least`, as a float."""
+    bound = f" of at least {least:g}" if math.isfinite(least) else ""
+    return _number(
+        name, value, f"a finite number{bound}", lambda x: least <= x and math.isfinite(x)
+    )
 
 
-def share(name: str, value: object) -> None:
-    """Raise unless the value is a number in [0, 1]."""
-    _number(name, value, "a number in [0, 1]", lambda number: 0 <= number <= 1)
+def positive(name: str, value: object) -> float:
+    """A positive, finite number, as a float."""
+    return _number(name, value, "a positive, finite number", lambda x: 0 < x < math.inf)
 
 
-def _number(name: str, value: object, expected: str, good: Callable[[float], bool]) -> None:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+def share(name: str, value: object) -> float:
+    """A number in [0, 1], as a float."""
+    return _number(name, value, "a number in [0, 1]", lambda x: 0 <= x <= 1)
+
+
+def _number(name: str, value: object, expected: str, good: Callable[[float], bool]) -> float:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
         raise TypeError(f"{name} must be {expected}, got {value!r}")
-    if not good(float(value)):
+    try:
+        real = float(value)
+    except OverflowError:
+        real = math.inf
+    if not good(real):
         raise ValueError(f"{name} must be {expected}, got {value!r}")
+    return real

@@ -1,11 +1,15 @@
 """Arrays and labels at displaced coordinates."""
 
+import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from . import _array, _checks, _labels
+
+_MODES = ("constant", "grid-constant", "nearest", "reflect", "mirror", "grid-wrap", "wrap")
+_SAME = {"grid-mirror": "reflect"}
 
 
 def warp_labels(
@@ -109,3 +113,138 @@ def _displaced_axes(labels: NDArray[Any], displacement: NDArray[Any]) -> int:
         f"displacement must be of shape (*lead, ndim, *space) with ndim 2 or 3 for labels of shape "
         f"(*lead, *space) = {labels.shape}, got shape {displacement.shape}"
     )
+
+
+def map_coordinates(
+    input: NDArray[Any],
+    coordinates: NDArray[Any],
+    *,
+    order: int = 1,
+    mode: str = "constant",
+    cval: float = 0.0,
+    output: NDArray[Any] | DTypeLike | None = None,
+) -> NDArray[Any]:
+    """Interpolate an array at coordinates, as `scipy.ndimage.map_coordinates` of order 0 or 1.
+
+    Parameters
+    ----------
+    input : real array, (*lead, *space)
+        Space is 1D, 2D or 3D; all axes before it are mapped by the same coordinates.
+    coordinates : real array, (axes of space, *shape)
+        In voxels; voxel centres are integers.
+    order : {0, 1}, default 1
+        Nearest neighbour, or linear interpolation.
+    mode : str, default "constant"
+        What lies outside, SciPy's: "constant" (`cval` anywhere beyond the outermost centres),
+        "grid-constant" (blends into `cval`), "nearest", "reflect" or "grid-mirror", "mirror",
+        "grid-wrap" or "wrap".
+    cval : float, default 0.0
+        The value outside.
+    output : dtype or array, optional
+        A real dtype, or an array of one and of the result's shape to write to. By default float64
+        for float64 and float32 for all else. Integers are rounded, halves away from zero, and
+        clipped to the dtype's range; of order 0 and the input's own dtype, they are exact.
+
+    Returns
+    -------
+    array, (*lead, *shape)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described; nothing has been written then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise import map_coordinates
+    >>> image = np.array([[0.0, 1.0], [2.0, 3.0]])
+    >>> map_coordinates(image, np.array([[0.5, 1.0], [0.5, 0.25]]))
+    array([1.5 , 2.25])
+    """
+    given = output if _array.is_array(output) else None
+    kernels = _array.kernels(
+        "map_coordinates", "interpolation", input=input, coordinates=coordinates, output=given
+    )
+    for name, array in (("input", input), ("coordinates", coordinates)):
+        kinds = "biuf" if name == "input" else "iuf"
+        if array.dtype.kind not in kinds:
+            raise TypeError(f"{name} must be of a real dtype, got {_checks.describe(array)}")
+    _checks.choice("order", order, _labels.ORDERS)
+    _checks.choice("mode", mode, (*_MODES, *_SAME))
+    constant = _checks.number("cval", cval)
+    axes = coordinates.shape[0] if coordinates.ndim else 0
+    if not 1 <= axes <= min(3, input.ndim):
+        raise ValueError(
+            f"coordinates must be of shape (axes, ...) with at most 3 of the input's {input.ndim} "
+            f"axes, got {coordinates.shape}"
+        )
+    if np.isnan(coordinates.sum(dtype=np.float64)) and np.isnan(coordinates).any():
+        raise ValueError("coordinates must hold no NaN, got some")
+    dtype = _mapped_dtype(input, output if given is None else given.dtype)
+    lead, space = input.shape[: input.ndim - axes], input.shape[input.ndim - axes :]
+    shape = (*lead, *coordinates.shape[1:])
+    if given is not None:
+        _checks.output(given, shape, dtype, "output", input=input, coordinates=coordinates)
+
+    result = _labels.Output(given, shape, dtype)
+    if not result.result.size:
+        return result.finish()
+    if not math.prod(space):
+        raise ValueError(f"input must not be empty where coordinates are not, got {input.shape}")
+    exact = order == 0 and dtype == input.dtype.newbyteorder("=") and dtype.kind in "biu"
+    direct = exact or dtype in (np.float32, np.float64)
+    values = result.filled if direct else np.empty(shape, np.float64)
+    points = math.prod(coordinates.shape[1:])
+    outside: Any = np.float64(constant)
+    if exact:
+        outside = dtype.type(_checks.label_value("cval", _whole(constant), dtype))
+    kernels.map_coordinates(
+        _native(input).reshape(-1, *_labels.volume(space)),
+        _native(coordinates).reshape(axes, points),
+        values.reshape(-1, points),
+        order=order,
+        mode=kernels.MODES.index(_SAME.get(mode, mode)),
+        cval=outside,
+    )
+    if not direct:
+        _round_to(values, result.filled)
+    return result.finish()
+
+
+def _mapped_dtype(source: NDArray[Any], wanted: DTypeLike | None) -> np.dtype[Any]:
+    """The dtype that is wanted, or float32 or float64 as the input asks for."""
+    if wanted is None:
+        wide = source.dtype.kind == "f" and source.dtype.itemsize >= 8
+        return np.dtype(np.float64 if wide else np.float32)
+    dtype = np.dtype(wanted)
+    if dtype.kind not in "biuf" or dtype == np.longdouble != np.float64:
+        raise TypeError(f"output must be of a real dtype, got {dtype}")
+    return dtype
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    """Contiguous, in the machine's byte order; float16 as float32, long double as double."""
+    if array.dtype.kind == "f":
+        dtype = np.dtype(np.float64 if array.dtype.itemsize >= 8 else np.float32)
+    else:
+        dtype = array.dtype.newbyteorder("=")
+    return np.ascontiguousarray(array, dtype)
+
+
+def _whole(value: float) -> float | int:
+    return int(value) if value.is_integer() else value
+
+
+def _round_to(values: NDArray[np.float64], out: NDArray[Any]) -> None:
+    """Round to an integer dtype, halves away from zero, within its range; or to float16."""
+    if out.dtype.kind == "f":
+        out[...] = values
+        return
+    low, high = (
+        (0, 1) if out.dtype.kind == "b" else (np.iinfo(out.dtype).min, np.iinfo(out.dtype).max)
+    )
+    rounded = np.copysign(np.floor(np.abs(values) + 0.5), values)
+    below, above = rounded <= low, rounded >= high
+    out[...] = np.where(below | above, 0, rounded)
+    out[below], out[above] = low, high

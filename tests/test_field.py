@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import oracles
 import pytest
+from gfnoise._cpu import _pool
+from gfnoise._cpu import field as kernels
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from gfnoise import GaussianField, warp_labels
-from gfnoise._cpu import _pool
-from gfnoise._cpu import field as kernels
 
 Array = NDArray[Any]
 DTYPES = ["bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))]

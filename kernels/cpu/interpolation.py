@@ -193,3 +193,158 @@ def warp_labels(labels, displacement, out, *, order, rule):
             for start in range(0, nz * ny, rows)
         ]
     )
+
+
+# --- values at coordinates ----------------------------------------------------------------------
+
+# What a mode does outside [0, n - 1]: the coordinate is folded into a period, clamped, or lost.
+MODES = ("constant", "grid-constant", "nearest", "reflect", "mirror", "grid-wrap", "wrap")
+CONSTANT, GRID_CONSTANT, NEAREST, REFLECT, MIRROR, GRID_WRAP, WRAP = range(len(MODES))
+_BEYOND = 1e15  # no image has coordinates like these; their fractions are lost anyway
+
+
+@seldom
+def _fold(value, size, mode):
+    """A coordinate as SciPy maps it; NaN where it is lost."""
+    last = size - 1.0
+    if 0.0 <= value <= last or mode == GRID_CONSTANT:
+        return value
+    if mode == CONSTANT or np.isnan(value):
+        return np.nan
+    if mode == NEAREST:
+        return min(max(value, 0.0), last)
+    if abs(value) > _BEYOND:
+        return np.nan
+    if mode == GRID_WRAP:
+        return value - size * np.floor(value / size)
+    if size == 1:
+        return 0.0
+    if mode == WRAP:  # SciPy's own: the last voxel is the first
+        return value + last * (np.floor(-value / last) + 1) if value < 0 else value % last
+    if mode == MIRROR:
+        folded = abs(value) % (2 * last)
+        # SciPy leaves (last, size) to the grid: rounding half a voxel up depends on it.
+        turn = folded > last if value < 0 else folded >= size
+        return 2 * last - folded if turn else folded
+    value = (value + 0.5) % (2.0 * size)
+    return (2.0 * size - value if value > size else value) - 0.5
+
+
+@device
+def _index(index, size, mode):
+    """The voxel of a grid point next to the grid; -1 where there is none."""
+    if 0 <= index < size:
+        return index
+    if mode == CONSTANT or mode == GRID_CONSTANT:
+        return -1
+    if mode == GRID_WRAP:
+        return index % size
+    if mode == MIRROR:
+        return clamp(abs(index) if index < 0 else 2 * (size - 1) - index, size)
+    return clamp(index, size)
+
+
+@device
+def _value(image, z, y, x, cval):
+    """The value at a voxel, or cval where an index is -1."""
+    return cval if z < 0 or y < 0 or x < 0 else np.float64(image[z, y, x])
+
+
+@device
+def _mix(corners, tz, ty, tx):
+    """Trilinear interpolation of eight corners; x varies fastest."""
+    c0, c1, c2, c3, c4, c5, c6, c7 = corners
+    sz, sy, sx = 1.0 - tz, 1.0 - ty, 1.0 - tx
+    near = (c0 * sx + c1 * tx) * sy + (c2 * sx + c3 * tx) * ty
+    away = (c4 * sx + c5 * tx) * sy + (c6 * sx + c7 * tx) * ty
+    return near * sz + away * tz
+
+
+@device
+def _inside(image, z, y, x):
+    """Linear interpolation between the outermost voxel centres, where all modes agree."""
+    nz, ny, nx = image.shape
+    z0, y0, x0 = np.int64(z), np.int64(y), np.int64(x)
+    z1, y1, x1 = z0 + (z0 < nz - 1), y0 + (y0 < ny - 1), x0 + (x0 < nx - 1)
+    corners = (
+        np.float64(image[z0, y0, x0]),
+        np.float64(image[z0, y0, x1]),
+        np.float64(image[z0, y1, x0]),
+        np.float64(image[z0, y1, x1]),
+        np.float64(image[z1, y0, x0]),
+        np.float64(image[z1, y0, x1]),
+        np.float64(image[z1, y1, x0]),
+        np.float64(image[z1, y1, x1]),
+    )
+    return _mix(corners, z - z0, y - y0, x - x0)
+
+
+@seldom
+def _outside(image, z, y, x, mode, cval):
+    """Linear interpolation on the grid as the mode extends it."""
+    nz, ny, nx = image.shape
+    fz, fy, fx = np.int64(np.floor(z)), np.int64(np.floor(y)), np.int64(np.floor(x))
+    z0, z1 = _index(fz, nz, mode), _index(fz + 1, nz, mode)
+    y0, y1 = _index(fy, ny, mode), _index(fy + 1, ny, mode)
+    x0, x1 = _index(fx, nx, mode), _index(fx + 1, nx, mode)
+    corners = (
+        _value(image, z0, y0, x0, cval),
+        _value(image, z0, y0, x1, cval),
+        _value(image, z0, y1, x0, cval),
+        _value(image, z0, y1, x1, cval),
+        _value(image, z1, y0, x0, cval),
+        _value(image, z1, y0, x1, cval),
+        _value(image, z1, y1, x0, cval),
+        _value(image, z1, y1, x1, cval),
+    )
+    return _mix(corners, z - fz, y - fy, x - fx)
+
+
+@kernel
+def _map(image, coordinates, order, mode, cval, out, start, stop):
+    """out[start:stop] = the image at the coordinates (axes, points)."""
+    nz, ny, nx = image.shape
+    axes = coordinates.shape[0]
+    far = max(nz, ny, nx) + 2.0
+    for i in range(start, stop):
+        z = np.float64(coordinates[0, i]) if axes == 3 else 0.0
+        y = np.float64(coordinates[-2, i]) if axes >= 2 else 0.0
+        x = np.float64(coordinates[-1, i])
+        inside = 0.0 <= z <= nz - 1 and 0.0 <= y <= ny - 1 and 0.0 <= x <= nx - 1
+        if not inside:
+            z, y, x = _fold(z, nz, mode), _fold(y, ny, mode), _fold(x, nx, mode)
+            if not (abs(z) < far and abs(y) < far and abs(x) < far):
+                out[i] = cval
+                continue
+        if order == 0:
+            z0 = _index(np.int64(np.floor(z + 0.5)), nz, mode)
+            y0 = _index(np.int64(np.floor(y + 0.5)), ny, mode)
+            x0 = _index(np.int64(np.floor(x + 0.5)), nx, mode)
+            out[i] = cval if z0 < 0 or y0 < 0 or x0 < 0 else image[z0, y0, x0]
+        elif inside:
+            out[i] = _inside(image, z, y, x)
+        else:
+            out[i] = _outside(image, z, y, x, mode, np.float64(cval))
+
+
+def map_coordinates(image, coordinates, out, *, order, mode, cval):
+    """Fill (items, points) with (items, z, y, x) at the coordinates (axes, points)."""
+    image, coordinates = same_type(image), same_type(coordinates)
+    points = coordinates.shape[1]
+    _pool.run(
+        [
+            partial(
+                _map,
+                image[item],
+                coordinates,
+                order,
+                mode,
+                cval,
+                out[item],
+                start,
+                min(start + _pool.SLAB, points),
+            )
+            for item in range(len(image))
+            for start in range(0, points, _pool.SLAB)
+        ]
+    )
