@@ -1,5 +1,6 @@
 """Fresh noisy segmentation labels by Gaussian field deformations, and what theory says of them."""
 
+from ._warm_up import warm_up
 from .field import GaussianField
 from .filters import gaussian_filter
 from .interpolation import map_coordinates, warp_labels
@@ -12,6 +13,7 @@ __all__ = [
     "optimal_segmentation",
     "optimal_threshold",
     "score",
+    "warm_up",
     "warp_labels",
 ]
 __version__ = "0.1.0"

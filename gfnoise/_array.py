@@ -5,7 +5,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+_SMALL = 1 << 17  # elements that one thread looks through in no time
 _OPTIONAL = ("like", "out", "output")
 
 
@@ -17,9 +19,11 @@ def _library(array: object) -> str | None:
     return {"cupy": "cupy", "torch": "torch"}.get(root)
 
 
-def is_array(value: object) -> bool:
-    """Whether a value is an array of one of the libraries."""
-    return _library(value) is not None and hasattr(value, "shape")
+def split_output(output: Any) -> tuple[NDArray[Any] | None, Any]:
+    """SciPy's `output`, an array or a dtype, as the array and its dtype."""
+    if _library(output) is not None and hasattr(output, "shape"):
+        return output, output.dtype
+    return None, output
 
 
 def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
@@ -52,3 +56,12 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
     if owner != "numpy":
         raise NotImplementedError(f"{function} has no kernels for {owner} arrays yet")
     return importlib.import_module(f"gfnoise._cpu.{stem}")
+
+
+def extremes(array: NDArray[Any]) -> tuple[Any, Any]:
+    """Smallest and largest value of a non-empty array; NaN if there is any."""
+    if array.size <= _SMALL or not array.flags.c_contiguous:
+        return array.min(), array.max()
+    values = importlib.import_module("gfnoise._cpu.values")
+    least, most = values.extremes(array)
+    return least, most

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._array import extremes
+
 _SEEDS = 1 << 63
 
 
@@ -132,7 +134,7 @@ def label_value(name: str, value: object, dtype: np.dtype[Any]) -> int:
 def in_range(name: str, array: NDArray[Any], low: float, high: float) -> None:
     """Raise ValueError if a value is NaN or outside [low, high]."""
     if array.size:
-        least, most = array.min(), array.max()
+        least, most = extremes(array)
         if not (least >= low and most <= high):
             raise ValueError(
                 f"{name} must hold values in [{low:g}, {high:g}] and no NaN, "
@@ -142,10 +144,12 @@ def in_range(name: str, array: NDArray[Any], low: float, high: float) -> None:
 
 def finite(name: str, array: NDArray[Any]) -> None:
     """Raise ValueError if a value is NaN or infinite."""
-    if array.size and not (math.isfinite(array.min()) and math.isfinite(array.max())):
-        raise ValueError(
-            f"{name} must be finite, got a minimum of {array.min()} and a maximum of {array.max()}"
-        )
+    if array.size:
+        least, most = extremes(array)
+        if not (math.isfinite(least) and math.isfinite(most)):
+            raise ValueError(
+                f"{name} must be finite, got a minimum of {least} and a maximum of {most}"
+            )
 
 
 def output(

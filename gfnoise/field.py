@@ -383,7 +383,10 @@ def _check_classes(
     labels: NDArray[Any], classes: int, binary: bool, ignore_index: int | None
 ) -> None:
     """Raise ValueError if a label is no class."""
-    if not labels.size or (labels.min() >= 0 and labels.max() < classes):
+    if not labels.size:
+        return
+    least, most = _array.extremes(labels)
+    if least >= 0 and most < classes:
         return
     strange = labels[(labels < 0) | (labels >= classes)]
     if ignore_index is not None:

@@ -1,6 +1,5 @@
 """SciPy's Gaussian filter, for every library and several times as fast."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,7 +68,7 @@ def gaussian_filter(
     >>> gaussian_filter(np.array([0, 0, 1, 0, 0], np.uint8), 0.5).round(3)
     array([0.   , 0.107, 0.786, 0.107, 0.   ], dtype=float32)
     """
-    given = output if _array.is_array(output) else None
+    given, wanted = _array.split_output(output)
     kernels = _array.kernels("gaussian_filter", "filters", input=input, output=given)
     if input.dtype.kind not in "biuf":
         raise TypeError(f"input must be of a real dtype, got {_checks.describe(input)}")
@@ -85,7 +84,7 @@ def gaussian_filter(
         if radius is None
         else [_checks.integer("radius", r, 0) for r in _each("radius", radius, filtered)]
     )
-    dtype = _result_dtype(input, output if given is None else given.dtype)
+    dtype = _result_dtype(input, wanted)
     if given is not None:
         _checks.output(given, input.shape, dtype, name="output", input=input)
 
@@ -114,8 +113,7 @@ def _filter(
     view, to = source.transpose(order), target.transpose(order)
     space = view.shape[len(lead) :]
     # Where less than three axes are filtered, those before them are rows or planes of a volume.
-    volume = (-1, *((1,) * (2 - len(space)) if len(space) < 2 else ()), *space)
-    volume = (1, *volume) if len(space) < 3 else volume
+    volume = {1: (1, -1, 1), 2: (1, -1), 3: (-1,), 0: (1, 1, 1, -1)}[len(space)] + space
     filled = to if to.flags.c_contiguous else np.empty(to.shape, to.dtype)
     settings = [(0.0, 0, "nearest")] * (3 - len(space)) + [setting for _, *setting in now]
     sigma, radius, modes = zip(*settings, strict=True)

@@ -162,7 +162,7 @@ def map_coordinates(
     >>> map_coordinates(image, np.array([[0.5, 1.0], [0.5, 0.25]]))
     array([1.5 , 2.25])
     """
-    given = output if _array.is_array(output) else None
+    given, wanted = _array.split_output(output)
     kernels = _array.kernels(
         "map_coordinates", "interpolation", input=input, coordinates=coordinates, output=given
     )
@@ -179,9 +179,8 @@ def map_coordinates(
             f"coordinates must be of shape (axes, ...) with at most 3 of the input's {input.ndim} "
             f"axes, got {coordinates.shape}"
         )
-    if np.isnan(coordinates.sum(dtype=np.float64)) and np.isnan(coordinates).any():
-        raise ValueError("coordinates must hold no NaN, got some")
-    dtype = _mapped_dtype(input, output if given is None else given.dtype)
+    _checks.in_range("coordinates", coordinates, -math.inf, math.inf)
+    dtype = _mapped_dtype(input, wanted)
     lead, space = input.shape[: input.ndim - axes], input.shape[input.ndim - axes :]
     shape = (*lead, *coordinates.shape[1:])
     if given is not None:

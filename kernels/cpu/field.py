@@ -234,7 +234,7 @@ def _bases(length_scale, window, tile):
 def _tiles(basis, tile):
     """Cut (terms, count) into contiguous tiles: (count / tile, terms, tile)."""
     terms, count = basis.shape
-    return np.ascontiguousarray(basis.reshape(terms, count // tile, tile).transpose(1, 0, 2))
+    return basis.reshape(terms, count // tile, tile).transpose(1, 0, 2).copy()
 
 
 def _nodes(amplitude, length_scale, window):

@@ -219,7 +219,7 @@ def _keep_ignored(codes, ignore, own, ignored, out):
 
 
 class _Filter:
-    """The filter of a volume (z, y, x): weights, borders and constant, in the type of the result."""
+    """The filter of a volume (z, y, x): weights, borders, constant and cap."""
 
     def __init__(self, shape, weights, modes, fill, cap, dtype):
         self.weights = [np.array(one, dtype) for one in weights]

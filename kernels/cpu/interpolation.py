@@ -235,7 +235,7 @@ def _index(index, size, mode):
     """The voxel of a grid point next to the grid; -1 where there is none."""
     if 0 <= index < size:
         return index
-    if mode == CONSTANT or mode == GRID_CONSTANT:
+    if mode in (CONSTANT, GRID_CONSTANT):
         return -1
     if mode == GRID_WRAP:
         return index % size
