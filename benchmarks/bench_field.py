@@ -1,11 +1,11 @@
 """`sample_labels` against Listing 2 of paper 000, and its time per voxel against the size."""
 
-import listings
 import numpy as np
 import pytest
-from cases import AMPLITUDE, LENGTH_SCALE, SHAPES, STRUCTURES
 
 import gfnoise
+import listings
+from cases import AMPLITUDE, LENGTH_SCALE, SHAPES, STRUCTURES
 
 NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
 

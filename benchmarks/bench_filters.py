@@ -1,12 +1,12 @@
-"""`marginals` against SciPy's Gaussian filter and Listing 1 of paper 000."""
+"""`gaussian_filter` and `marginals` against SciPy's filter and Listing 1 of paper 000."""
 
-import listings
 import numpy as np
 import pytest
 import scipy.ndimage
-from cases import AMPLITUDE, LENGTH_SCALE, SHAPES, STRUCTURES
 
 import gfnoise
+import listings
+from cases import AMPLITUDE, LENGTH_SCALE, SHAPES, STRUCTURES
 
 NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
 
@@ -67,4 +67,39 @@ def test_classes(race):
         name="scipy.ndimage.gaussian_filter, float32, class by class",
         voxels=labels.size,
         verify=near,
+    )
+
+
+@pytest.mark.parametrize("sigma", [1, 2, 4, 8])
+def test_gaussian_filter(race, sigma):
+    image = np.random.default_rng(0).random((128, 128, 128), np.float32)
+    race(
+        lambda: gfnoise.gaussian_filter(image, sigma),
+        lambda: scipy.ndimage.gaussian_filter(image, sigma),
+        name="scipy.ndimage.gaussian_filter, float32",
+        voxels=image.size,
+        verify=close,
+    )
+
+
+def test_gaussian_filter_of_labels(race):
+    labels = STRUCTURES["ball"]((128, 128, 128))
+    race(
+        lambda: gfnoise.gaussian_filter(labels, 2.56),
+        lambda: scipy.ndimage.gaussian_filter(labels, 2.56, output=np.float32),
+        name="scipy.ndimage.gaussian_filter, uint8 to float32",
+        voxels=labels.size,
+        verify=close,
+    )
+
+
+def test_gaussian_filter_of_a_line(race):
+    """A single line is filtered by a single thread."""
+    line = np.random.default_rng(0).random(1 << 21, np.float32)
+    race(
+        lambda: gfnoise.gaussian_filter(line, 4),
+        lambda: scipy.ndimage.gaussian_filter(line, 4),
+        name="scipy.ndimage.gaussian_filter, float32",
+        voxels=line.size,
+        verify=close,
     )

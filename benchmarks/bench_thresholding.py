@@ -1,11 +1,11 @@
 """`optimal_threshold` and `optimal_segmentation` against Listing 3 of paper 000."""
 
-import listings
 import numpy as np
 import pytest
-from cases import AMPLITUDE, LENGTH_SCALE, SHAPES, STRUCTURES
 
 import gfnoise
+import listings
+from cases import AMPLITUDE, LENGTH_SCALE, SHAPES, STRUCTURES
 
 NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
 

@@ -11,9 +11,9 @@ import numba
 import numpy as np
 import pytest
 import scipy
-from gfnoise._cpu import _pool
 
 import gfnoise
+from gfnoise._cpu import _pool
 
 _SECONDS = 20.0  # for all turns of a reference
 
