@@ -25,13 +25,13 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-import lidc
-import listings
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import gfnoise
+import lidc
+import listings
 
 NODULE = "LIDC-IDRI-0080/0"
 AMPLITUDES = (0.5, 1.0, 2.0, 4.0)  # mm

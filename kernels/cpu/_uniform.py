@@ -9,9 +9,7 @@ from . import _pool
 from ._jit import device, kernel
 from .interpolation import RUN, floor32
 
-CELL_BITS = (1, 1, 2)  # log2 of the voxels per axis of a cell
 REACH = 4  # cells per axis that an entry of the table speaks for
-_CELL_Z, _CELL_Y, _CELL_X = _CELL = tuple(1 << bits for bits in CELL_BITS)
 _MARGIN = 6  # amplitudes: the table covers this much more than the window
 _MOST = 2**31 - 1  # cells: their numbers are of 32 bits
 _APART, _OUTSIDE = np.uint8(1), np.uint8(2)  # a source box that no entry speaks for; off the grid
@@ -20,28 +18,29 @@ _NONE = np.float32(0)
 
 
 @kernel
-def _tabulate(labels, first, low, high, start, stop):
+def _tabulate(labels, sizes, first, low, high, start, stop):
     """Smallest and largest code of each cell, for the planes [start, stop) of cells."""
     nz, ny, nx = labels.shape
+    size_z, size_y, size_x = sizes
     _, cells_y, cells_x = low.shape
-    left, right = first[2] * _CELL_X, min((first[2] + cells_x) * _CELL_X, nx)
+    left, right = first[2] * size_x, min((first[2] + cells_x) * size_x, nx)
     least = np.empty(right - left, labels.dtype)
     most = np.empty(right - left, labels.dtype)
     for cz in range(start, stop):
-        plane = (first[0] + cz) * _CELL_Z
+        plane = (first[0] + cz) * size_z
         for cy in range(cells_y):
-            row = (first[1] + cy) * _CELL_Y
+            row = (first[1] + cy) * size_y
             for i in range(least.size):
                 least[i] = most[i] = labels[plane, row, left + i]
-            for z in range(plane, min(plane + _CELL_Z, nz)):
-                for y in range(row, min(row + _CELL_Y, ny)):
+            for z in range(plane, min(plane + size_z, nz)):
+                for y in range(row, min(row + size_y, ny)):
                     for i in range(least.size):
                         code = labels[z, y, left + i]
                         least[i] = min(least[i], code)
                         most[i] = max(most[i], code)
             for cx in range(cells_x):
-                smallest, largest = least[cx * _CELL_X], most[cx * _CELL_X]
-                for i in range(cx * _CELL_X, min(cx * _CELL_X + _CELL_X, least.size)):
+                smallest, largest = least[cx * size_x], most[cx * size_x]
+                for i in range(cx * size_x, min(cx * size_x + size_x, least.size)):
                     smallest = min(smallest, least[i])
                     largest = max(largest, most[i])
                 low[cz, cy, cx] = smallest
@@ -56,12 +55,22 @@ class Table:
     labels : array, (z, y, x)
     origin, count, step : tuple of int
         The voxels that will be displaced.
-    amplitude : array
+    amplitude : array, (3,)
         Standard deviation of the displacement per axis, in voxels. Sources beyond six of them from
         the window are not tabulated.
+    reach : array, (ndim,)
+        How many voxels the sources of a run mostly span, beyond the run itself. Cells are small
+        where that is little: they follow the borders of the labels closely.
     """
 
-    def __init__(self, labels, origin, count, step, amplitude):
+    def __init__(self, labels, origin, count, step, amplitude, reach):
+        self.labels = labels
+        # Room for runs that span 1.4 times what they mostly do; an entry speaks for REACH cells
+        # less the part of the first one that is before the run.
+        spans = [0.0] * (3 - len(reach)) + [1.4 * min(float(one), 1e6) for one in reach]
+        spans[-1] += RUN * step[-1]
+        self.bits = [math.ceil(math.log2(max(2.0, span / (REACH - 0.5)))) for span in spans]
+        self.sizes = tuple(1 << bits for bits in self.bits)
         margins = [RUN + _MARGIN * min(float(a), max(labels.shape)) for a in amplitude]
         bounds = [
             (max(0, at - math.ceil(margin)), min(size, at + s * n + math.ceil(margin)))
@@ -69,11 +78,10 @@ class Table:
                 labels.shape, origin, count, step, margins, strict=True
             )
         ]
-        self.labels = labels
-        self.first = tuple(low // cell for (low, _), cell in zip(bounds, _CELL, strict=True))
+        self.first = tuple(low // cell for (low, _), cell in zip(bounds, self.sizes, strict=True))
         cells = [
             -(-high // cell) - first
-            for (_, high), cell, first in zip(bounds, _CELL, self.first, strict=True)
+            for (_, high), cell, first in zip(bounds, self.sizes, self.first, strict=True)
         ]
         if math.prod(cells) > _MOST:  # a table of one cell: the other runs are evaluated
             cells = [1, 1, 1]
@@ -83,12 +91,11 @@ class Table:
     def filling(self):
         """The tasks that tabulate the cells."""
         planes, rows, columns = self.low.shape
-        share = max(1, _pool.SLAB // (rows * columns * math.prod(_CELL)))
+        share = max(1, _pool.SLAB // (rows * columns * math.prod(self.sizes)))
+        args = self.labels, self.sizes, self.first, self.low, self.high
         return [
-            partial(
-                _tabulate, self.labels, self.first, self.low, self.high, at, min(at + share, planes)
-            )
-            for at in range(0, planes, share)
+            partial(_tabulate, *args, start, min(start + share, planes))
+            for start in range(0, planes, share)
         ]
 
     def arguments(self):
@@ -100,7 +107,8 @@ class Table:
                 here = (slice(None),) * axis + (slice(None, -step),)
                 ahead = (slice(None),) * axis + (slice(step, None),)
                 uniform[here] &= uniform[ahead] & (low[here] == low[ahead])
-        return low.reshape(-1), uniform.reshape(-1), self.first, low.shape
+        axes = zip(self.bits, self.first, low.shape, strict=True)
+        return low.reshape(-1), uniform.reshape(-1), *axes
 
 
 @device

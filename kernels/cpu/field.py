@@ -20,15 +20,15 @@ from gfnoise._spectrum import axis_basis
 from . import _pool
 from ._jit import device, kernel, same_type
 from ._random import normals
-from ._uniform import CELL_BITS, Table, confine, settle
+from ._uniform import Table, confine, settle
 from .interpolation import RUN, run_scratch, take_run
 
 BLOCK = 64  # rows of a block: its contractions stay in the first cache
 _BUDGET = 1 << 24  # coefficients held at once
 _SHARE = 1 << 12  # coefficients of a task
-_SPREAD = 1.7  # a bound between two nodes comes to 0.85 h² a / b² on average
+_BOUND = 0.7  # times a h² / b²: what the bound between two nodes comes to, on average
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
-_BITS_Z, _BITS_Y, _BITS_X = CELL_BITS
+_DIAGONAL = np.float32(0.41421360)
 _NONE = np.float32(0)
 
 
@@ -126,11 +126,12 @@ def _bound(rows, nodes, curvature, count, edge, slack):
         for node in range(nodes.shape[1]):
             _contract(nodes[:, node], rows[c], edge[c, node], count)
         for row in range(count):
-            slack[c, row] = _NONE
-        for k in range(terms):
+            slack[c, row] = curvature[0] * abs(rows[c, 0, row])
+        for k in range(1, terms, 2):
             factor = curvature[k]
             for row in range(count):
-                slack[c, row] += factor * abs(rows[c, k, row])
+                a, b = abs(rows[c, k, row]), abs(rows[c, k + 1, row])
+                slack[c, row] += factor * (max(a, b) + _DIAGONAL * min(a, b))  # >= hypot(a, b)
 
 
 @device
@@ -158,7 +159,7 @@ def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, ord
     `grid` is the voxel of the labels where `out` starts, and its steps.
     """
     basis_z, basis_y, basis_x = bases
-    low, uniform, (cell_z, cell_y, cell_x), (cells_z, cells_y, cells_x) = table
+    low, uniform, cells_z, cells_y, cells_x = table
     plane_start, plane_stop, row_start, row_stop = block
     origin_z, origin_y, origin_x, step_z, step_y, step_x = grid
     nz, ny, nx = labels.shape
@@ -191,14 +192,12 @@ def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, ord
                 cell[:] = 0
                 state[:] = 0
                 if components == 3:
-                    line, cells = (z, 0, 0, nz), (_BITS_Z, cell_z, cells_z)
-                    confine(edge[0], slack[0], run, parts, count, order, line, cells, cell, state)
+                    line = (z, 0, 0, nz)
+                    confine(edge[0], slack[0], run, parts, count, order, line, cells_z, cell, state)
                 line = (origin_y + step_y * first, step_y, 0, ny)
-                cells = (_BITS_Y, cell_y, cells_y)
-                confine(edge[-2], slack[-2], run, parts, count, order, line, cells, cell, state)
+                confine(edge[-2], slack[-2], run, parts, count, order, line, cells_y, cell, state)
                 line = (x, 0, step_x * (length - 1), nx)
-                cells = (_BITS_X, cell_x, cells_x)
-                confine(edge[-1], slack[-1], run, parts, count, order, line, cells, cell, state)
+                confine(edge[-1], slack[-1], run, parts, count, order, line, cells_x, cell, state)
                 settle(low, uniform, cell, state, count, rule)
                 for row in range(count):
                     voxel = (z, origin_y + step_y * (first + row), x, step_x)
@@ -238,21 +237,23 @@ def _tiles(basis, tile):
 
 
 def _nodes(amplitude, length_scale, window):
-    """The basis of the last axis at the nodes, and the weights of the bound between them.
+    """The nodes of the runs: a basis, the weights of the bound in between, the reach of a run.
 
     Between two points at a distance h, a function leaves the interval of its values there by at
-    most h²/8 of its largest second derivative; the second term covers rounding in the sums. Nodes
-    are the ends of the runs and, for a rough field, their middle: where the bound over a whole run
-    would come to more than about half a voxel.
+    most h²/8 of its largest second derivative; the second term of the weights covers rounding in
+    the sums. Nodes are the ends of the runs and, for a rough field, their middle: where the bound
+    over a whole run would come to more than about half a voxel. The reach is how many voxels the
+    sources of a run span, per component, beyond the run itself: as a rule, not as a bound.
     """
-    spread = RUN * window.step[-1]
-    parts = 1 + int(_SPREAD * spread**2 * max(amplitude) > length_scale[-1] ** 2)
-    spread //= parts
+    run, length = RUN * window.step[-1], float(length_scale[-1])
+    parts = 1 + int(_BOUND * run**2 * max(amplitude) > 0.5 * length**2)
+    spread = run // parts
     count = parts * -(-window.count[-1] // RUN) + 1
-    nodes = axis_basis(window.shape[-1], float(length_scale[-1]), window.start[-1], count, spread)
+    nodes = axis_basis(window.shape[-1], length, window.start[-1], count, spread)
     rounding = 2.0**-22 * nodes.scales.size
     curvature = nodes.scales * (nodes.frequencies**2 * (spread**2 / 8) + rounding)
-    return nodes.values, curvature.astype(np.float32)
+    reach = amplitude * (run / length + 2 * _BOUND * (spread / length) ** 2) + 2
+    return nodes.values, curvature.astype(np.float32), reach
 
 
 class _Streams:
@@ -346,7 +347,8 @@ def sample_labels(
     spans = np.pad(amplitude, ((0, 0), (missing, 0)))
     count = out.shape[2:]
     tables = [
-        Table(label, origin, count, step, span) for label, span in zip(labels, spans, strict=True)
+        Table(label, origin, count, step, span, reach)
+        for label, span, (*_, reach) in zip(labels, spans, nodes, strict=True)
     ]
 
     tabulation = [task for table in tables for task in table.filling()]
@@ -362,7 +364,7 @@ def sample_labels(
                 arguments[item],
                 coefficients.reshape(*coefficients.shape[:2], -1),
                 bases[item],
-                *nodes[item],
+                *nodes[item][:2],
                 origin + step,
                 out[item, rater],
                 order,
