@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ class GaussianField:
         part = whole(grid) if window is None else cut(grid, window)
         raters = 1 if n is None else _checks.integer("n", n, 0)
         seeds, numbers, seed_axis = self._streams(seed, None)
-        amplitude, length_scale = self._in_voxels(len(seeds), grid)
+        amplitude, length_scale = _in_voxels(self, len(seeds), grid)
 
         items_axis = seed_axis or self._own_items() is not None
         out = np.empty((len(seeds), raters, self.ndim, *part.count), np.float32)
@@ -214,7 +215,7 @@ class GaussianField:
         raters = 1 if n is None else _checks.integer("n", n, 0)
         items = int(np.prod(lead))
         seeds, numbers, _ = self._streams(seed, items)
-        amplitude, length_scale = self._in_voxels(items, part.shape)
+        amplitude, length_scale = _in_voxels(self, items, part.shape)
         shape = (*lead, *((raters,) * (n is not None)), *part.count)
         if out is not None:
             _checks.output(out, shape, labels.dtype, labels=labels)
@@ -295,7 +296,7 @@ class GaussianField:
             raise ValueError(f"cval must be a class in [0, {classes - 1}], got {cval}")
         lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
         items = int(np.prod(lead))
-        amplitude, _ = self._in_voxels(items, space)
+        amplitude, _ = _in_voxels(self, items, space)
         shape = (*lead, *((classes,) * (num_classes is not None)), *space)
         if out is not None:
             _checks.output(out, shape, np.dtype(np.float32), labels=labels)
@@ -333,34 +334,16 @@ class GaussianField:
         if items is None and own is not None and (own > 1 or np.ndim(seed) == 0):
             items = own
         seeds, numbers, per_item = _checks.seeds(seed, items)
-        if own not in (None, 1, len(seeds)):
-            raise ValueError(
-                f"amplitude, length_scale and spacing must be given once or for each of "
-                f"{len(seeds)} items, got {own}"
-            )
+        self._check_items(len(seeds))
         return seeds, numbers, per_item
 
-    def _in_voxels(
-        self, items: int, shape: Sequence[int]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Amplitude and length scale per item and axis, in voxels of a grid."""
+    def _check_items(self, items: int) -> None:
         own = self._own_items()
         if own not in (None, 1, items):
             raise ValueError(
                 f"amplitude, length_scale and spacing must be given once or for each of "
                 f"{items} items, got {own}"
             )
-        if self.spacing == "unit":
-            spacing = 1 / np.maximum(np.array(shape, np.float64), 1)
-        else:
-            spacing = np.array(self.spacing)
-        with np.errstate(over="ignore"):
-            scaled = [np.array(value) / spacing for value in (self.amplitude, self.length_scale)]
-        for name, value in zip(("amplitude", "length_scale"), scaled, strict=True):
-            if not np.isfinite(value).all() or (name == "length_scale" and not value.all()):
-                raise ValueError(f"{name} / spacing must be finite and not vanish, got {value}")
-        amplitude, length_scale = (np.broadcast_to(one, (items, self.ndim)) for one in scaled)
-        return amplitude, length_scale
 
     def _part(
         self, space: tuple[int, ...], window: object, full_shape: object
@@ -377,6 +360,25 @@ class GaussianField:
                 f"{space} and in steps of 1, got {window!r}"
             )
         return part, (0,) * self.ndim
+
+
+@lru_cache(maxsize=256)
+def _in_voxels(
+    noise: GaussianField, items: int, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Amplitude and length scale per item and axis, in voxels of a grid."""
+    noise._check_items(items)
+    if noise.spacing == "unit":
+        spacing = 1 / np.maximum(np.array(shape, np.float64), 1)
+    else:
+        spacing = np.array(noise.spacing)
+    with np.errstate(over="ignore"):
+        scaled = [np.array(value) / spacing for value in (noise.amplitude, noise.length_scale)]
+    for name, value in zip(("amplitude", "length_scale"), scaled, strict=True):
+        if not np.isfinite(value).all() or (name == "length_scale" and not value.all()):
+            raise ValueError(f"{name} / spacing must be finite and not vanish, got {value}")
+    amplitude, length_scale = (np.broadcast_to(one, (items, noise.ndim)) for one in scaled)
+    return amplitude, length_scale
 
 
 def _check_classes(

@@ -47,6 +47,30 @@ def _tabulate(labels, sizes, first, low, high, start, stop):
                 high[cz, cy, cx] = largest
 
 
+@kernel
+def _merge(low, high, uniform):
+    """Whether the REACH cells from each cell on, as far as there are any, hold one label."""
+    planes, rows, columns = low.shape
+    for z, y in np.ndindex(planes, rows):
+        for x in range(columns):
+            uniform[z, y, x] = low[z, y, x] == high[z, y, x]
+    for step in (1, 2):  # doubles what an entry speaks for, axis by axis, up to REACH
+        for z, y in np.ndindex(planes, rows):
+            for x in range(columns - step):
+                same = low[z, y, x] == low[z, y, x + step]
+                uniform[z, y, x] &= uniform[z, y, x + step] & same
+    for step in (1, 2):
+        for z, y in np.ndindex(planes, max(rows - step, 0)):
+            for x in range(columns):
+                same = low[z, y, x] == low[z, y + step, x]
+                uniform[z, y, x] &= uniform[z, y + step, x] & same
+    for step in (1, 2):
+        for z, y in np.ndindex(max(planes - step, 0), rows):
+            for x in range(columns):
+                same = low[z, y, x] == low[z + step, y, x]
+                uniform[z, y, x] &= uniform[z + step, y, x] & same
+
+
 class Table:
     """For each cell: its label, and whether the REACH cells from it on, per axis, share it.
 
@@ -100,15 +124,10 @@ class Table:
 
     def arguments(self):
         """What `confine` and `settle` take, once the cells are tabulated."""
-        low = self.low
-        uniform = low == self.high
-        for axis in range(low.ndim):
-            for step in (1, 2):  # doubles what an entry speaks for, up to REACH
-                here = (slice(None),) * axis + (slice(None, -step),)
-                ahead = (slice(None),) * axis + (slice(step, None),)
-                uniform[here] &= uniform[ahead] & (low[here] == low[ahead])
-        axes = zip(self.bits, self.first, low.shape, strict=True)
-        return low.reshape(-1), uniform.reshape(-1), *axes
+        uniform = np.empty(self.low.shape, np.bool_)
+        _merge(self.low, self.high, uniform)
+        axes = zip(self.bits, self.first, self.low.shape, strict=True)
+        return self.low.reshape(-1), uniform.reshape(-1), *axes
 
 
 @device

@@ -10,7 +10,7 @@ single label, that label is stored and nothing is evaluated or gathered inside t
 """
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 
 import numpy as np
@@ -214,6 +214,7 @@ def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, ord
 # --- launching ----------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=64)
 def _bases(length_scale, window, tile):
     """The bases of the three axes on the window, the last two in tiles: (tiles, terms, tile)."""
     counts = [
@@ -221,7 +222,7 @@ def _bases(length_scale, window, tile):
         for count, part in zip(window.count, (1, BLOCK, tile)[-len(window.count) :], strict=True)
     ]
     axes = [
-        axis_basis(size, float(length), start, count, step).values
+        axis_basis(size, length, start, count, step).values
         for size, length, start, count, step in zip(
             window.shape, length_scale, window.start, counts, window.step, strict=True
         )
@@ -236,6 +237,7 @@ def _tiles(basis, tile):
     return basis.reshape(terms, count // tile, tile).transpose(1, 0, 2).copy()
 
 
+@lru_cache(maxsize=64)
 def _nodes(amplitude, length_scale, window):
     """The nodes of the runs: a basis, the weights of the bound in between, the reach of a run.
 
@@ -245,14 +247,15 @@ def _nodes(amplitude, length_scale, window):
     over a whole run would come to more than about half a voxel. The reach is how many voxels the
     sources of a run span, per component, beyond the run itself: as a rule, not as a bound.
     """
-    run, length = RUN * window.step[-1], float(length_scale[-1])
+    run, length = RUN * window.step[-1], length_scale[-1]
     parts = 1 + int(_BOUND * run**2 * max(amplitude) > 0.5 * length**2)
     spread = run // parts
     count = parts * -(-window.count[-1] // RUN) + 1
     nodes = axis_basis(window.shape[-1], length, window.start[-1], count, spread)
     rounding = 2.0**-22 * nodes.scales.size
     curvature = nodes.scales * (nodes.frequencies**2 * (spread**2 / 8) + rounding)
-    reach = amplitude * (run / length + 2 * _BOUND * (spread / length) ** 2) + 2
+    slope = run / length + 2 * _BOUND * (spread / length) ** 2
+    reach = tuple(a * slope + 2 for a in amplitude)
     return nodes.values, curvature.astype(np.float32), reach
 
 
@@ -296,6 +299,11 @@ class _Streams:
         return tasks
 
 
+def _rows(values):
+    """The rows of an array as tuples of floats, which caches take."""
+    return [tuple(row) for row in values.tolist()]
+
+
 def _blocks(shape):
     """Cut (z, y, x) into blocks of whole rows: (first plane, last, first row, last)."""
     nz, ny, nx = shape
@@ -314,7 +322,7 @@ def displacement(out, *, seeds, numbers, amplitude, length_scale, window):
     `seeds` and `numbers` (items,) name the streams; `amplitude` and `length_scale` (items, ndim)
     are in voxels; `window` has shape, start, count and step per axis.
     """
-    bases = [_bases(length, window, BLOCK) for length in length_scale]
+    bases = [_bases(length, window, BLOCK) for length in _rows(length_scale)]
     streams = _Streams(seeds, numbers, amplitude, bases, out.shape[1])
     volumes = out if out.ndim == 6 else out[:, :, :, None]
     nz, ny, nx = volumes.shape[3:]
@@ -339,16 +347,16 @@ def sample_labels(
     the window starts at.
     """
     labels = same_type(labels)
-    bases = [_bases(length, window, RUN) for length in length_scale]
-    nodes = [_nodes(*strength, window) for strength in zip(amplitude, length_scale, strict=True)]
+    amplitudes, lengths = _rows(amplitude), _rows(length_scale)
+    bases = [_bases(length, window, RUN) for length in lengths]
+    nodes = [_nodes(*strength, window) for strength in zip(amplitudes, lengths, strict=True)]
     streams = _Streams(seeds, numbers, amplitude, bases, out.shape[1])
     missing = 3 - len(origin)
     origin, step = (0,) * missing + tuple(origin), (1,) * missing + tuple(window.step)
-    spans = np.pad(amplitude, ((0, 0), (missing, 0)))
     count = out.shape[2:]
     tables = [
-        Table(label, origin, count, step, span, reach)
-        for label, span, (*_, reach) in zip(labels, spans, nodes, strict=True)
+        Table(label, origin, count, step, (0.0,) * missing + one, reach)
+        for label, one, (*_, reach) in zip(labels, amplitudes, nodes, strict=True)
     ]
 
     tabulation = [task for table in tables for task in table.filling()]

@@ -32,10 +32,11 @@ def clamp(index, size):
 
 @device
 def run_scratch(labels):
-    """Working memory of `take_run`: displacement, its floor, corners, weights."""
+    """Working memory of `take_run`: displacement, its floor, corners, classes and their votes."""
     return (
         np.zeros((3, RUN), np.float32),
         np.empty((3, RUN), np.int32),
+        np.empty(_CORNERS, labels.dtype),
         np.empty(_CORNERS, labels.dtype),
         np.empty(_CORNERS, np.float32),
     )
@@ -53,20 +54,19 @@ def take_run(labels, voxel, order, rule, scratch, out, place):
     """
     z, y, x, step = voxel
     out_z, out_y, left, length = place
-    shift, whole, corner, weight = scratch
-    _, ignore, _, has_ignore, _ = rule
+    shift, whole = scratch[0], scratch[1]
+    cval, ignore, _, has_ignore, _ = rule
     bias = _NONE if order == 1 else _HALF
     for c in range(3):
         for i in range(RUN):
             whole[c, i] = floor32(shift[c, i] + bias)
     for i in range(length):
-        own = labels[z, y, x + step * i]
-        if has_ignore and own == ignore:
-            out[out_z, out_y, left + i] = own
-            continue
+        own = labels[z, y, x + step * i] if has_ignore else cval
         sz, sy, sx = z + whole[0, i], y + whole[1, i], x + step * i + whole[2, i]
-        if order == 1:
-            label = _vote(labels, sz, sy, sx, shift, i, own, rule, corner, weight)
+        if has_ignore and own == ignore:
+            label = own
+        elif order == 1:
+            label = _vote(labels, sz, sy, sx, i, own, rule, scratch)
         else:
             label = _gather(labels, sz, sy, sx, rule)
         out[out_z, out_y, left + i] = own if has_ignore and label == ignore else label
@@ -85,7 +85,7 @@ def _gather(labels, z, y, x, rule):
 
 
 @device
-def _vote(labels, z, y, x, shift, i, own, rule, corner, weight):
+def _vote(labels, z, y, x, i, own, rule, scratch):
     """Weigh the eight voxels around a point; the heaviest class wins, ties to the smaller label."""
     nz, ny, nx = labels.shape
     if 0 <= z < nz - 1 and 0 <= y < ny - 1 and 0 <= x < nx - 1:
@@ -96,9 +96,10 @@ def _vote(labels, z, y, x, shift, i, own, rule, corner, weight):
         c4, c5, c6, c7 = _square_or_outside(labels, z + 1, y, x, rule)
     if not (c0 ^ c1) | (c0 ^ c2) | (c0 ^ c3) | (c0 ^ c4) | (c0 ^ c5) | (c0 ^ c6) | (c0 ^ c7):
         return c0
+    corner = scratch[2]
     corner[0], corner[1], corner[2], corner[3] = c0, c1, c2, c3
     corner[4], corner[5], corner[6], corner[7] = c4, c5, c6, c7
-    return _heaviest(shift, i, own, rule, corner, weight)
+    return _heaviest(i, own, rule, scratch)
 
 
 @device
@@ -117,28 +118,33 @@ def _square_or_outside(labels, z, y, x, rule):
 
 
 @seldom
-def _heaviest(shift, i, own, rule, corner, weight):
+def _heaviest(i, own, rule, scratch):
     """The class with the largest sum of trilinear weights; `own` if none may vote."""
+    shift, _, corner, classes, votes = scratch
     _, ignore, sign, has_ignore, _ = rule
     tz, ty, tx = _fraction(shift[0, i]), _fraction(shift[1, i]), _fraction(shift[2, i])
+    count = 0
     for j in range(_CORNERS):
-        weight[j] = (
+        weight = (
             (tz if j & 4 else _ALL - tz)
             * (ty if j & 2 else _ALL - ty)
             * (tx if j & 1 else _ALL - tx)
         )
-        if has_ignore and corner[j] == ignore:
-            weight[j] = _NONE
+        if weight == _NONE or (has_ignore and corner[j] == ignore):
+            continue
+        k = 0
+        while k < count and classes[k] != corner[j]:
+            k += 1
+        if k == count:
+            classes[k], votes[k] = corner[j], _NONE
+            count += 1
+        votes[k] += weight
     winner, most = own, _NONE
-    for j in range(_CORNERS):
-        if weight[j] > _NONE:
-            total = _NONE
-            for k in range(_CORNERS):
-                if corner[k] == corner[j]:
-                    total += weight[k]
-            # `sign` is the sign bit of a signed dtype: codes compare as the labels they stand for.
-            if total > most or (total == most and (corner[j] ^ sign) < (winner ^ sign)):
-                winner, most = corner[j], total
+    for k in range(count):
+        # `sign` is the sign bit of a signed dtype: codes compare as the labels they stand for.
+        smaller = (classes[k] ^ sign) < (winner ^ sign)
+        if votes[k] > most or (votes[k] == most and smaller):
+            winner, most = classes[k], votes[k]
     return winner
 
 
