@@ -22,6 +22,7 @@ MAX_TERMS = 1 << 21
 _PADDING = 4.1  # correlation lengths between the image and its periodic copy
 _TAIL = 1e-4  # share of the spectrum that is cut
 _WHITE = 0.1  # voxels; below, neighbours correlate by less than exp(-50): white noise
+_CONSTANT = 1e15  # voxels; above, a field is the same at all voxels, for float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ def spectrum(size: int, length_scale: float) -> tuple[NDArray[np.float64], NDArr
     length_scale : float
         Correlation length b along the axis, in voxels.
     """
-    length_scale = max(length_scale, _WHITE)
+    length_scale = min(max(length_scale, _WHITE), _CONSTANT)
     period = float(math.ceil(size - 1 + _PADDING * length_scale))
     step = 2 * math.pi / period
     # Beyond 6 standard deviations nothing is left of the spectrum in float32.

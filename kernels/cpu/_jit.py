@@ -1,6 +1,10 @@
 """How kernels are compiled: without the GIL, without fast-math, cached on disk."""
 
+import functools
+import hashlib
+import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -9,13 +13,33 @@ from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# No fast-math: it would break the checks for NaN, and the same seed must give the same bits on
-# every machine, which neither reassociated sums nor contracted multiply-adds do.
+# No fast-math: it would break the checks for NaN, and the same seed shall give the same sums on
+# every machine, which neither reassociation nor contracted multiply-adds do.
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
+
+
+_SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+).hexdigest()
+
+
+def _stamped(function: Function) -> Function:
+    """Give a function the state of all kernels as a closure, which Numba's cache keys on.
+
+    By itself it keys on the file of the function alone, and would take machine code that has
+    inlined a helper of another file as that helper was once.
+    """
+    code = function.__code__.replace(co_freevars=(*function.__code__.co_freevars, "_sources"))
+    closure = (*(function.__closure__ or ()), types.CellType(_SOURCES))
+    stamped = types.FunctionType(
+        code, function.__globals__, function.__name__, function.__defaults__, closure
+    )
+    return cast(Function, functools.update_wrapper(stamped, function))
 
 
 def kernel(function: Function) -> Function:
     """Compile a function that Python calls; its machine code is cached on disk."""
+    function = _stamped(function)
     try:
         return cast(Function, numba.njit(cache=True, **_OPTIONS)(function))
     except RuntimeError:  # no folder that a cache could be written to

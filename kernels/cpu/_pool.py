@@ -13,18 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 SLAB = 1 << 16
 """Voxels of a task: a fraction of a millisecond of work, and its rows stay in cache."""
 
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
 
 
-def _renew_lock() -> None:
-    """Give a forked child a lock of its own: its parent may have held the old one."""
+def _begin_anew() -> None:
+    """Forget the parent's pools, whose threads a forked child has not, and its lock."""
     global _lock
     _lock = threading.Lock()
+    _pools.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def threads() -> int:
@@ -43,11 +44,10 @@ def threads() -> int:
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:
-    key = (os.getpid(), workers)
     with _lock:
-        if key not in _pools:
-            _pools[key] = ThreadPoolExecutor(workers, thread_name_prefix="gfnoise")
-        return _pools[key]
+        if workers not in _pools:
+            _pools[workers] = ThreadPoolExecutor(workers, thread_name_prefix="gfnoise")
+        return _pools[workers]
 
 
 def run(tasks: Sequence[Callable[[], object]]) -> None:
@@ -55,7 +55,8 @@ def run(tasks: Sequence[Callable[[], object]]) -> None:
 
     Tasks must not submit tasks. The first exception is raised once no task runs any more.
     """
-    workers = min(threads(), len(tasks))
+    available = threads()
+    workers = min(available, len(tasks))
     if workers <= 1:
         for task in tasks:
             task()
@@ -71,7 +72,7 @@ def run(tasks: Sequence[Callable[[], object]]) -> None:
                 pass
             raise
 
-    others = [_pool(threads() - 1).submit(work) for _ in range(workers - 1)]
+    others = [_pool(available - 1).submit(work) for _ in range(workers - 1)]
     try:
         work()
     finally:

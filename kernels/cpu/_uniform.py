@@ -17,6 +17,25 @@ _HALF = np.float32(0.5)
 _NONE = np.float32(0)
 
 
+@device
+def _narrow(line, least, most):
+    """Lower `least` and raise `most` to what the line holds."""
+    for i in range(line.size):
+        code = line[i]
+        least[i] = code if code < least[i] else least[i]
+        most[i] = code if code > most[i] else most[i]
+
+
+@device
+def _halve(least, most, width):
+    """Join neighbours two by two, in place: contiguous loops, which vectorise."""
+    for i in range(width // 2):
+        a, b = least[2 * i], least[2 * i + 1]
+        least[i] = a if a < b else b
+        a, b = most[2 * i], most[2 * i + 1]
+        most[i] = a if a > b else b
+
+
 @kernel
 def _tabulate(labels, sizes, first, low, high, start, stop):
     """Smallest and largest code of each cell, for the planes [start, stop) of cells."""
@@ -24,27 +43,29 @@ def _tabulate(labels, sizes, first, low, high, start, stop):
     size_z, size_y, size_x = sizes
     _, cells_y, cells_x = low.shape
     left, right = first[2] * size_x, min((first[2] + cells_x) * size_x, nx)
-    least = np.empty(right - left, labels.dtype)
-    most = np.empty(right - left, labels.dtype)
+    width = right - left
+    padded = cells_x * size_x
+    least = np.empty(padded, labels.dtype)
+    most = np.empty(padded, labels.dtype)
     for cz in range(start, stop):
         plane = (first[0] + cz) * size_z
         for cy in range(cells_y):
             row = (first[1] + cy) * size_y
-            for i in range(least.size):
-                least[i] = most[i] = labels[plane, row, left + i]
+            least[:width] = labels[plane, row, left:right]
+            least[width:] = least[width - 1]
+            most[:] = least
             for z in range(plane, min(plane + size_z, nz)):
                 for y in range(row, min(row + size_y, ny)):
-                    for i in range(least.size):
-                        code = labels[z, y, left + i]
-                        least[i] = min(least[i], code)
-                        most[i] = max(most[i], code)
-            for cx in range(cells_x):
-                smallest, largest = least[cx * size_x], most[cx * size_x]
-                for i in range(cx * size_x, min(cx * size_x + size_x, least.size)):
-                    smallest = min(smallest, least[i])
-                    largest = max(largest, most[i])
-                low[cz, cy, cx] = smallest
-                high[cz, cy, cx] = largest
+                    _narrow(labels[z, y, left:right], least, most)
+            # What the padding repeats may be of another cell's row, but of this cell's voxels.
+            least[width:] = least[width - 1]
+            most[width:] = most[width - 1]
+            count = padded
+            while count > cells_x:
+                _halve(least, most, count)
+                count //= 2
+            low[cz, cy] = least[:cells_x]
+            high[cz, cy] = most[:cells_x]
 
 
 @kernel

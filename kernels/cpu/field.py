@@ -27,6 +27,7 @@ BLOCK = 64  # rows of a block: its contractions stay in the first cache
 _BUDGET = 1 << 24  # coefficients held at once
 _SHARE = 1 << 12  # coefficients of a task
 _BOUND = 0.7  # times a h² / b²: what the bound between two nodes comes to, on average
+_SHORT, _LONG = 0.1, 1e9  # voxels; length scales beyond are as good as these
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
 _DIAGONAL = np.float32(0.41421360)
 _NONE = np.float32(0)
@@ -37,20 +38,20 @@ _NONE = np.float32(0)
 
 @kernel
 def _coefficients(out, seed, item, rater, scale, start, stop):
-    """Fill (components, j, k, l) for j in [start, stop): normals times the scale of each component.
+    """Fill the rows [start, stop) of (components, j, k, l): normals times a component's scale.
 
     The first ndim normals of a coefficient's counter are the components, in the array's order.
     """
     components, _, terms_y, terms_x = out.shape
-    for j in range(start, stop):
-        for k in range(terms_y):
-            for m in range(terms_x):
-                index = np.uint64(j) << np.uint64(42) | np.uint64(k) << np.uint64(21) | np.uint64(m)
-                first, second, third = normals(index, item, rater, seed)
-                out[0, j, k, m] = np.float32(first) * scale[0]
-                out[1, j, k, m] = np.float32(second) * scale[1]
-                if components == 3:
-                    out[2, j, k, m] = np.float32(third) * scale[2]
+    for row in range(start, stop):
+        j, k = row // terms_y, row % terms_y
+        for m in range(terms_x):
+            index = np.uint64(j) << np.uint64(42) | np.uint64(k) << np.uint64(21) | np.uint64(m)
+            first, second, third = normals(index, item, rater, seed)
+            out[0, j, k, m] = np.float32(first) * scale[0]
+            out[1, j, k, m] = np.float32(second) * scale[1]
+            if components == 3:
+                out[2, j, k, m] = np.float32(third) * scale[2]
 
 
 @device
@@ -247,11 +248,11 @@ def _nodes(amplitude, length_scale, window):
     over a whole run would come to more than about half a voxel. The reach is how many voxels the
     sources of a run span, per component, beyond the run itself: as a rule, not as a bound.
     """
-    run, length = RUN * window.step[-1], length_scale[-1]
+    run, length = RUN * window.step[-1], min(max(length_scale[-1], _SHORT), _LONG)
     parts = 1 + int(_BOUND * run**2 * max(amplitude) > 0.5 * length**2)
     spread = run // parts
     count = parts * -(-window.count[-1] // RUN) + 1
-    nodes = axis_basis(window.shape[-1], length, window.start[-1], count, spread)
+    nodes = axis_basis(window.shape[-1], length_scale[-1], window.start[-1], count, spread)
     rounding = 2.0**-22 * nodes.scales.size
     curvature = nodes.scales * (nodes.frequencies**2 * (spread**2 / 8) + rounding)
     slope = run / length + 2 * _BOUND * (spread / length) ** 2
@@ -289,10 +290,10 @@ class _Streams:
         tasks = []
         for item, rater, out in batch:
             stream = np.uint64(self.seeds[item]), np.uint32(self.numbers[item]), np.uint32(rater)
-            _, first, second, third = out.shape
-            share = max(1, _SHARE // (second * third))
-            for start in range(0, first, share):
-                stop = min(start + share, first)
+            rows = out.shape[1] * out.shape[2]
+            share = max(1, _SHARE // out.shape[3])
+            for start in range(0, rows, share):
+                stop = min(start + share, rows)
                 tasks.append(
                     partial(_coefficients, out, *stream, self.amplitude[item], start, stop)
                 )

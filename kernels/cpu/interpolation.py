@@ -88,12 +88,14 @@ def _gather(labels, z, y, x, rule):
 def _vote(labels, z, y, x, i, own, rule, scratch):
     """Weigh the eight voxels around a point; the heaviest class wins, ties to the smaller label."""
     nz, ny, nx = labels.shape
-    if 0 <= z < nz - 1 and 0 <= y < ny - 1 and 0 <= x < nx - 1:
+    # Without a displacement along z, as in an image, the far plane has no weight.
+    far = z + (scratch[0][0, i] != _NONE)
+    if z >= 0 and far < nz and 0 <= y < ny - 1 and 0 <= x < nx - 1:
         c0, c1, c2, c3 = _square(labels, z, y, x)
-        c4, c5, c6, c7 = _square(labels, z + 1, y, x)
+        c4, c5, c6, c7 = _square(labels, far, y, x)
     else:
         c0, c1, c2, c3 = _square_or_outside(labels, z, y, x, rule)
-        c4, c5, c6, c7 = _square_or_outside(labels, z + 1, y, x, rule)
+        c4, c5, c6, c7 = _square_or_outside(labels, far, y, x, rule)
     if not (c0 ^ c1) | (c0 ^ c2) | (c0 ^ c3) | (c0 ^ c4) | (c0 ^ c5) | (c0 ^ c6) | (c0 ^ c7):
         return c0
     corner = scratch[2]
