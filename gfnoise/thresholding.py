@@ -1,6 +1,7 @@
 """Optimal decisions for a probability map: accuracy, Dice, F-beta and volume, and their scores."""
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ from . import _array, _checks
 METRICS = ("dice", "iou", "fbeta", "accuracy", "volume")
 TIES = ("largest", "smallest")
 _MAX_RATERS = 65535
+_LEAST_BETA = Fraction(1, 10**6)
 
 
 def optimal_threshold(
@@ -40,7 +42,7 @@ def optimal_threshold(
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
     beta : float, default 1.0
-        Weight of recall in "fbeta"; positive.
+        Weight of recall in "fbeta"; between 1e-6 and 1e6.
     volume : float, optional
         For "volume": the share of the voxels to keep, in [0, 1].
     raters : int, optional
@@ -164,7 +166,7 @@ def score(
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
     beta : float, default 1.0
-        Weight of recall in "fbeta"; positive.
+        Weight of recall in "fbeta"; between 1e-6 and 1e6.
 
     Returns
     -------
@@ -210,21 +212,17 @@ def score(
     return result
 
 
+@dataclass(frozen=True)
 class _Plan:
     """Checked arguments of a decision, as the kernels take them."""
 
-    def __init__(
-        self,
-        kernels: ModuleType,
-        maps: NDArray[Any],
-        batch: tuple[int, ...],
-        metric: str,
-        weight: Fraction,
-        volume: float | None,
-        raters: int | None,
-    ):
-        self.kernels, self.maps, self.batch, self.metric = kernels, maps, batch, metric
-        self.weight, self.volume, self.raters = weight, volume, raters
+    kernels: ModuleType
+    maps: NDArray[Any]
+    batch: tuple[int, ...]
+    metric: str
+    weight: Fraction
+    volume: float | None
+    raters: int | None
 
     def solve(self) -> tuple[NDArray[np.float64], Any, Any, Any]:
         """Thresholds of the maps, what the largest and smallest sets compare with, ranks."""
@@ -267,7 +265,7 @@ def _plan(
     _checks.choice("metric", metric, METRICS)
     weight = _weight(metric, beta)
     if volume is not None:
-        _checks.share("volume", volume)
+        volume = _checks.share("volume", volume)
         if metric != "volume":
             raise ValueError(f'volume goes with metric "volume" only, got metric {metric!r}')
     if raters is None:
@@ -281,8 +279,10 @@ def _plan(
 
 def _weight(metric: str, beta: float) -> Fraction:
     """beta², exactly; 1 for Dice."""
-    _checks.positive("beta", beta)
-    return Fraction(beta) ** 2 if metric == "fbeta" else Fraction(1)
+    exact = Fraction(_checks.positive("beta", beta))
+    if not _LEAST_BETA <= exact <= 1 / _LEAST_BETA:
+        raise ValueError(f"beta must be between 1e-6 and 1e6, got {beta!r}")
+    return exact**2 if metric == "fbeta" else Fraction(1)
 
 
 def _probabilities(marginals: NDArray[Any]) -> NDArray[Any]:

@@ -14,7 +14,8 @@ from . import _pool
 from ._jit import arithmetic, device, kernel, same_type
 
 _TAIL = 5.5  # standard deviations beyond which a normal mass is less than half a bit of float32
-_LINES = 4  # rows of a task of columns
+_MANY = 1 << 20
+_COLUMNS = 4  # buffers of columns that are a task
 _WIDTH = 128  # voxels along x of a buffer of columns
 _IDENTITY = (1.0,)
 _ONE = np.float32(1)
@@ -43,11 +44,27 @@ def sampled_weights(sigma, radius, size=None):
     """
     if radius == 0 or sigma == 0:
         return _IDENTITY
-    taps = np.exp(-0.5 / sigma**2 * np.arange(radius + 1) ** 2)
-    taps /= taps[0] + 2 * taps[1:].sum()
+    beyond = 0.0
     if size is not None and radius > size:
-        taps = np.append(taps[:size], taps[size:].sum())
-    return tuple(taps.tolist())
+        beyond = _taps_sum(sigma, size, radius)
+        radius = size - 1
+    with np.errstate(over="ignore"):
+        taps = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
+    taps = np.append(taps, beyond) if beyond else taps
+    return tuple((taps / (taps[0] + 2 * taps[1:].sum())).tolist())
+
+
+def _taps_sum(sigma, first, last):
+    """The sum of the taps from `first` to `last`; of very many, the integral, which is as exact."""
+    if last <= _MANY:
+        return float(np.exp(-0.5 * (np.arange(first, last + 1) / sigma) ** 2).sum())
+    root = sigma * math.sqrt(2)
+    return (
+        root
+        * math.sqrt(math.pi)
+        / 2
+        * (math.erf((last + 0.5) / root) - math.erf((first - 0.5) / root))
+    )
 
 
 @lru_cache(maxsize=256)
@@ -183,36 +200,45 @@ def _filter_planes(source, label, indicator, fill, borders, weights, out, start,
 
 @kernel
 def _filter_columns(volume, fill, border_z, weights, cap, start, stop):
-    """Filter the rows [start, stop) of all planes along z, in place; at most `cap`."""
+    """Filter along z, in place, at most `cap`: the buffers [start, stop) of columns side by side.
+
+    Rows are cut into buffers of _WIDTH columns, which are numbered row by row.
+    """
     nz, _, nx = volume.shape
     radius = weights.size - 1
     lines = np.empty((nz + 2 * radius, min(nx, _WIDTH)), volume.dtype)
-    for y in range(start, stop):
-        for left in range(0, nx, _WIDTH):
-            width = min(_WIDTH, nx - left)
-            for i in range(nz + 2 * radius):
-                at = border_z[i]
-                if at >= 0:
-                    for x in range(width):
-                        lines[i, x] = volume[at, y, left + x]
-                else:
-                    lines[i] = fill
-            for z in range(nz):
-                target = volume[z, y, left:]
-                _correlate_lines(lines, radius + z, weights, target, width)
+    cuts = -(-nx // _WIDTH)
+    for buffer in range(start, stop):
+        y, left = buffer // cuts, buffer % cuts * _WIDTH
+        width = min(_WIDTH, nx - left)
+        for i in range(nz + 2 * radius):
+            at = border_z[i]
+            if at >= 0:
                 for x in range(width):
-                    target[x] = min(target[x], cap)
+                    lines[i, x] = volume[at, y, left + x]
+            else:
+                lines[i] = fill
+        for z in range(nz):
+            target = volume[z, y, left:]
+            _correlate_lines(lines, radius + z, weights, target, width)
+            for x in range(width):
+                target[x] = min(target[x], cap)
 
 
 @kernel
-def _keep_ignored(codes, ignore, own, ignored, out):
-    """Give the mass of ignored sources to a voxel's own label; empty the ignored voxels."""
-    for i in range(codes.size):
-        for c in range(own.size):
-            if codes[i] == ignore:
+def _keep_ignored(codes, ignore, first, ignored, out, start, stop):
+    """Give the mass of ignored sources to a voxel's own label; empty the ignored voxels.
+
+    `out` is (classes, voxels), of the labels from `first` on.
+    """
+    classes = out.shape[0]
+    for i in range(start, stop):
+        own = np.int64(codes[i]) - first
+        if codes[i] == ignore:
+            for c in range(classes):
                 out[c, i] = 0
-            elif codes[i] == own[c]:
-                out[c, i] = min(out[c, i] + ignored[i], _ONE)
+        elif 0 <= own < classes:
+            out[own, i] = min(out[own, i] + ignored[i], _ONE)
 
 
 # --- launching ----------------------------------------------------------------------------------
@@ -250,13 +276,13 @@ class _Filter:
 
     def columns(self, out):
         """The tasks of the second pass."""
-        ny = out.shape[1]
         if self.weights[0].size == 1 and not np.isfinite(self.cap):
             return []
+        buffers = out.shape[1] * -(-out.shape[2] // _WIDTH)
         args = (out, self.fill, self.borders[0], self.weights[0], self.cap)
         return [
-            partial(_filter_columns, *args, start, min(start + _LINES, ny))
-            for start in range(0, ny, _LINES)
+            partial(_filter_columns, *args, start, min(start + _COLUMNS, buffers))
+            for start in range(0, buffers, _COLUMNS)
         ]
 
 
@@ -281,7 +307,6 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
     # A class that the labels' dtype cannot hold is nowhere; neither is the class to be ignored.
     kind = codes.dtype.type
     largest = int(rule.sign) - 1 if rule.sign else np.iinfo(kind).max
-    own = np.full(len(wanted), rule.ignore)  # which never is a voxel's own label there
     planes, columns = [], []
 
     def indicate(item, label, to):
@@ -294,7 +319,6 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
         if label > largest or (rule.has_ignore and label == rule.ignore):
             out[:, c] = 0
             continue
-        own[c] = label
         for item in range(len(codes)):
             indicate(item, kind(label), out[item, c])
     ignored = np.empty(codes.shape if rule.has_ignore else 0, out.dtype)
@@ -302,9 +326,14 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
         indicate(item, rule.ignore, ignored[item])
     _pool.run(planes)
     _pool.run(columns)
+    tasks = []
     for item in range(len(ignored)):
         flat = out[item].reshape(len(wanted), -1)
-        _keep_ignored(codes[item].reshape(-1), rule.ignore, own, ignored[item].reshape(-1), flat)
+        args = codes[item].reshape(-1), rule.ignore, wanted[0], ignored[item].reshape(-1), flat
+        for start in range(0, flat.shape[1], _pool.SLAB):
+            stop = min(start + _pool.SLAB, flat.shape[1])
+            tasks.append(partial(_keep_ignored, *args, start, stop))
+    _pool.run(tasks)
 
 
 def _marginal_weights(sigma, shape, method):

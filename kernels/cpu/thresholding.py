@@ -3,7 +3,8 @@
 The bits of floats in [0, 1] order as the floats do. A level counts and sums, per value of the next
 ten bits, the voxels that share the digits found so far; within such a bin all values have one
 exponent, so their sum is exact in integers, whatever the order. The optimum is bracketed by one
-bin after the other until a bin is a single value: three passes for float32, seven for float64.
+bin after the other until a bin is a single value: three passes for float32, seven for float64. Maps that are smaller
+than the tables of a level take Dinkelbach's passes instead.
 """
 
 import math
@@ -24,7 +25,8 @@ OF_THE_MASS = -2  # a rank still to be found
 NO_RANK = -1
 NOWHERE = np.uint64((1 << 64) - 1)  # a prefix that no value has
 _CHUNK = 1 << 18  # voxels of a task
-_GROUP = 1 << 12  # tables held at once
+_SMALL = 1 << 13  # voxels of a map that passes over it are quicker for than tables
+_GROUP = 1 << 10  # tables held at once
 
 
 # --- kernels ------------------------------------------------------------------------------------
@@ -149,6 +151,35 @@ def _descend(tables, prefixes, shift, width, states, weight, ranks, thresholds, 
 
 
 @kernel
+def _climb(maps, weight, thresholds, start, stop):
+    """Thresholds of small maps: ``t <- sum(m >= t) / (voxels + weight sum m)`` until it stands.
+
+    Each pass scores a level set, and no level set scores more than the optimal one: t rises to its
+    threshold. It is then snapped to the nearest value within a tie.
+    """
+    for m in range(start, stop):
+        threshold, mass = 0.0, -1.0
+        while True:
+            total, carry, count = 0.0, 0.0, 0
+            for value in maps[m]:
+                if value > 0 and value >= threshold:
+                    total, carry = _add(total, carry, np.float64(value))
+                    count += 1
+            if mass < 0:
+                mass = total + carry
+            higher = (total + carry) / (count + weight * mass) if mass > 0 else 0.5
+            if higher <= threshold or mass == 0:
+                break
+            threshold = higher
+        threshold = threshold if mass > 0 else 0.5
+        nearest, gap = threshold, _TIE * threshold
+        for value in maps[m]:
+            if mass > 0 and abs(value - threshold) <= gap:
+                nearest, gap = np.float64(value), abs(value - threshold)
+        thresholds[m] = nearest
+
+
+@kernel
 def _mask(values, threshold, strict, out, start, stop):
     for i in range(start, stop):
         out[i] = values[i] > threshold if strict else values[i] >= threshold
@@ -206,7 +237,12 @@ def optimal_threshold(maps, *, weight, ranks):
     at the rank of the map's sum, or given.
     """
     thresholds, ranks = np.empty(len(maps)), ranks.copy()
-    bits = same_type(maps).view(f"u{maps.itemsize}")
+    maps = same_type(maps)
+    if maps.shape[1] <= _SMALL and (ranks == NO_RANK).all():
+        tasks = _parts(*maps.shape)
+        _pool.run([partial(_climb, maps, weight, thresholds, *task[:2]) for task in tasks])
+        return thresholds, ranks
+    bits = maps.view(f"u{maps.itemsize}")
     for first in range(0, len(maps), _GROUP):
         group = slice(first, first + _GROUP)
         _threshold_group(bits[group], maps.dtype, weight, ranks[group], thresholds[group])
@@ -218,7 +254,8 @@ def _threshold_group(bits, dtype, weight, ranks, thresholds):
     maps, voxels = bits.shape
     tasks = _parts(maps, voxels)
     # A large map is shared by the threads: each lane of tasks has tables of its own.
-    lanes = min(_pool.threads(), len(tasks)) if voxels > _CHUNK else 1
+    shared = voxels > _CHUNK
+    lanes = min(_pool.threads(), len(tasks)) if shared else 1
     tables = np.empty((lanes, maps, BINS, 3), np.int64)
     prefixes, states = np.zeros(maps, np.uint64), np.zeros((maps, 4))
     states[:, 3] = -1
@@ -228,26 +265,16 @@ def _threshold_group(bits, dtype, weight, ranks, thresholds):
         shift -= width
         tables[...] = 0
         args = (bits, prefixes, shift, width)
-        shares = (
-            [tasks[lane::lanes] for lane in range(lanes)] if lanes > 1 else [[t] for t in tasks]
-        )
+        shares = [tasks[lane::lanes] for lane in range(lanes)] if shared else [[t] for t in tasks]
         _pool.run(
             [
                 partial(_tally_tasks, *args, tables[lane % lanes], share)
                 for lane, share in enumerate(shares)
             ]
         )
-        _descend(
-            tables.sum(0),
-            prefixes,
-            shift,
-            width,
-            states,
-            weight,
-            ranks,
-            thresholds,
-            (words, words.view(dtype)),
-        )
+        total = tables.sum(0) if shared else tables[0]
+        scratch = words, words.view(dtype)
+        _descend(total, prefixes, shift, width, states, weight, ranks, thresholds, scratch)
 
 
 def _tally_tasks(bits, prefixes, shift, width, tables, tasks):
