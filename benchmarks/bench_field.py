@@ -5,7 +5,7 @@ import pytest
 
 import gfnoise
 import listings
-from cases import AMPLITUDE, LENGTH_SCALE, SHAPES, STRUCTURES
+from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, SHAPES, SIZES, STRUCTURES
 
 NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
 
@@ -47,7 +47,7 @@ def test_sample_labels(race, shape, order):
 
 @pytest.mark.parametrize("structure", ["nodule", "organs"])
 def test_structure(race, structure):
-    labels = STRUCTURES[structure]((128, 128, 128))[None]
+    labels = STRUCTURES[structure](MIDDLE)[None]
     race(
         lambda: NOISE.sample_labels(labels, seed=[0], order=1),
         lambda: listing(labels),
@@ -57,7 +57,7 @@ def test_structure(race, structure):
     )
 
 
-@pytest.mark.parametrize("shape", [(64, 64, 64), (128, 128, 128)], ids=["64", "128"])
+@pytest.mark.parametrize("shape", SHAPES[::2], ids=lambda s: "x".join(map(str, s)))
 def test_eight_items(race, shape):
     labels = np.stack([STRUCTURES["ball"](shape)] * 8)
     race(
@@ -71,7 +71,7 @@ def test_eight_items(race, shape):
 
 def test_cubic_spline(race):
     """SciPy's default spline order, which Listing 2 leaves in place."""
-    labels = STRUCTURES["ball"]((128, 128, 128))[None]
+    labels = STRUCTURES["ball"](MIDDLE)[None]
     race(
         lambda: NOISE.sample_labels(labels, seed=[0], order=1),
         lambda: listing(labels, order=3),
@@ -81,7 +81,7 @@ def test_cubic_spline(race):
     )
 
 
-@pytest.mark.parametrize("size", [32, 48, 64, 96, 128, 192, 256, 384])
+@pytest.mark.parametrize("size", SIZES)
 def test_scaling(benchmark, size):
     labels = STRUCTURES["ball"]((size,) * 3)[None]
     benchmark.extra_info["voxels"] = labels.size

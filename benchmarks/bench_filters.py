@@ -6,7 +6,7 @@ import scipy.ndimage
 
 import gfnoise
 import listings
-from cases import AMPLITUDE, LENGTH_SCALE, SHAPES, STRUCTURES
+from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, SHAPES, STRUCTURES
 
 NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
 
@@ -16,8 +16,8 @@ def close(result: np.ndarray, expected: np.ndarray) -> None:
 
 
 def near(result: np.ndarray, expected: np.ndarray) -> None:
-    """Integrated and sampled weights differ by about 1 / (24 sigma²) of a density."""
-    np.testing.assert_allclose(result, expected, atol=0.03)
+    """Integrated and sampled weights differ by about 1 / (24 sigma²) of themselves."""
+    np.testing.assert_allclose(result, expected, atol=0.06)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
@@ -34,7 +34,7 @@ def test_marginals(race, shape):
 
 
 def test_listing_1(race):
-    labels = STRUCTURES["ball"]((128, 128, 128))
+    labels = STRUCTURES["ball"](MIDDLE)
     race(
         lambda: NOISE.marginals(labels, method="sampled"),
         lambda: listings.noisy_marginals(labels, AMPLITUDE),
@@ -45,10 +45,10 @@ def test_listing_1(race):
 
 
 def test_classes(race):
-    labels = STRUCTURES["organs"]((128, 128, 128))
+    labels = STRUCTURES["organs"](MIDDLE)
 
     def one_hot() -> np.ndarray:
-        sigma = AMPLITUDE * 128
+        sigma = AMPLITUDE * MIDDLE[0]
         return np.stack(
             [
                 scipy.ndimage.gaussian_filter(
@@ -72,7 +72,7 @@ def test_classes(race):
 
 @pytest.mark.parametrize("sigma", [1, 2, 4, 8])
 def test_gaussian_filter(race, sigma):
-    image = np.random.default_rng(0).random((128, 128, 128), np.float32)
+    image = np.random.default_rng(0).random(MIDDLE, np.float32)
     race(
         lambda: gfnoise.gaussian_filter(image, sigma),
         lambda: scipy.ndimage.gaussian_filter(image, sigma),
@@ -83,7 +83,7 @@ def test_gaussian_filter(race, sigma):
 
 
 def test_gaussian_filter_of_labels(race):
-    labels = STRUCTURES["ball"]((128, 128, 128))
+    labels = STRUCTURES["ball"](MIDDLE)
     race(
         lambda: gfnoise.gaussian_filter(labels, 2.56),
         lambda: scipy.ndimage.gaussian_filter(labels, 2.56, output=np.float32),

@@ -5,10 +5,10 @@ import pytest
 import scipy.ndimage
 
 import gfnoise
-from cases import AMPLITUDE, LENGTH_SCALE, STRUCTURES
+from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, STRUCTURES
 
 NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
-SHAPE = (128, 128, 128)
+SHAPE = MIDDLE
 
 
 def coordinates(dtype: str) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 
 import gfnoise
 import listings
-from cases import AMPLITUDE, LENGTH_SCALE, SHAPES, STRUCTURES
+from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, SHAPES, STRUCTURES
 
 NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
 
@@ -35,7 +35,7 @@ def test_optimal_threshold(race, shape, dtype):
 
 
 def test_optimal_segmentation(race):
-    m = NOISE.marginals(STRUCTURES["ball"]((128, 128, 128)))
+    m = NOISE.marginals(STRUCTURES["ball"](MIDDLE))
     race(
         lambda: gfnoise.optimal_segmentation(m),
         lambda: listings.dice_optimal(m),

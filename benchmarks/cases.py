@@ -1,9 +1,15 @@
 """What is benchmarked: the noise of paper 000, sizes and structures."""
 
+import os
+
 import numpy as np
 
 AMPLITUDE, LENGTH_SCALE = 0.02, 0.15 / np.sqrt(2)  # in the unit cube
+SMALL = "GFNOISE_SMALL_BENCHMARKS" in os.environ  # to see that they run
 SHAPES = [(64, 64, 64), (97, 131, 65), (128, 128, 128), (256, 256, 256)]
+SHAPES = [(48, 48, 48), (40, 53, 37)] if SMALL else SHAPES
+MIDDLE = (48, 48, 48) if SMALL else (128, 128, 128)
+SIZES = [16, 24] if SMALL else [32, 48, 64, 96, 128, 192, 256, 384]
 
 
 def ball(shape: tuple[int, ...]) -> np.ndarray:

@@ -65,3 +65,15 @@ def extremes(array: NDArray[Any]) -> tuple[Any, Any]:
     values = importlib.import_module("gfnoise._cpu.values")
     least, most = values.extremes(array)
     return least, most
+
+
+def stranger(codes: NDArray[Any], classes: int, rule: Any) -> int | None:
+    """Index of a code that is neither one of the classes nor to be ignored."""
+    largest = int(np.iinfo(codes.dtype).max)
+    if classes > largest and not rule.sign:
+        return None
+    values = importlib.import_module("gfnoise._cpu.values")
+    # Of a signed dtype, the codes from the sign bit on are the negative labels.
+    limit = min(classes, int(rule.sign)) if rule.sign else classes
+    index: int = values.stranger(codes, codes.dtype.type(limit), rule)
+    return None if index < 0 else index

@@ -21,9 +21,8 @@ def describe(array: NDArray[Any]) -> str:
 def choice(name: str, value: object, choices: Iterable[object]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     listed = list(choices)
-    if isinstance(value, bool) or not any(
-        type(value) is type(one) and value == one for one in listed
-    ):
+    plain = value.item() if isinstance(value, np.integer) else value
+    if not any(type(plain) is type(one) and plain == one for one in listed):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, listed))}, got {value!r}")
 
 

@@ -48,8 +48,11 @@ def warm_up(device: str | None = None) -> None:
     for real in (np.float32, np.float64):
         image = np.zeros(shape, real)
         gaussian_filter(image, 1.0)
-        map_coordinates(image, field.astype(real))
+        for coordinates in (field, field.astype(np.float64)):
+            map_coordinates(image, coordinates)
         optimal_segmentation(image)
         optimal_segmentation(image, "volume", ties="first")
         score(np.zeros(shape, bool), image)
-    optimal_segmentation(np.zeros(shape, np.uint8), raters=3)
+    for raters in (3, 300):
+        optimal_segmentation(np.zeros(shape, np.uint8), raters=raters)
+    optimal_segmentation(np.zeros(shape, np.uint8), "volume", raters=3, ties="first")

@@ -70,7 +70,9 @@ class GaussianField:
             "amplitude": _checks.strengths("amplitude", self.amplitude, ndim, zero=True),
             "length_scale": _checks.strengths("length_scale", self.length_scale, ndim, zero=False),
         }
-        if not (isinstance(self.spacing, str) and self.spacing == "unit"):
+        if isinstance(self.spacing, str):
+            _checks.choice("spacing", self.spacing, ["unit"])
+        else:
             values["spacing"] = _checks.strengths("spacing", self.spacing, ndim, zero=False)
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -291,7 +293,11 @@ class GaussianField:
         _checks.choice("method", method, METHODS)
         rule = _labels.rule(labels, mode, cval, ignore_index)
         classes = 2 if num_classes is None else _checks.integer("num_classes", num_classes, 1)
-        _check_classes(labels, classes, num_classes is None, ignore_index)
+        codes = _labels.encode(labels, ndim)
+        stranger = _array.stranger(codes, classes, rule)
+        if stranger is not None:
+            expected = f"[0, {classes - 1}]" if num_classes else "{0, 1} (or give num_classes)"
+            raise ValueError(f"labels must be in {expected}, got {labels.flat[stranger]}")
         if mode == "constant" and cval != ignore_index and not 0 <= cval < classes:
             raise ValueError(f"cval must be a class in [0, {classes - 1}], got {cval}")
         lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
@@ -305,7 +311,7 @@ class GaussianField:
         wanted = range(1, 2) if num_classes is None else range(classes)
         if output.result.size:
             kernels.marginals(
-                _labels.encode(labels, ndim),
+                codes,
                 output.filled.reshape(items, len(wanted), *_labels.volume(space)),
                 wanted=wanted,
                 sigma=amplitude,
@@ -379,20 +385,3 @@ def _in_voxels(
             raise ValueError(f"{name} / spacing must be finite and not vanish, got {value}")
     amplitude, length_scale = (np.broadcast_to(one, (items, noise.ndim)) for one in scaled)
     return amplitude, length_scale
-
-
-def _check_classes(
-    labels: NDArray[Any], classes: int, binary: bool, ignore_index: int | None
-) -> None:
-    """Raise ValueError if a label is no class."""
-    if not labels.size:
-        return
-    least, most = _array.extremes(labels)
-    if least >= 0 and most < classes:
-        return
-    strange = labels[(labels < 0) | (labels >= classes)]
-    if ignore_index is not None:
-        strange = strange[strange != ignore_index]
-    if strange.size:
-        expected = "{0, 1} (or give num_classes)" if binary else f"[0, {classes - 1}]"
-        raise ValueError(f"labels must be in {expected}, got {strange[0]}")

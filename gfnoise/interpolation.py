@@ -197,7 +197,9 @@ def map_coordinates(
     points = math.prod(coordinates.shape[1:])
     outside: Any = np.float64(constant)
     if exact:
-        outside = dtype.type(_checks.label_value("cval", _whole(constant), dtype))
+        outside = np.empty(1, dtype)
+        _round_to(np.array([constant]), outside)
+        outside = outside[0]
     kernels.map_coordinates(
         _native(input).reshape(-1, *_labels.volume(space)),
         _native(coordinates).reshape(axes, points),
@@ -231,15 +233,13 @@ def _native(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array, dtype)
 
 
-def _whole(value: float) -> float | int:
-    return int(value) if value.is_integer() else value
-
-
 def _round_to(values: NDArray[np.float64], out: NDArray[Any]) -> None:
-    """Round to an integer dtype, halves away from zero, within its range; or to float16."""
+    """Round to an integer dtype, halves away from zero and NaN to 0, and clip; or to float16."""
     if out.dtype.kind == "f":
-        out[...] = values
+        with np.errstate(over="ignore"):
+            out[...] = values
         return
+    values = np.nan_to_num(values, posinf=np.inf, neginf=-np.inf)
     low, high = (
         (0, 1) if out.dtype.kind == "b" else (np.iinfo(out.dtype).min, np.iinfo(out.dtype).max)
     )

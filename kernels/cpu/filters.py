@@ -248,6 +248,11 @@ class _Filter:
     """The filter of a volume (z, y, x): weights, borders, constant and cap."""
 
     def __init__(self, shape, weights, modes, fill, cap, dtype):
+        self.image = shape[0] == 1
+        if self.image:  # its rows as planes: both passes are then shared by the threads
+            shape, weights, modes = (
+                (two, one, three) for one, two, three in (shape, weights, modes)
+            )
         self.weights = [np.array(one, dtype) for one in weights]
         self.borders = [
             border(mode, size, len(one) - 1)
@@ -257,6 +262,7 @@ class _Filter:
 
     def planes(self, source, out, label=None):
         """The tasks of the first pass, over a label's indicator where there is a label."""
+        source, out = self._turned(source), self._turned(out)
         nz, ny, nx = source.shape
         share = max(1, _pool.SLAB // (ny * nx))
         indicator = label is not None
@@ -278,12 +284,16 @@ class _Filter:
         """The tasks of the second pass."""
         if self.weights[0].size == 1 and not np.isfinite(self.cap):
             return []
+        out = self._turned(out)
         buffers = out.shape[1] * -(-out.shape[2] // _WIDTH)
         args = (out, self.fill, self.borders[0], self.weights[0], self.cap)
         return [
             partial(_filter_columns, *args, start, min(start + _COLUMNS, buffers))
             for start in range(0, buffers, _COLUMNS)
         ]
+
+    def _turned(self, volume):
+        return volume.reshape(volume.shape[1], 1, volume.shape[2]) if self.image else volume
 
 
 def gaussian_filter(source, out, *, sigma, radius, modes, cval):

@@ -3,8 +3,8 @@
 The bits of floats in [0, 1] order as the floats do. A level counts and sums, per value of the next
 ten bits, the voxels that share the digits found so far; within such a bin all values have one
 exponent, so their sum is exact in integers, whatever the order. The optimum is bracketed by one
-bin after the other until a bin is a single value: three passes for float32, seven for float64. Maps that are smaller
-than the tables of a level take Dinkelbach's passes instead.
+bin after the other until a bin is a single value: three passes for float32, seven for float64.
+Maps that are hardly larger than the tables of a level take Dinkelbach's passes instead.
 """
 
 import math

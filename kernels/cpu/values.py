@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 
 from . import _pool
+from ._jit import kernel, same_type
 
 
 def extremes(values):
@@ -19,3 +20,28 @@ def extremes(values):
 
     _pool.run([partial(slab, i) for i in range(len(starts))])
     return found[0].min(), found[1].max()
+
+
+@kernel
+def _stranger(codes, classes, ignore, has_ignore, start, stop):
+    for i in range(start, stop):
+        if codes[i] >= classes and not (has_ignore and codes[i] == ignore):
+            return i
+    return -1
+
+
+def stranger(codes, classes, rule):
+    """Index of a code that is neither one of the classes nor to be ignored; -1 if there is none.
+
+    The codes of negative labels are above those of all classes.
+    """
+    flat = same_type(codes).reshape(-1)
+    starts = range(0, flat.size, _pool.SLAB)
+    found = np.empty(len(starts), np.int64)
+
+    def slab(i):
+        stop = min(starts[i] + _pool.SLAB, flat.size)
+        found[i] = _stranger(flat, classes, rule.ignore, rule.has_ignore, starts[i], stop)
+
+    _pool.run([partial(slab, i) for i in range(len(starts))])
+    return int(found.max(initial=-1))
