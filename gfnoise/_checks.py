@@ -66,7 +66,7 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
     """
     bound = "at least 0" if zero else "positive"
     expected = f"{name} must be finite and {bound}"
-    array = np.asarray(value)
+    array = _as_array(f"{name} must be a number or a regular array of numbers", value)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be a number or an array of numbers, got {value!r}")
     array = array.astype(np.float64)
@@ -83,6 +83,14 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
     return tuple(map(tuple, np.broadcast_to(array, (array.shape[0], ndim)).tolist()))
 
 
+def _as_array(expected: str, value: object) -> NDArray[Any]:
+    """The value as an array; ValueError if its rows are of different lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{expected}, got {value!r}") from None
+
+
 def seeds(seed: object, items: int | None) -> tuple[NDArray[np.uint64], NDArray[np.uint32], bool]:
     """Seed and item number of each item's stream, and whether the seeds were given per item.
 
@@ -94,12 +102,13 @@ def seeds(seed: object, items: int | None) -> tuple[NDArray[np.uint64], NDArray[
         How many there are; None: as many as there are seeds.
     """
     expected = "seed must be an integer in [0, 2**63) or one per item"
-    array = np.asarray(seed)
+    array = _as_array(expected, seed)
     if array.size == 0 and array.ndim == 1:
         array = array.astype(np.int64)
     if array.dtype.kind == "O" and all(isinstance(one, int) for one in array.flat):
         raise ValueError(f"{expected}, got {seed!r}")
-    if array.dtype.kind not in "iu" or array.ndim > 1:
+    mixed = isinstance(seed, (list, tuple)) and any(isinstance(one, bool) for one in seed)
+    if array.dtype.kind not in "iu" or array.ndim > 1 or mixed:
         raise TypeError(f"{expected}, got {seed!r}")
     if array.size and (int(array.min()) < 0 or int(array.max()) >= _SEEDS):
         raise ValueError(f"{expected}, got {seed!r}")

@@ -1,5 +1,6 @@
 """Labels as the kernels see them: codes, unsigned integers of the labels' width, in 3D."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -38,7 +39,8 @@ def rule(labels: NDArray[Any], mode: str, cval: object, ignore_index: object) ->
 def encode(labels: NDArray[Any], ndim: int) -> NDArray[Any]:
     """(*lead, *space) as codes (items, z, y, x), without a copy where the memory allows."""
     native = np.ascontiguousarray(labels, labels.dtype.newbyteorder("="))
-    return native.view(_code(native.dtype)).reshape(-1, *volume(labels.shape[labels.ndim - ndim :]))
+    lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
+    return native.view(_code(native.dtype)).reshape(math.prod(lead), *volume(space))
 
 
 def volume(space: Sequence[int]) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Where on a grid a field is evaluated."""
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,11 +28,13 @@ def cut(shape: Sequence[int], slices: object) -> Window:
         raise ValueError(f"window must be a tuple of {described}, got {slices!r}")
     axes = []
     for size, part in zip(shape, slices, strict=True):
-        if not isinstance(part, slice):
-            raise ValueError(f"window must be a tuple of {described}, got {slices!r}")
-        start = 0 if part.start is None else part.start
-        stop = size if part.stop is None else part.stop
-        step = 1 if part.step is None else part.step
+        try:
+            start, stop, step = (
+                default if value is None else operator.index(value)
+                for value, default in ((part.start, 0), (part.stop, size), (part.step, 1))
+            )
+        except (AttributeError, TypeError):
+            raise ValueError(f"window must be a tuple of {described}, got {slices!r}") from None
         start, stop = start + size * (start < 0), stop + size * (stop < 0)
         if not (0 <= start <= stop <= size and step >= 1):
             raise ValueError(f"window must be {described} with steps of at least 1, got {slices!r}")

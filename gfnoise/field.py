@@ -70,9 +70,11 @@ class GaussianField:
             "amplitude": _checks.strengths("amplitude", self.amplitude, ndim, zero=True),
             "length_scale": _checks.strengths("length_scale", self.length_scale, ndim, zero=False),
         }
-        if isinstance(self.spacing, str):
-            _checks.choice("spacing", self.spacing, ["unit"])
-        else:
+        if isinstance(self.spacing, str) and self.spacing != "unit":
+            raise TypeError(
+                f"spacing must be a number, an array of numbers or 'unit', got {self.spacing!r}"
+            )
+        if not isinstance(self.spacing, str):
             values["spacing"] = _checks.strengths("spacing", self.spacing, ndim, zero=False)
         for name, value in values.items():
             object.__setattr__(self, name, value)

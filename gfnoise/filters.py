@@ -68,7 +68,7 @@ def gaussian_filter(
     >>> import numpy as np
     >>> from gfnoise import gaussian_filter
     >>> gaussian_filter(np.array([0, 0, 1, 0, 0], np.uint8), 0.5).round(3)
-    array([0.   , 0.107, 0.786, 0.107, 0.   ], dtype=float32)
+    array([0.   , 0.106, 0.787, 0.106, 0.   ], dtype=float32)
     """
     given, wanted = _array.split_output(output)
     kernels = _array.kernels("gaussian_filter", "filters", input=input, output=given)

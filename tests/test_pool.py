@@ -1,0 +1,282 @@
+"""The thread pool: many threads, forked and spawned processes, errors, and how many threads."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gfnoise import GaussianField, optimal_threshold, warp_labels
+from gfnoise._cpu import _pool
+
+# Python 3.12 warns of any fork while threads run: what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+LIMIT = 60  # seconds until something that hangs is a failure
+
+
+def job(number: int) -> list[str]:
+    """Every kernel on enough voxels for several tasks; hashes of the results."""
+    shape = (24, 70, 68)
+    labels = np.zeros(shape, np.uint8)
+    labels[4 + number % 5 : 20, 10:50, 8:60] = 1 + number % 2
+    labels[:, 30 + number % 7, 20:40] = 3
+    field = GaussianField(1.0 + number % 3, 5.0, ndim=3)
+    move = field.displacement(shape, seed=number)
+    marginals = field.marginals(labels, num_classes=4)
+    results = [
+        field.sample_labels(labels, seed=number, n=2, order=number % 2),
+        move,
+        warp_labels(labels, move, order=1),
+        marginals,
+        np.asarray(optimal_threshold(marginals, ndim=3)),
+    ]
+    return [hashlib.sha256(result.tobytes()).hexdigest() for result in results]
+
+
+@pytest.fixture(scope="module")
+def serial() -> list[list[str]]:
+    threads = _pool.threads
+    _pool.threads = lambda: 1
+    try:
+        return [job(number) for number in range(8)]
+    finally:
+        _pool.threads = threads
+
+
+@pytest.fixture
+def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pool, "threads", lambda: 4)
+
+
+def in_processes(method: str) -> list[list[str]]:
+    """Four jobs at once in as many processes, the first twice."""
+    context = multiprocessing.get_context(method)
+    with context.Pool(4) as pool:
+        try:
+            return pool.map_async(job, [0, 1, 2, 3, 0], chunksize=1).get(LIMIT)
+        finally:
+            pool.terminate()
+
+
+# -------------------------------------------------------------------- threads and processes
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_eight_threads_at_once(serial: list[list[str]]) -> None:
+    start = threading.Barrier(8)
+
+    def together(number: int) -> list[str]:
+        start.wait(LIMIT)
+        return job(number)
+
+    with ThreadPoolExecutor(8) as executor:
+        for _ in range(3):
+            found = [executor.submit(together, number) for number in range(8)]
+            assert [one.result(LIMIT) for one in found] == serial
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_four_forked_processes_at_once(serial: list[list[str]]) -> None:
+    assert job(0) == serial[0]  # the parent has used its pool
+    assert _pool._pools
+    assert in_processes("fork") == [serial[i] for i in (0, 1, 2, 3, 0)]
+    assert job(1) == serial[1]  # and can go on
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_forks_from_a_thread_while_others_work(serial: list[list[str]]) -> None:
+    busy = threading.Event()
+
+    def work() -> None:
+        while not busy.is_set():
+            assert job(5) == serial[5]
+
+    with ThreadPoolExecutor(3) as executor:
+        workers = [executor.submit(work) for _ in range(2)]
+        try:
+            forked = executor.submit(in_processes, "fork").result(LIMIT)
+        finally:
+            busy.set()
+        assert forked == [serial[i] for i in (0, 1, 2, 3, 0)]
+        for worker in workers:
+            worker.result(LIMIT)
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_a_fork_while_the_lock_is_held(serial: list[list[str]]) -> None:
+    with _pool._lock:
+        assert in_processes("fork")[3] == serial[3]
+
+
+def side_by_side(_: int) -> None:
+    """Two tasks that wait for each other: they need two threads."""
+    meet = threading.Barrier(2, timeout=LIMIT / 4)
+    _pool.run([meet.wait, meet.wait])
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_forked_processes_have_threads_of_their_own() -> None:
+    side_by_side(0)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.map_async(side_by_side, range(4)).get(LIMIT)
+    side_by_side(0)
+
+
+def test_spawned_processes(serial: list[list[str]]) -> None:
+    assert in_processes("spawn") == [serial[i] for i in (0, 1, 2, 3, 0)]
+
+
+# ----------------------------------------------------------------------------- the tasks
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_every_task_runs_once(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pool, "threads", lambda: threads)
+    for count in (0, 1, 2, 3, 200):
+        done: list[int] = []
+        _pool.run([partial(done.append, i) for i in range(count)])
+        assert sorted(done) == list(range(count))
+
+
+@pytest.mark.parametrize("kind", [ValueError, MemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_an_exception_is_raised_once_no_task_runs(
+    threads: int, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pool, "threads", lambda: threads)
+    running: list[int] = []
+    started: list[int] = []
+
+    def task(i: int, bad: int) -> None:
+        started.append(i)
+        running.append(i)
+        time.sleep(0.001)
+        running.remove(i)
+        if i == bad:
+            raise kind(f"task {i}")
+
+    for bad in (0, 20):
+        started.clear()
+        with pytest.raises(kind, match=f"task {bad}"):
+            _pool.run([partial(task, i, bad) for i in range(500)])
+        assert not running
+        assert len(started) < 500  # the rest is not started any more
+        done: list[int] = []
+        _pool.run([partial(done.append, i) for i in range(50)])  # the pool has survived
+        assert sorted(done) == list(range(50))
+        assert not running
+
+
+def test_a_pool_that_is_busy_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller does its own tasks while all threads of the pool are taken by another's."""
+    monkeypatch.setattr(_pool, "threads", lambda: 2)
+    release, entered = threading.Event(), threading.Barrier(3)
+
+    def block() -> None:
+        entered.wait(LIMIT)
+        release.wait(LIMIT)
+
+    with ThreadPoolExecutor(2) as executor:
+        blocked = executor.submit(_pool.run, [block, block])  # its own thread, and the pool's
+        entered.wait(LIMIT)
+        done: list[int] = []
+        other = executor.submit(_pool.run, [partial(done.append, i) for i in range(20)])
+        try:
+            other.result(LIMIT / 4)
+            assert sorted(done) == list(range(20))
+        finally:
+            release.set()
+        blocked.result(LIMIT)
+
+
+# ------------------------------------------------------------------------ how many threads
+
+
+def run_python(code: str, **environment: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=Path(__file__).parent,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [("3", 3), ("1", 1), ("4,2", 4), (" 2 ", 2), ("", 0), ("0", 0), ("x", 0)],
+)
+def test_threads_of_the_environment(setting: str, expected: int) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    code = "from gfnoise._cpu import _pool; print(_pool.threads())"
+    assert int(run_python(code, OMP_NUM_THREADS=setting)) == (expected or cores)
+
+
+def test_labels_do_not_depend_on_the_threads_of_the_environment() -> None:
+    code = "import test_pool; print(test_pool.job(3))"
+    found = {run_python(code, OMP_NUM_THREADS=threads) for threads in ("1", "5")}
+    assert len(found) == 1
+
+
+@needs_torch
+def test_threads_of_torch_once_it_is_imported() -> None:
+    code = """
+from gfnoise._cpu import _pool
+before = _pool.threads()
+import torch
+torch.set_num_threads(3)
+print(before, _pool.threads())
+torch.set_num_threads(1)
+print(_pool.threads())
+"""
+    assert run_python(code, OMP_NUM_THREADS="2").split() == ["2", "3", "1"]
+
+
+@needs_torch
+def test_one_thread_in_a_worker_of_torchs_dataloader() -> None:
+    code = """
+import threading
+import warnings
+import numpy as np
+import torch
+from gfnoise import GaussianField
+from gfnoise._cpu import _pool
+
+warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)  # of Python 3.12
+torch.set_num_threads(3)
+field = GaussianField(2.0, 5.0, ndim=3)
+labels = np.zeros((20, 70, 70), np.uint8)
+labels[5:15, 20:50, 20:50] = 1
+
+class Noisy(torch.utils.data.Dataset):
+    def __len__(self):
+        return 6
+    def __getitem__(self, i):
+        noisy = field.sample_labels(labels, seed=i)
+        names = [thread.name for thread in threading.enumerate()]
+        return _pool.threads(), sum(name.startswith("gfnoise") for name in names), noisy
+
+if __name__ == "__main__":
+    expected = [field.sample_labels(labels, seed=i) for i in range(6)]
+    loader = torch.utils.data.DataLoader(Noisy(), batch_size=None, num_workers=2, timeout=50)
+    for (threads, started, noisy), wanted in zip(loader, expected, strict=True):
+        print(threads, started, np.array_equal(noisy, wanted))
+"""
+    assert run_python(code).splitlines() == ["1 0 True"] * 6
