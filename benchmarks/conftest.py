@@ -15,7 +15,7 @@ import scipy
 import gfnoise
 from gfnoise._cpu import _pool
 
-_SECONDS = 20.0  # for all turns of a reference
+_SECONDS = 5.0  # for all turns of a reference, but three at least
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Race:
             reference()
             times.append(time.perf_counter() - start)
 
-        rounds = int(np.clip(_SECONDS / taken, 5, 21))
+        rounds = int(np.clip(_SECONDS / taken, 3, 15))
         self.benchmark.pedantic(ours, setup=turn, rounds=rounds, warmup_rounds=1)
         info = self.benchmark.extra_info
         info["reference"] = name
