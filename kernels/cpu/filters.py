@@ -2,7 +2,7 @@
 
 Planes are filtered along x and y in a buffer that stays in cache, then columns of the result along
 z, in place. Weights are w[0..radius] of one side; what lies outside an axis is a table of source
-indices for the padded axis, with -1 for the constant.
+indices, with -1 for the constant.
 """
 
 import math
@@ -69,8 +69,8 @@ def _taps_sum(sigma, first, last):
 
 @lru_cache(maxsize=256)
 def border(mode, size, radius):
-    """Source index of each voxel of an axis padded by the radius; -1 stands for the constant."""
-    index = np.arange(-radius, size + radius)
+    """Source index of the `radius` voxels before an axis, and after; -1 is the constant's."""
+    index = np.concatenate([np.arange(-radius, 0), np.arange(size, size + radius)])
     if mode == "constant":
         index[(index < 0) | (index >= size)] = -1
     elif mode == "nearest":
@@ -149,7 +149,7 @@ def _load(source, z, y, label, indicator, fill, border_x, line):
     for i in range(radius):
         at = border_x[i]
         line[i] = inner[at] if at >= 0 else fill
-        at = border_x[radius + nx + i]
+        at = border_x[radius + i]
         line[radius + nx + i] = inner[at] if at >= 0 else fill
 
 
@@ -193,7 +193,7 @@ def _filter_planes(source, label, indicator, fill, borders, weights, out, start,
             continue
         for i in range(radius_y):
             _pad(rows, i, border_y[i], radius_y, fill)
-            _pad(rows, radius_y + ny + i, border_y[radius_y + ny + i], radius_y, fill)
+            _pad(rows, radius_y + ny + i, border_y[radius_y + i], radius_y, fill)
         for y in range(ny):
             _correlate_lines(rows, radius_y + y, weights_y, out[z, y], nx)
 
@@ -211,13 +211,12 @@ def _filter_columns(volume, fill, border_z, weights, cap, start, stop):
     for buffer in range(start, stop):
         y, left = buffer // cuts, buffer % cuts * _WIDTH
         width = min(_WIDTH, nx - left)
-        for i in range(nz + 2 * radius):
-            at = border_z[i]
-            if at >= 0:
-                for x in range(width):
-                    lines[i, x] = volume[at, y, left + x]
-            else:
-                lines[i] = fill
+        for z in range(nz):
+            for x in range(width):
+                lines[radius + z, x] = volume[z, y, left + x]
+        for i in range(radius):
+            _pad(lines, i, border_z[i], radius, fill)
+            _pad(lines, radius + nz + i, border_z[radius + i], radius, fill)
         for z in range(nz):
             target = volume[z, y, left:]
             _correlate_lines(lines, radius + z, weights, target, width)
