@@ -104,13 +104,16 @@ def test_sources_that_the_table_of_cells_does_not_cover(
     order: int, name: str, value: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends six amplitudes from a window, and is given up where it would be too large."""
-    for shape, window in [((90, 91), np.s_[40:60, 30:62]), ((30, 33, 60), np.s_[14:20, 9:12, :40])]:
-        labels, field = rings(shape, 2), GaussianField(9.0, 20.0, ndim=len(shape))
-        whole = field.sample_labels(labels, seed=1, order=order, mode="nearest")
+    for shape, window in [((56, 57), np.s_[16:24, 16:24]), ((42, 43, 41), np.s_[16:24, 16:24, :])]:
+        field = GaussianField(9.0, 30.0, ndim=len(shape))
+        # Uniform from where a table without a margin starts, 8 voxels before the window.
+        labels = ((np.indices(shape) + 24) // 32).sum(axis=0).astype(np.uint8)
+        options: dict[str, Any] = {"order": order, "mode": "nearest", "n": 9, "seed": 1}
+        whole = field.sample_labels(labels, **options)
         with monkeypatch.context() as changed:
             changed.setattr(_uniform, name, value)
-            part = field.sample_labels(labels, seed=1, order=order, mode="nearest", window=window)
-        assert np.array_equal(part, whole[window])
+            part = field.sample_labels(labels, window=window, **options)
+        assert np.array_equal(part, whole[(..., *window)])
 
 
 # -------------------------------------------------------------------------- the parameters
