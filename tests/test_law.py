@@ -55,7 +55,7 @@ def assert_covariance(x: Array, y: Array, expected: Array, x_std: Array, y_std: 
 def test_covariance_of_streams(name: str, streams: str) -> None:
     """At every pair of voxels, corners and faces included; and none from stream to stream."""
     shape, field = FIELDS[name]
-    n = 20_000
+    n = 10_000
     if streams == "raters":
         fields = field.displacement(shape, n, seed=17)
     elif streams == "items":
