@@ -63,9 +63,12 @@ class Output:
 
     def __init__(self, out: NDArray[Any] | None, shape: Sequence[int], dtype: np.dtype[Any]):
         self.result = np.empty(shape, dtype) if out is None else out
-        direct = self.result.flags.c_contiguous and self.result.dtype.isnative
+        self.direct = self.result.flags.c_contiguous and self.result.dtype.isnative
+        # As a plain array: a matrix would keep its two axes, whatever the shape asked for.
         self.filled = (
-            self.result if direct else np.empty(shape, self.result.dtype.newbyteorder("="))
+            self.result.view(np.ndarray)
+            if self.direct
+            else np.empty(shape, self.result.dtype.newbyteorder("="))
         )
 
     def codes(self, shape: Sequence[int]) -> NDArray[Any]:
@@ -74,6 +77,6 @@ class Output:
 
     def finish(self) -> NDArray[Any]:
         """The filled array where, and as, the caller wants it."""
-        if self.result is not self.filled:
+        if not self.direct:
             self.result[...] = self.filled
         return self.result

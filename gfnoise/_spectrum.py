@@ -57,6 +57,12 @@ def spectrum(size: int, length_scale: float) -> tuple[NDArray[np.float64], NDArr
     length_scale = min(max(length_scale, _WHITE), _CONSTANT)
     period = float(math.ceil(size - 1 + _PADDING * length_scale))
     step = 2 * math.pi / period
+    terms = 1 + 2 * min(4 / (step * length_scale), period / 2)
+    if terms > MAX_TERMS:
+        raise ValueError(
+            f"length_scale must leave at most {MAX_TERMS} terms per axis, got {terms:.0f} on an "
+            f"axis of {size} voxels with a length scale of {length_scale} voxels"
+        )
     # Beyond 6 standard deviations nothing is left of the spectrum in float32.
     harmonic = np.arange(math.ceil(6 / (step * length_scale)) + 1, dtype=np.float64)
     weight = np.exp(-0.5 * (step * length_scale * harmonic) ** 2)
@@ -69,7 +75,7 @@ def spectrum(size: int, length_scale: float) -> tuple[NDArray[np.float64], NDArr
     return np.arange(folded.size) * np.float64(step), np.asarray(folded / folded.sum())
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def axis_basis(
     size: int, length_scale: float, start: int = 0, count: int | None = None, step: int = 1
 ) -> AxisBasis:
@@ -86,11 +92,6 @@ def axis_basis(
     """
     frequency, weight = spectrum(size, length_scale)
     terms = 2 * frequency.size - 1
-    if terms > MAX_TERMS:
-        raise ValueError(
-            f"length_scale must leave at most {MAX_TERMS} terms per axis, got {terms} on an axis "
-            f"of {size} voxels with a length scale of {length_scale} voxels"
-        )
     count = size if count is None else count
     position = start + step * np.arange(count, dtype=np.float64) - 0.5 * (size - 1)
     scales = np.sqrt(np.concatenate([weight[:1], np.repeat(weight[1:], 2)]))

@@ -38,5 +38,6 @@ def cut(shape: Sequence[int], slices: object) -> Window:
         start, stop = start + size * (start < 0), stop + size * (stop < 0)
         if not (0 <= start <= stop <= size and step >= 1):
             raise ValueError(f"window must be {described} with steps of at least 1, got {slices!r}")
+        step = min(step, max(size, 1))
         axes.append((size, start, -((start - stop) // step), step))
     return Window(*(tuple(column) for column in zip(*axes, strict=True)))

@@ -11,6 +11,7 @@ from . import _array, _checks
 from ._labels import Output
 
 _SAME = {"grid-mirror": "reflect", "grid-constant": "constant", "grid-wrap": "wrap"}
+_MAX_RADIUS = 1 << 24
 _UNFILTERED = [0.0, 0, "nearest"]
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap", *_SAME)
 
@@ -79,13 +80,18 @@ def gaussian_filter(
     modes = _each("mode", mode, filtered)
     for one in modes:
         _checks.choice("mode", one, MODES)
-    _checks.number("truncate", truncate, 0.0)
+    reach = _checks.number("truncate", truncate, 0.0)
     constant = _checks.number("cval", cval)
     radii = (
-        [int(truncate * s + 0.5) for s in sigmas]
+        [int(min(reach * s + 0.5, 2.0 * _MAX_RADIUS)) for s in sigmas]
         if radius is None
         else [_checks.integer("radius", r, 0) for r in _each("radius", radius, filtered)]
     )
+    if max(radii, default=0) > _MAX_RADIUS:
+        raise ValueError(
+            f"sigma, truncate and radius must give a reach of at most {_MAX_RADIUS} voxels, "
+            f"got sigma {sigma!r}, truncate {truncate!r} and radius {radius!r}"
+        )
     dtype = _result_dtype(input, wanted)
     if given is not None:
         _checks.output(given, input.shape, dtype, name="output", input=input)
@@ -144,9 +150,10 @@ def _launch(
 
 
 def _compact(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in the machine's byte order; float16 as float32."""
-    dtype = np.dtype(np.float32) if array.dtype == np.float16 else array.dtype.newbyteorder("=")
-    return np.asarray(array, dtype)
+    """The array in the machine's byte order; float16 as float32, long double as double."""
+    if array.dtype.kind == "f":
+        return np.asarray(array, np.float64 if array.dtype.itemsize >= 8 else np.float32)
+    return np.asarray(array, array.dtype.newbyteorder("="))
 
 
 def _axes(axes: int | Sequence[int] | None, ndim: int) -> list[int]:

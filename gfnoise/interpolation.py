@@ -191,13 +191,14 @@ def map_coordinates(
         return result.finish()
     if not math.prod(space):
         raise ValueError(f"input must not be empty where coordinates are not, got {input.shape}")
-    exact = order == 0 and dtype == input.dtype.newbyteorder("=") and dtype.kind in "biu"
-    direct = exact or dtype in (np.float32, np.float64)
+    native = dtype.newbyteorder("=")
+    exact = order == 0 and native == input.dtype.newbyteorder("=") and native.kind in "biu"
+    direct = exact or native in (np.float32, np.float64)
     values = result.filled if direct else np.empty(shape, np.float64)
     points = math.prod(coordinates.shape[1:])
     outside: Any = np.float64(constant)
     if exact:
-        outside = np.empty(1, dtype)
+        outside = np.empty(1, native)
         _round_to(np.array([constant]), outside)
         outside = outside[0]
     kernels.map_coordinates(
@@ -243,7 +244,9 @@ def _round_to(values: NDArray[np.float64], out: NDArray[Any]) -> None:
     low, high = (
         (0, 1) if out.dtype.kind == "b" else (np.iinfo(out.dtype).min, np.iinfo(out.dtype).max)
     )
-    rounded = np.copysign(np.floor(np.abs(values) + 0.5), values)
+    whole = np.trunc(values)
+    with np.errstate(invalid="ignore"):  # of infinities
+        rounded = whole + np.copysign(np.abs(values - whole) >= 0.5, values)
     below, above = rounded <= low, rounded >= high
     out[...] = np.where(below | above, 0, rounded)
     out[below], out[above] = low, high

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _array, _checks
+from ._labels import Output
 
 METRICS = ("dice", "iou", "fbeta", "accuracy", "volume")
 TIES = ("largest", "smallest")
 _MAX_RATERS = 65535
-_LEAST_BETA = Fraction(1, 10**6)
+_LEAST_BETA = Fraction(1e-6)
 
 
 def optimal_threshold(
@@ -126,9 +127,8 @@ def optimal_segmentation(
     if out is not None:
         _checks.output(out, marginals.shape, np.dtype(bool), marginals=marginals)
 
-    result = np.empty(marginals.shape, bool) if out is None else out
-    filled = result if result.flags.c_contiguous else np.empty(marginals.shape, bool)
-    masks = filled.reshape(plan.maps.shape)
+    output = Output(out, marginals.shape, np.dtype(bool))
+    masks = output.filled.reshape(plan.maps.shape)
     _, least, beyond, ranks = plan.solve()
     strict = ties == "smallest"
     for index in range(len(masks)):
@@ -139,9 +139,7 @@ def optimal_segmentation(
             strict=strict and raters is None,
             rank=int(ranks[index]) if ties == "first" else None,
         )
-    if result is not filled:
-        result[...] = filled
-    return result
+    return output.finish()
 
 
 def score(

@@ -101,6 +101,30 @@ def test_cval_is_rounded_and_clipped_as_any_value(order: int, cval: float, expec
     assert got.tolist() == [expected]
 
 
+def test_exact_and_rounded_at_the_edge_of_float64() -> None:
+    at = np.zeros((1, 1))
+    for dtype in (">i8", "<i8"):
+        source = np.array([2**53 + 1], dtype)
+        got = gfnoise.map_coordinates(source, at, order=0, output=source.dtype)
+        assert got.dtype == source.dtype
+        assert got.tolist() == [2**53 + 1]
+    below = np.array([np.nextafter(0.5, 0), 2**52 + 1])
+    got = gfnoise.map_coordinates(below, np.array([[0.0, 1.0]]), output=np.int64)
+    assert got.tolist() == [0, 2**52 + 1]
+
+
+def test_infinite_values_of_a_line_are_scipys() -> None:
+    source, at = np.array([1.0, np.inf, 2.0]), np.array([[0.5, 1.0]])
+    assert gfnoise.map_coordinates(source, at).tolist() == [np.inf, np.inf]
+
+
+def test_a_matrix_is_written_as_the_array_it_is() -> None:
+    out = np.matrix(np.zeros((4, 5)))
+    got = gfnoise.map_coordinates(np.ones((4, 5)), np.ones((2, 4, 5)), output=out)
+    assert got is out
+    assert (out == 1).all()
+
+
 def test_nan_becomes_zero_in_integers() -> None:
     source = np.full((4, 5), np.nan)
     assert gfnoise.map_coordinates(source, np.ones((2, 1)), output=np.int16).tolist() == [0]

@@ -484,3 +484,10 @@ def test_bad_maps_leave_out_alone() -> None:
 def test_bad_scores_are_named(segmentation: Any, m: Any, options: Any, match: str) -> None:
     with pytest.raises((ValueError, TypeError), match=match):
         gfnoise.score(segmentation, m, **options)
+
+
+def test_a_matrix_is_written_as_the_array_it_is() -> None:
+    out = np.matrix(np.zeros((64, 64), bool))
+    m = np.random.default_rng(0).random((64, 64))
+    assert gfnoise.optimal_segmentation(m, out=out) is out
+    assert np.array_equal(np.asarray(out), gfnoise.optimal_segmentation(m))

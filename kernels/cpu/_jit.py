@@ -2,6 +2,8 @@
 
 import functools
 import hashlib
+import os
+import pickle
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -41,9 +44,34 @@ def kernel(function: Function) -> Function:
     """Compile a function that Python calls; its machine code is cached on disk."""
     function = _stamped(function)
     try:
-        return cast(Function, numba.njit(cache=True, **_OPTIONS)(function))
+        dispatcher = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no folder that a cache could be written to
         return cast(Function, numba.njit(**_OPTIONS)(function))
+    for name in ("load_overload", "save_overload"):
+        setattr(dispatcher._cache, name, _lenient(getattr(dispatcher._cache, name)))
+    return cast(Function, dispatcher)
+
+
+def _lenient(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a full disk or a damaged file count as a cache that has nothing."""
+
+    @functools.wraps(method)
+    def attempt(*args: Any) -> Any:
+        try:
+            return method(*args)
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None
+
+    return attempt
+
+
+# A process that is forked while another thread compiles would wait for Numba's lock for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def device(function: Function) -> Function:

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 SLAB = 1 << 16
 """Voxels of a task: a fraction of a millisecond of work, and its rows stay in cache."""
@@ -37,8 +37,8 @@ def threads() -> int:
     if torch is not None and hasattr(torch, "get_num_threads"):
         return int(torch.get_num_threads())
     setting = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if setting.isdigit() and int(setting) > 0:
-        return int(setting)
+    if setting.isascii() and setting.isdigit() and int(setting[:9]) > 0:
+        return int(setting[:9])
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -72,12 +72,32 @@ def run(tasks: Sequence[Callable[[], object]]) -> None:
                 pass
             raise
 
-    others = [_pool(available - 1).submit(work) for _ in range(workers - 1)]
+    others: list[Future[None]] = []
     try:
+        for _ in range(workers - 1):
+            try:
+                others.append(_pool(available - 1).submit(work))
+            except RuntimeError:  # no more threads, or the interpreter shuts down
+                break
         work()
     finally:
+        for _ in turns:  # after an exception: leave nothing for the others to start
+            pass
         # One that a busy pool has not started yet has nothing left to do.
-        errors = [other.exception() for other in others if not other.cancel()]
-    for error in errors:
-        if error is not None:
-            raise error
+        others = [other for other in others if not other.cancel()]
+        _join(others)
+    for other in others:
+        other.result()
+
+
+def _join(others: Sequence[Future[None]]) -> None:
+    """Wait until none runs; an interrupt is raised only then."""
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            wait(others)
+            break
+        except KeyboardInterrupt as caught:
+            interrupt = caught
+    if interrupt is not None:
+        raise interrupt

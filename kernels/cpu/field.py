@@ -215,7 +215,7 @@ def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, ord
 # --- launching ----------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=24)
 def _bases(length_scale, window, tile):
     """The bases of the three axes on the window, the last two in tiles: (tiles, terms, tile)."""
     counts = [
@@ -238,7 +238,7 @@ def _tiles(basis, tile):
     return basis.reshape(terms, count // tile, tile).transpose(1, 0, 2).copy()
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=24)
 def _nodes(amplitude, length_scale, window):
     """The nodes of the runs: a basis, the weights of the bound in between, the reach of a run.
 

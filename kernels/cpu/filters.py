@@ -24,7 +24,7 @@ _ONE = np.float32(1)
 # --- weights and borders ------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def integrated_weights(sigma, size):
     """The normal mass of each voxel; the last takes the whole tail, so that they sum to 1."""
     if sigma == 0:
@@ -36,7 +36,7 @@ def integrated_weights(sigma, size):
     return (centre, *(a - b for a, b in zip(tails, [*tails[1:], 0.0], strict=True)))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def sampled_weights(sigma, radius, size=None):
     """SciPy's taps: the density at the voxels within the radius, normalised.
 
@@ -67,7 +67,7 @@ def _taps_sum(sigma, first, last):
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def border(mode, size, radius):
     """Source index of the `radius` voxels before an axis, and after; -1 is the constant's."""
     index = np.concatenate([np.arange(-radius, 0), np.arange(size, size + radius)])

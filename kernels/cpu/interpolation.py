@@ -263,9 +263,11 @@ def _mix(corners, tz, ty, tx):
     """Trilinear interpolation of eight corners; x varies fastest."""
     c0, c1, c2, c3, c4, c5, c6, c7 = corners
     sz, sy, sx = 1.0 - tz, 1.0 - ty, 1.0 - tx
-    near = (c0 * sx + c1 * tx) * sy + (c2 * sx + c3 * tx) * ty
-    away = (c4 * sx + c5 * tx) * sy + (c6 * sx + c7 * tx) * ty
-    return near * sz + away * tz
+    # A row or plane without weight, as where there is but one, may be infinite.
+    near, away = c0 * sx + c1 * tx, c4 * sx + c5 * tx
+    if ty != 0.0:
+        near, away = near * sy + (c2 * sx + c3 * tx) * ty, away * sy + (c6 * sx + c7 * tx) * ty
+    return near * sz + away * tz if tz != 0.0 else near
 
 
 @device

@@ -199,8 +199,9 @@ def _mask_first(values, threshold, rank, out):
 
 @kernel
 def _levels(votes, counts, start, stop):
+    most = counts.size - 1
     for i in range(start, stop):
-        counts[votes[i]] += 1
+        counts[min(np.int64(votes[i]), most)] += 1  # another thread may change checked votes
 
 
 @kernel
@@ -321,6 +322,8 @@ def _solve(tally, raters, weight, metric, volume):
         return Fraction(1, 2), NO_RANK
     best, inside, size = Fraction(0), 0, 0
     for level in range(raters, 0, -1):
+        if not tally[level]:
+            continue
         inside += level * tally[level]
         size += tally[level]
         best = max(best, Fraction(inside, raters) / (size + weight * Fraction(mass, raters)))
