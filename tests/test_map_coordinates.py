@@ -118,6 +118,7 @@ def test_infinite_values_of_a_line_are_scipys() -> None:
     assert gfnoise.map_coordinates(source, at).tolist() == [np.inf, np.inf]
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 def test_a_matrix_is_written_as_the_array_it_is() -> None:
     out = np.matrix(np.zeros((4, 5)))
     got = gfnoise.map_coordinates(np.ones((4, 5)), np.ones((2, 4, 5)), output=out)

@@ -486,6 +486,7 @@ def test_bad_scores_are_named(segmentation: Any, m: Any, options: Any, match: st
         gfnoise.score(segmentation, m, **options)
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 def test_a_matrix_is_written_as_the_array_it_is() -> None:
     out = np.matrix(np.zeros((64, 64), bool))
     m = np.random.default_rng(0).random((64, 64))
