@@ -44,6 +44,54 @@ class AxisBasis:
     scales: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Harmonics:
+    """The part of the spectrum of an axis that is kept.
+
+    Attributes
+    ----------
+    period : float
+        P, in voxels.
+    length : float
+        The length scale, within what makes a difference.
+    kept : int
+        Harmonics k = 0, 1, ... of the torus.
+    terms : int
+        Terms of the basis: at whole voxels, harmonics beyond P / 2 are those below it.
+    """
+
+    period: float
+    length: float
+    kept: int
+    terms: int
+
+
+@lru_cache(maxsize=256)
+def harmonics(size: int, length_scale: float) -> Harmonics:
+    """Cut the spectrum of an axis of `size` voxels where its tail is below 1e-4 of the sum."""
+    length = min(max(length_scale, _WHITE), _CONSTANT)
+    period = float(math.ceil(size - 1 + _PADDING * length))
+    unit = 2 * math.pi / period * length
+    terms = 1 + 2 * min(4 / unit, period / 2)
+    if terms > MAX_TERMS:
+        raise ValueError(
+            f"length_scale must leave at most {MAX_TERMS} terms per axis, got {terms:.0f} on an "
+            f"axis of {size} voxels with a length scale of {length} voxels"
+        )
+    weights = _weights(unit, math.ceil(6 / unit) + 1)  # beyond, nothing is left in float32
+    tail = np.cumsum(weights[::-1])[::-1] / weights.sum()
+    kept = max(1, int(np.count_nonzero(tail >= _TAIL)))
+    highest = min(kept - 1, int(period) // 2)
+    return Harmonics(period, length, kept, 2 * highest + 1)
+
+
+def _weights(unit: float, count: int) -> NDArray[np.float64]:
+    """The spectrum at ``w b = unit * k``, k < count; cosine and sine make one of k > 0."""
+    weights = np.exp(-0.5 * (unit * np.arange(count, dtype=np.float64)) ** 2)
+    weights[1:] *= 2
+    return weights
+
+
 def spectrum(size: int, length_scale: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Frequencies (radians per voxel) and weights (sum 1) of k = 0, 1, 2, ...
 
@@ -54,24 +102,11 @@ def spectrum(size: int, length_scale: float) -> tuple[NDArray[np.float64], NDArr
     length_scale : float
         Correlation length b along the axis, in voxels.
     """
-    length_scale = min(max(length_scale, _WHITE), _CONSTANT)
-    period = float(math.ceil(size - 1 + _PADDING * length_scale))
-    step = 2 * math.pi / period
-    terms = 1 + 2 * min(4 / (step * length_scale), period / 2)
-    if terms > MAX_TERMS:
-        raise ValueError(
-            f"length_scale must leave at most {MAX_TERMS} terms per axis, got {terms:.0f} on an "
-            f"axis of {size} voxels with a length scale of {length_scale} voxels"
-        )
-    # Beyond 6 standard deviations nothing is left of the spectrum in float32.
-    harmonic = np.arange(math.ceil(6 / (step * length_scale)) + 1, dtype=np.float64)
-    weight = np.exp(-0.5 * (step * length_scale * harmonic) ** 2)
-    weight[1:] *= 2
-    tail = np.cumsum(weight[::-1])[::-1] / weight.sum()
-    kept = max(1, int(np.count_nonzero(tail >= _TAIL)))
-    # At whole voxels and a whole period, frequencies beyond pi are those below it.
-    alias = np.minimum(harmonic[:kept] % period, -harmonic[:kept] % period).astype(np.int64)
-    folded = np.bincount(alias, weight[:kept])
+    cut = harmonics(size, length_scale)
+    step = 2 * math.pi / cut.period
+    harmonic = np.arange(cut.kept, dtype=np.float64)
+    alias = np.minimum(harmonic % cut.period, -harmonic % cut.period).astype(np.int64)
+    folded = np.bincount(alias, _weights(step * cut.length, cut.kept))
     return np.arange(folded.size) * np.float64(step), np.asarray(folded / folded.sum())
 
 

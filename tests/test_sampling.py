@@ -15,8 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import oracles
-from gfnoise import GaussianField, warp_labels
-from gfnoise._cpu import _uniform
+from gfnoise import GaussianField, _runs, warp_labels
 
 Array = NDArray[Any]
 MODES = ["constant", "nearest"]
@@ -111,7 +110,7 @@ def test_sources_that_the_table_of_cells_does_not_cover(
         options: dict[str, Any] = {"order": order, "mode": "nearest", "n": 9, "seed": 1}
         whole = field.sample_labels(labels, **options)
         with monkeypatch.context() as changed:
-            changed.setattr(_uniform, name, value)
+            changed.setattr(_runs, name, value)
             part = field.sample_labels(labels, window=window, **options)
         assert np.array_equal(part, whole[(..., *window)])
 

@@ -5,13 +5,12 @@ from functools import partial
 
 import numpy as np
 
+from gfnoise._runs import REACH, cells
+
 from . import _pool
 from ._jit import device, kernel
-from .interpolation import RUN, floor32
+from .interpolation import floor32
 
-REACH = 4  # cells per axis that an entry of the table speaks for
-_MARGIN = 6  # amplitudes: the table covers this much more than the window
-_MOST = 2**31 - 1  # cells: their numbers are of 32 bits
 _APART, _OUTSIDE = np.uint8(1), np.uint8(2)  # a source box that no entry speaks for; off the grid
 _HALF = np.float32(0.5)
 _NONE = np.float32(0)
@@ -100,44 +99,22 @@ class Table:
     labels : array, (z, y, x)
     origin, count, step : tuple of int
         The voxels that will be displaced.
-    amplitude : array, (3,)
-        Standard deviation of the displacement per axis, in voxels. Sources beyond six of them from
-        the window are not tabulated.
-    reach : array, (ndim,)
-        How many voxels the sources of a run mostly span, beyond the run itself. Cells are small
-        where that is little: they follow the borders of the labels closely.
+    amplitude, reach : array, (3,)
+        As in `gfnoise._runs.cells`.
     """
 
     def __init__(self, labels, origin, count, step, amplitude, reach):
         self.labels = labels
-        # Room for runs that span 1.4 times what they mostly do; an entry speaks for REACH cells
-        # less the part of the first one that is before the run.
-        spans = [0.0] * (3 - len(reach)) + [1.4 * min(float(one), 1e6) for one in reach]
-        spans[-1] += RUN * step[-1]
-        self.bits = [math.ceil(math.log2(max(2.0, span / (REACH - 0.5)))) for span in spans]
+        self.bits, self.first, number = cells(labels.shape, origin, count, step, amplitude, reach)
         self.sizes = tuple(1 << bits for bits in self.bits)
-        margins = [RUN + _MARGIN * min(float(a), max(labels.shape)) for a in amplitude]
-        bounds = [
-            (max(0, at - math.ceil(margin)), min(size, at + s * n + math.ceil(margin)))
-            for size, at, n, s, margin in zip(
-                labels.shape, origin, count, step, margins, strict=True
-            )
-        ]
-        self.first = tuple(low // cell for (low, _), cell in zip(bounds, self.sizes, strict=True))
-        cells = [
-            -(-high // cell) - first
-            for (_, high), cell, first in zip(bounds, self.sizes, self.first, strict=True)
-        ]
-        if math.prod(cells) > _MOST:  # a table of one cell: the other runs are evaluated
-            cells = [1, 1, 1]
-        self.low = np.empty(cells, labels.dtype)
-        self.high = np.empty(cells, labels.dtype)
+        self.low = np.empty(number, labels.dtype)
+        self.high = np.empty(number, labels.dtype)
 
     def filling(self):
         """The tasks that tabulate the cells."""
         planes, rows, columns = self.low.shape
         share = max(1, _pool.SLAB // (rows * columns * math.prod(self.sizes)))
-        args = self.labels, self.sizes, self.first, self.low, self.high
+        args = self.labels, self.sizes, tuple(self.first), self.low, self.high
         return [
             partial(_tabulate, *args, start, min(start + share, planes))
             for start in range(0, planes, share)

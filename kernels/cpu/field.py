@@ -15,19 +15,18 @@ from itertools import product
 
 import numpy as np
 
+from gfnoise._runs import RUN, pieces, reach
 from gfnoise._spectrum import axis_basis
 
 from . import _pool
 from ._jit import device, kernel, same_type
 from ._random import normals
 from ._uniform import Table, confine, settle
-from .interpolation import RUN, run_scratch, take_run
+from .interpolation import run_scratch, take_run
 
 BLOCK = 64  # rows of a block: its contractions stay in the first cache
 _BUDGET = 1 << 24  # coefficients held at once
 _SHARE = 1 << 12  # coefficients of a task
-_BOUND = 0.7  # times a h² / b²: what the bound between two nodes comes to, on average
-_SHORT, _LONG = 0.1, 1e9  # voxels; length scales beyond are as good as these
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
 _DIAGONAL = np.float32(0.41421360)
 _NONE = np.float32(0)
@@ -244,20 +243,16 @@ def _nodes(amplitude, length_scale, window):
 
     Between two points at a distance h, a function leaves the interval of its values there by at
     most h²/8 of its largest second derivative; the second term of the weights covers rounding in
-    the sums. Nodes are the ends of the runs and, for a rough field, their middle: where the bound
-    over a whole run would come to more than about half a voxel. The reach is how many voxels the
-    sources of a run span, per component, beyond the run itself: as a rule, not as a bound.
+    the sums. The reach is how many voxels the sources of a run span, per component.
     """
-    run, length = RUN * window.step[-1], min(max(length_scale[-1], _SHORT), _LONG)
-    parts = 1 + int(_BOUND * run**2 * max(amplitude) > 0.5 * length**2)
-    spread = run // parts
+    length, step = length_scale[-1], window.step[-1]
+    parts = pieces(amplitude, length, step)
+    spread = RUN * step // parts
     count = parts * -(-window.count[-1] // RUN) + 1
-    nodes = axis_basis(window.shape[-1], length_scale[-1], window.start[-1], count, spread)
+    nodes = axis_basis(window.shape[-1], length, window.start[-1], count, spread)
     rounding = 2.0**-22 * nodes.scales.size
     curvature = nodes.scales * (nodes.frequencies**2 * (spread**2 / 8) + rounding)
-    slope = run / length + 2 * _BOUND * (spread / length) ** 2
-    reach = tuple(a * slope + 2 for a in amplitude)
-    return nodes.values, curvature.astype(np.float32), reach
+    return nodes.values, curvature.astype(np.float32), reach(amplitude, length, step, parts)
 
 
 class _Streams:

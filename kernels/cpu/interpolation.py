@@ -4,10 +4,11 @@ from functools import partial
 
 import numpy as np
 
+from gfnoise._runs import RUN
+
 from . import _pool
 from ._jit import device, kernel, same_type, seldom
 
-RUN = 8  # voxels along x that are decided together
 _CORNERS = 8
 _FAR = np.float32(5e8)  # voxels; further than any image reaches, and safe to cast
 _HALF = np.float32(0.5)
