@@ -206,7 +206,7 @@ def map_coordinates(
         _native(coordinates).reshape(axes, points),
         values.reshape(-1, points),
         order=order,
-        mode=kernels.MODES.index(_SAME.get(mode, mode)),
+        mode=_MODES.index(_SAME.get(mode, mode)),
         cval=outside,
     )
     if not direct:

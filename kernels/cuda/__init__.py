@@ -1,0 +1,1 @@
+"""CUDA kernels: CuPy arrays in, CuPy arrays out; the same stems and signatures as the CPU's."""

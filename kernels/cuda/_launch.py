@@ -1,0 +1,192 @@
+"""How kernels are compiled and launched: at run time by NVRTC, on the current stream.
+
+A launcher is all that the stems know of a machine: it launches a kernel and lends scratch memory.
+CuPy's is below. The tests put one of the host's in its place, for NumPy arrays, and run the same
+text there.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+Defines = tuple[tuple[str, str], ...]
+
+_HEADERS = {
+    "field": ("common", "philox", "labels", "uniform"),
+    "interpolation": ("common", "labels"),
+    "filters": ("common",),
+    "thresholding": ("common",),
+}
+# No contraction: where a multiply-add is wanted, the kernels say so, and the rest rounds as on the
+# CPU. Nothing of fast-math: it breaks checks for NaN and moves floor() near the edges of cells.
+OPTIONS = ("--std=c++17", "--fmad=false")
+_NARROW = 2**31 - 1
+MOST_ROWS = 65535
+"""Blocks along the second and third axis of a grid."""
+
+_TYPES = {
+    "b1": "bool",
+    "u1": "unsigned char",
+    "u2": "unsigned short",
+    "u4": "unsigned int",
+    "u8": "unsigned long long",
+    "i1": "signed char",
+    "i2": "short",
+    "i4": "int",
+    "i8": "long long",
+    "f4": "float",
+    "f8": "double",
+}
+CODES = tuple(_TYPES[f"u{size}"] for size in (1, 2, 4, 8))
+REALS = (_TYPES["f4"], _TYPES["f8"])
+
+
+class Launcher(Protocol):
+    """What the stems ask of a machine."""
+
+    def launch(
+        self,
+        stem: str,
+        name: str,
+        defines: Defines,
+        grid: Sequence[int],
+        block: Sequence[int],
+        arguments: Sequence[Any],
+        shared: int = 0,
+    ) -> None:
+        """Launch a kernel: arrays go as addresses, NumPy scalars and structures by value."""
+
+    def scratch(self, name: str, size: int, dtype: Any) -> Any:
+        """Lend `size` elements of memory, the same for the same name until the next call."""
+
+
+@cache
+def source(stem: str) -> str:
+    """The text of a stem with its headers in it: CuPy's cache of binaries does not see files."""
+    folder = Path(__file__).parent
+    names = [f"{name}.cuh" for name in _HEADERS[stem]] + [f"{stem}.cu"]
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+
+
+def variants() -> Iterator[tuple[str, Defines]]:
+    """Every stem with every set of defines it is compiled for."""
+    for index in ("int", "long long"):
+        for label in CODES:
+            for order in ("0", "1"):
+                defines = (("LABEL", label), ("ORDER", order), ("INDEX", index))
+                yield "field", defines
+                yield "interpolation", defines
+
+
+def c_type(dtype: Any) -> str:
+    """The C name of a NumPy dtype."""
+    return _TYPES[np.dtype(dtype).str[1:]]
+
+
+def index_type(elements: int) -> str:
+    """The type that counts the elements of one volume."""
+    return "int" if elements <= _NARROW else "long long"
+
+
+def blocks(elements: int, threads: int) -> int:
+    """How many blocks of `threads` cover the elements."""
+    return -(-elements // threads)
+
+
+# --- CuPy's ---------------------------------------------------------------------------------------
+
+
+class CupyLauncher:
+    """Launches on the current device and stream.
+
+    Scratch memory belongs to a thread and a stream, and is kept: the second call of a shape
+    allocates nothing. A call that is captured into a graph takes its scratch memory along, for
+    good: the graph may be replayed whenever it likes.
+    """
+
+    def __init__(self) -> None:
+        import cupy
+
+        self._cupy = cupy
+        self._pid = os.getpid()
+        self._kept: dict[tuple[Any, ...], Any] = {}
+        self._captured: dict[tuple[Any, ...], Any] = {}
+
+    def launch(
+        self,
+        stem: str,
+        name: str,
+        defines: Defines,
+        grid: Sequence[int],
+        block: Sequence[int],
+        arguments: Sequence[Any],
+        shared: int = 0,
+    ) -> None:
+        """As `Launcher.launch`."""
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "CUDA cannot be used in a process that was forked after CUDA was: start workers "
+                'with the method "spawn" or "forkserver", or give them NumPy arrays'
+            )
+        device = self._cupy.cuda.Device().id
+        kernel = self._function(device, stem, name, defines)
+        kernel(tuple(grid), tuple(block), tuple(arguments), shared_mem=shared)
+
+    @cache  # noqa: B019 (there is one launcher, and it stays)
+    def _function(self, device: int, stem: str, name: str, defines: Defines) -> Callable[..., Any]:
+        return self._module(device, stem, defines).get_function(name)  # type: ignore[no-any-return]
+
+    @cache  # noqa: B019
+    def _module(self, device: int, stem: str, defines: Defines) -> Any:
+        options = OPTIONS + tuple(f"-D{key}={value}" for key, value in defines)
+        try:
+            module = self._cupy.RawModule(code=source(stem), options=options, backend="nvrtc")
+            module.compile()
+        except Exception as error:
+            version = self._cupy.cuda.runtime.runtimeGetVersion()
+            raise RuntimeError(
+                f"the kernels of gfnoise.{stem} could not be compiled for device {device}: is its "
+                f"driver too old for CUDA {version // 1000}.{version % 1000 // 10}?"
+            ) from error
+        return module
+
+    def scratch(self, name: str, size: int, dtype: Any) -> Any:
+        """As `Launcher.scratch`."""
+        cuda = self._cupy.cuda
+        stream = cuda.get_current_stream()
+        key = (threading.get_ident(), cuda.Device().id, stream.ptr, name, np.dtype(dtype).str)
+        if stream.is_capturing():
+            held = self._captured.get(key)
+            if held is None or held.size < size:
+                held = self._captured[key] = self._kept.pop(key, None)
+            if held is None or held.size < size:
+                raise RuntimeError(
+                    "a call that is captured into a CUDA graph must have been made once before, "
+                    "with the same shapes, on the same stream and thread"
+                )
+            return held[:size]
+        held = self._kept.get(key)
+        if held is None or held.size < size:
+            held = self._kept[key] = self._cupy.empty(size, dtype)
+        return held[:size]
+
+
+_launchers: dict[str, Launcher] = {}
+_lock = threading.Lock()
+
+
+def launcher(array: Any) -> Launcher:
+    """The launcher for the library that an array belongs to."""
+    library = type(array).__module__.partition(".")[0]
+    with _lock:
+        if library not in _launchers:
+            if library != "cupy" or "cupy" not in sys.modules:
+                raise TypeError(f"CUDA kernels take CuPy arrays, got {type(array).__qualname__}")
+            _launchers[library] = CupyLauncher()
+    return _launchers[library]

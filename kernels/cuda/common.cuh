@@ -1,0 +1,31 @@
+// What all kernels share: index types, clamping, shared memory. No includes: NVRTC, nvcc and a C++
+// compiler on the host (tests/cuda_on_host) take the same text.
+
+typedef unsigned int uint32;
+typedef unsigned long long uint64;
+typedef long long int64;
+
+#ifndef INDEX  // of a voxel within one volume: int where it fits, else long long
+#define INDEX int
+#endif
+
+#ifndef DYNAMIC_SHARED
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#endif
+
+#define FAR 5e8f  // voxels; further than any image reaches, and safe to cast
+
+__device__ __forceinline__ int floor32(float value) {
+  // Floor as int; NaN and whatever is too far are far outside.
+  value = value > -FAR ? value : -FAR;
+  value = value < FAR ? value : FAR;
+  int whole = (int)value;
+  return whole - ((float)whole > value);
+}
+
+__device__ __forceinline__ int clamp(int index, int size) {
+  index = index > 0 ? index : 0;
+  return index < size ? index : size - 1;
+}
+
+__device__ __forceinline__ int ceil_div(int a, int b) { return (a + b - 1) / b; }

@@ -1,0 +1,477 @@
+// The Gaussian field, and labels moved by it: the displacement of a sample is never stored.
+//
+// A component is sum_jkl Z[j,k,l] A0[j,z] A1[k,y] A2[l,x]. The first axis is contracted for all
+// planes, the second for the rows of a block, the last where a voxel is decided. Every sum runs
+// over its terms in one order, with explicit multiply-adds: the same bits in every kernel here.
+//
+// Most of a volume is far from any boundary. For a run of eight voxels along x, the displacement
+// at its nodes and a bound on its curvature confine the run's sources to a box. Where the box
+// holds a single label, that label is stored; the other runs are listed, and their voxels shared
+// by the threads of the block.
+
+#define RUN 8       // voxels along x that are decided together
+#define ROWS 16     // rows of a block
+#define THREADS 256
+#define ITEMS 16    // streams that are passed by value at once
+#define LANES 32
+#define PI 3.14159265358979323846
+#define DIAGONAL 0.41421360f
+
+struct Stream {  // what makes the noise of an item; per axis (z, y, x)
+  uint64 seed;
+  double length[3], period[3];  // voxels
+  float amplitude[3];
+  int harmonics[3], terms[3];
+  uint32 number;
+  Cells cells;
+};
+
+struct Streams {
+  Stream of[ITEMS];
+};
+
+struct Field {  // what all streams of a call share; per axis (z, y, x)
+  int components, raters;
+  int size[3], start[3], step[3], count[3];  // the grid, and the window of it
+  int terms[3];                              // room for the terms of an item
+  int padded[3];                             // room for the voxels of a basis
+  int nodes, spread, parts;                  // of a row; voxels between two; pieces of a run
+};
+
+// --- streams and bases --------------------------------------------------------------------------
+
+extern "C" __global__ void prepare_streams(Streams given, const int64* seeds, int seed_step,
+                                           int first, int count, Stream* streams) {
+  int i = threadIdx.x;
+  if (i >= count) return;
+  Stream stream = given.of[i];
+  if (seeds) stream.seed = (uint64)seeds[(int64)(first + i) * seed_step];
+  streams[first + i] = stream;
+}
+
+// Where an item's bases are: A0, A1, A2, then A2 at the nodes, then the weights of the bound.
+struct Bases {
+  float *of[3], *nodes, *curvature;
+
+  __device__ Bases(const Field& f, float* bases, int item) {
+    int64 total = (int64)f.terms[0] * f.padded[0] + (int64)f.terms[1] * f.padded[1] +
+                  (int64)f.terms[2] * (f.padded[2] + f.nodes + 1);
+    of[0] = bases + (total + 3) / 4 * 4 * item;  // four floats are loaded at once
+    of[1] = of[0] + (int64)f.terms[0] * f.padded[0];
+    of[2] = of[1] + (int64)f.terms[1] * f.padded[1];
+    nodes = of[2] + (int64)f.terms[2] * f.padded[2];
+    curvature = nodes + (int64)f.terms[2] * f.nodes;
+  }
+};
+
+// The weight of frequency k: the spectrum, folded where harmonics alias at whole voxels.
+__device__ double folded_weight(const Stream& stream, int axis, int k) {
+  double unit = 2 * PI / stream.period[axis] * stream.length[axis];
+  int64 period = (int64)stream.period[axis];
+  double sum = 0;
+  for (int64 turn = 0; turn * period + k < stream.harmonics[axis]; ++turn) {
+    double low = unit * (double)(turn * period + k);
+    sum += (turn == 0 && k == 0 ? 1.0 : 2.0) * exp(-0.5 * low * low);
+    int64 next = (turn + 1) * period - k;
+    if (k == 0 || next == turn * period + k) continue;  // the same harmonic, counted already
+    double high = unit * (double)next;
+    if (next < stream.harmonics[axis]) sum += 2.0 * exp(-0.5 * high * high);
+  }
+  return sum;
+}
+
+// Fill the basis of one axis (blockIdx.y < 3), or the nodes and the weights of the bound, of one
+// item (blockIdx.x).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    tabulate_bases(Field f, const Stream* streams, float* bases) {
+  DYNAMIC_SHARED(arena);
+  double* partial = (double*)arena;
+  const Stream& stream = streams[blockIdx.x];
+  Bases to(f, bases, blockIdx.x);
+  bool at_nodes = blockIdx.y == 3;
+  int axis = at_nodes ? 2 : blockIdx.y;
+  int terms = stream.terms[axis], frequencies = (terms + 1) / 2;
+
+  double sum = 0;
+  for (int k = threadIdx.x; k < frequencies; k += blockDim.x) sum += folded_weight(stream, axis, k);
+  partial[threadIdx.x] = sum;
+  __syncthreads();
+  for (int half = blockDim.x / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half) partial[threadIdx.x] += partial[threadIdx.x + half];
+    __syncthreads();
+  }
+  double total = partial[0];
+
+  int count = at_nodes ? f.nodes : f.padded[axis];
+  int step = at_nodes ? f.spread : f.step[axis];
+  float* values = at_nodes ? to.nodes : to.of[axis];
+  double first = f.start[axis] - 0.5 * (f.size[axis] - 1);
+  for (int k = threadIdx.x / LANES; k < frequencies; k += THREADS / LANES) {
+    double scale = sqrt(folded_weight(stream, axis, k) / total);
+    float* cosines = values + (int64)(k ? 2 * k - 1 : 0) * count;
+    for (int i = threadIdx.x % LANES; i < count; i += LANES) {
+      double sine, cosine;
+      sincospi(2 * k * (first + (double)step * i) / stream.period[axis], &sine, &cosine);
+      cosines[i] = (float)(scale * cosine);
+      if (k) cosines[count + i] = (float)(scale * sine);
+    }
+    if (at_nodes && threadIdx.x % LANES == 0) {
+      double frequency = 2 * PI / stream.period[axis] * k;
+      double bend = frequency * frequency * ((double)f.spread * f.spread / 8);
+      // Between two points at a distance h, a function leaves the interval of its values there by
+      // at most h²/8 of its largest second derivative; the second part covers rounding.
+      float weight = (float)(scale * (bend + terms * (1.0 / 4194304.0)));
+      to.curvature[k ? 2 * k - 1 : 0] = weight;
+      to.curvature[2 * k] = weight;
+    }
+  }
+}
+
+// --- coefficients and contractions ----------------------------------------------------------------
+
+// Fill (streams, components, j, k, l) with normals times a component's amplitude.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    draw_coefficients(Field f, const Stream* streams, int first, float* coefficients) {
+  int stream_index = first + blockIdx.y;
+  const Stream& stream = streams[stream_index / f.raters];
+  int64 room = (int64)f.terms[0] * f.terms[1] * f.terms[2];
+  float* out = coefficients + (int64)blockIdx.y * f.components * room;
+  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
+  if (i >= room) return;
+  int l = (int)(i % f.terms[2]);
+  int k = (int)(i / f.terms[2] % f.terms[1]);
+  int j = (int)(i / f.terms[2] / f.terms[1]);
+  if (j >= stream.terms[0] || k >= stream.terms[1] || l >= stream.terms[2]) return;
+  double normal[3];
+  uint64 index = (uint64)j << 42 | (uint64)k << 21 | (uint64)l;
+  normals(index, stream.number, (uint32)(stream_index % f.raters), stream.seed, normal);
+  for (int c = 0; c < f.components; ++c)
+    out[c * room + i] = (float)normal[c] * stream.amplitude[3 - f.components + c];
+}
+
+#define DEEP 8  // planes that a thread contracts at once: a coefficient is loaded once for all
+
+// Contract the first axis: (streams, c, j, k l), (j, z) -> (streams, z, c, k l).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    contract_planes(Field f, const Stream* streams, int first, const float* bases,
+                    const float* coefficients, float* planes) {
+  int item = (first + blockIdx.z) / f.raters;
+  int terms = streams[item].terms[0];
+  const float* basis = Bases(f, (float*)bases, item).of[0];
+  int64 flat = (int64)f.terms[1] * f.terms[2];
+  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
+  if (i >= flat) return;
+  for (int c = 0; c < f.components; ++c) {
+    const float* from = coefficients + ((int64)blockIdx.z * f.components + c) * f.terms[0] * flat + i;
+    float sum[DEEP] = {0};
+    for (int j = 0; j < terms; ++j) {
+      float coefficient = from[j * flat];
+      const float* factor = basis + (int64)j * f.padded[0] + blockIdx.y * DEEP;
+#pragma unroll
+      for (int d = 0; d < DEEP; ++d) sum[d] = fmaf(factor[d], coefficient, sum[d]);
+    }
+    for (int d = 0; d < DEEP; ++d) {
+      int z = blockIdx.y * DEEP + d;
+      if (z >= f.count[0]) break;
+      planes[(((int64)blockIdx.z * f.count[0] + z) * f.components + c) * flat + i] = sum[d];
+    }
+  }
+}
+
+#define HALF 8  // rows that a thread contracts at once
+
+// Contract the second axis for the rows [y, y + ROWS): (c, k, l), (k, y) -> (c, l, row).
+__device__ __forceinline__ void contract_rows(const Field& f, const Stream& stream,
+                                              const float* plane, const float* basis, int y,
+                                              float* rows) {
+  int terms = stream.terms[2], units = f.components * terms * (ROWS / HALF);
+  for (int unit = threadIdx.x; unit < units; unit += THREADS) {
+    int l = unit % terms, c = unit / terms % f.components, at = unit / terms / f.components * HALF;
+    const float* from = plane + (int64)c * f.terms[1] * f.terms[2] + l;
+    const float* factors = basis + y + at;
+    float sum[HALF] = {0};
+    for (int k = 0; k < stream.terms[1]; ++k) {
+      float value = from[k * f.terms[2]];
+      float4 low = *(const float4*)(factors + (int64)k * f.padded[1]);
+      float4 high = *(const float4*)(factors + (int64)k * f.padded[1] + 4);
+      sum[0] = fmaf(low.x, value, sum[0]);
+      sum[1] = fmaf(low.y, value, sum[1]);
+      sum[2] = fmaf(low.z, value, sum[2]);
+      sum[3] = fmaf(low.w, value, sum[3]);
+      sum[4] = fmaf(high.x, value, sum[4]);
+      sum[5] = fmaf(high.y, value, sum[5]);
+      sum[6] = fmaf(high.z, value, sum[6]);
+      sum[7] = fmaf(high.w, value, sum[7]);
+    }
+    float4* to = (float4*)(rows + (c * terms + l) * ROWS + at);
+    to[0] = make_float4(sum[0], sum[1], sum[2], sum[3]);
+    to[1] = make_float4(sum[4], sum[5], sum[6], sum[7]);
+  }
+}
+
+// Contract the last axis at one place, for four rows at once: sum_l factor[l] rows[l][row..row+3].
+__device__ __forceinline__ float4 contract_four(const float* factor, int stride, const float* rows,
+                                                int terms) {
+  float4 sum = make_float4(0, 0, 0, 0);
+  for (int l = 0; l < terms; ++l) {
+    float basis = factor[(int64)l * stride];
+    float4 value = *(const float4*)(rows + l * ROWS);
+    sum.x = fmaf(basis, value.x, sum.x);
+    sum.y = fmaf(basis, value.y, sum.y);
+    sum.z = fmaf(basis, value.z, sum.z);
+    sum.w = fmaf(basis, value.w, sum.w);
+  }
+  return sum;
+}
+
+// A block's part of the window: ROWS rows of one plane of one stream, `runs` runs of each.
+struct Tile {
+  int stream, z, y, run;
+
+  __device__ Tile(const Field& f, int64 index, int tile_runs) {
+    int across = ceil_div(ceil_div(f.count[2], RUN), tile_runs), down = ceil_div(f.count[1], ROWS);
+    run = (int)(index % across) * tile_runs;
+    y = (int)(index / across % down) * ROWS;
+    z = (int)(index / across / down % f.count[0]);
+    stream = (int)(index / across / down / f.count[0]);
+  }
+};
+
+// Fill (streams, components, z, y, x). Rows are in shared memory or, of very many terms, in `spare`.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    displace(Field f, const Stream* streams, int first, const float* bases, const float* planes,
+             float* spare, int tile_runs, int64 tiles, float* out) {
+  DYNAMIC_SHARED(arena);
+  float* rows = spare ? spare + (int64)blockIdx.x * f.components * f.terms[2] * ROWS : (float*)arena;
+  for (int64 index = blockIdx.x; index < tiles; index += gridDim.x) {
+    Tile tile(f, index, tile_runs);
+    int item = (first + tile.stream) / f.raters;
+    const Stream& stream = streams[item];
+    Bases basis(f, (float*)bases, item);
+    int64 flat = (int64)f.components * f.terms[1] * f.terms[2];
+    const float* plane = planes + ((int64)tile.stream * f.count[0] + tile.z) * flat;
+    contract_rows(f, stream, plane, basis.of[1], tile.y, rows);
+    __syncthreads();
+    int width = min(tile_runs * RUN, f.count[2] - tile.run * RUN), terms = stream.terms[2];
+    for (int unit = threadIdx.x; unit < width * (ROWS / 4); unit += THREADS) {
+      int x = tile.run * RUN + unit % width, row = unit / width * 4;
+      for (int c = 0; c < f.components; ++c) {
+        float4 sum = contract_four(basis.of[2] + x, f.padded[2], rows + c * terms * ROWS + row, terms);
+        float value[4] = {sum.x, sum.y, sum.z, sum.w};
+        int64 component = (int64)tile.stream * f.components + c;
+        for (int i = 0; i < 4 && tile.y + row + i < f.count[1]; ++i)
+          out[((component * f.count[0] + tile.z) * f.count[1] + tile.y + row + i) * f.count[2] + x] =
+              value[i];
+      }
+    }
+    __syncthreads();
+  }
+}
+
+// --- the table of uniform cells -------------------------------------------------------------------
+
+// Note each cell's first label, and whether the cell shares it: (items, cells).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    tabulate_cells(const LABEL* volumes, Shape of, const Stream* streams, int items, int64 room,
+                   LABEL* low, unsigned char* same) {
+  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
+  for (int item = blockIdx.y; item < items; item += gridDim.y) {
+    const Cells& cells = streams[item].cells;
+    int nz = cells.count[0], ny = cells.count[1], nx = cells.count[2];
+    if (i >= (int64)nz * ny * nx) continue;
+    Volume labels(volumes, of, item);
+    int at[3] = {(int)(i / nx / ny), (int)(i / nx % ny), (int)(i % nx)};
+    int shape[3] = {of.nz, of.ny, of.nx}, start[3], stop[3];
+#pragma unroll
+    for (int axis = 0; axis < 3; ++axis) {
+      start[axis] = (cells.first[axis] + at[axis]) << cells.bits[axis];
+      stop[axis] = start[axis] + min(shape[axis] - start[axis], 1 << cells.bits[axis]);
+    }
+    LABEL label = labels.at(start[0], start[1], start[2]);
+    bool shared = true;
+    for (int z = start[0]; z < stop[0]; ++z)
+      for (int y = start[1]; y < stop[1]; ++y)
+        for (int x = start[2]; x < stop[2]; ++x) shared &= labels.at(z, y, x) == label;
+    low[item * room + i] = label;
+    same[item * room + i] = shared;
+  }
+}
+
+// Note whether the REACH cells from each cell on, as far as there are any, hold one label.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    merge_cells(const Stream* streams, int items, int64 room, const LABEL* low,
+                const unsigned char* same, unsigned char* uniform) {
+  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
+  for (int item = blockIdx.y; item < items; item += gridDim.y) {
+    const Cells& cells = streams[item].cells;
+    int nz = cells.count[0], ny = cells.count[1], nx = cells.count[2];
+    if (i >= (int64)nz * ny * nx) continue;
+    const LABEL* label = low + item * room;
+    int z = (int)(i / nx / ny), y = (int)(i / nx % ny), x = (int)(i % nx);
+    bool shared = true;
+    for (int cz = z; cz < min(z + REACH, nz) && shared; ++cz)
+      for (int cy = y; cy < min(y + REACH, ny) && shared; ++cy)
+        for (int cx = x; cx < min(x + REACH, nx); ++cx) {
+          int64 j = ((int64)cz * ny + cy) * nx + cx;
+          shared &= same[item * room + j] && label[j] == label[i];
+        }
+    uniform[item * room + i] = shared;
+  }
+}
+
+// --- the fused field and warp -----------------------------------------------------------------------
+
+struct Sampling {     // where the window is in the labels, per axis (z, y, x)
+  int origin[3], step[3];
+  int tile_runs;      // runs along x of a block
+  int64 tiles;
+  int64 cells_room;   // entries of an item's table
+};
+
+// How far the displacement may leave the interval of its values at two nodes: per component and row.
+__device__ __forceinline__ void bound_rows(const Field& f, int terms, const float* curvature,
+                                           const float* rows, float* slack) {
+  for (int unit = threadIdx.x; unit < f.components * ROWS; unit += THREADS) {
+    const float* row = rows + (unit / ROWS * terms) * ROWS + unit % ROWS;
+    float sum = curvature[0] * fabsf(row[0]);
+    for (int k = 1; k < terms; k += 2) {
+      float a = fabsf(row[k * ROWS]), b = fabsf(row[(k + 1) * ROWS]);
+      sum += curvature[k] * (fmaxf(a, b) + DIAGONAL * fminf(a, b));  // >= hypot(a, b)
+    }
+    slack[unit] = sum;
+  }
+}
+
+// The displacement at the nodes of a block: (components, rows, nodes).
+__device__ __forceinline__ void evaluate_nodes(const Field& f, int terms, const float* basis,
+                                               int nodes, const float* rows, float* edge) {
+  int units = nodes * (ROWS / 4);
+  for (int unit = threadIdx.x; unit < units; unit += THREADS) {
+    int node = unit % nodes, row = unit / nodes * 4;
+    for (int c = 0; c < f.components; ++c) {
+      float4 sum = contract_four(basis + node, f.nodes, rows + c * terms * ROWS + row, terms);
+      float* to = edge + (c * ROWS + row) * nodes + node;
+      to[0] = sum.x;
+      to[nodes] = sum.y;
+      to[2 * nodes] = sum.z;
+      to[3 * nodes] = sum.w;
+    }
+  }
+}
+
+// The entry of the table that settles a run, or -1.
+__device__ __forceinline__ int settle(const Field& f, const Sampling& sampling, const Volume& labels,
+                                      const Cells& cells, const LABEL* low,
+                                      const unsigned char* uniform, const Rule& rule,
+                                      const float* edge, int nodes, const float* slack, int run,
+                                      int row, int z, int y, int x, int length) {
+  int cell = 0, shape[3] = {labels.nz, labels.ny, labels.nx}, origin[3] = {z, y, x};
+  bool outside = false, spoken = true;
+#pragma unroll
+  for (int axis = 0; axis < 3; ++axis) {
+    int c = axis - 3 + f.components;
+    if (c < 0) continue;  // an image is a single plane
+    const float* at = edge + (c * ROWS + row) * nodes + run * f.parts;
+    float least = fminf(at[0], at[f.parts]), most = fmaxf(at[0], at[f.parts]);
+    if (f.parts == 2) least = fminf(least, at[1]), most = fmaxf(most, at[1]);
+    int span = axis == 2 ? sampling.step[2] * (length - 1) : 0;
+    spoken &= confine(least, most, slack[c * ROWS + row], origin[axis], span, shape[axis], axis,
+                      cells, &cell, &outside);
+  }
+  if (!spoken || !uniform[cell]) return -1;
+  LABEL label = low[cell];
+  if (rule.has_ignore && label == rule.ignore) return -1;
+  return rule.constant && outside && label != rule.cval ? -1 : cell;
+}
+
+// Store the label of a settled run, but keep what is to be ignored.
+__device__ __forceinline__ void store_run(const Volume& labels, LABEL label, const Rule& rule, int z,
+                                          int y, int x, int step, int length, LABEL* out) {
+  if (length == RUN && !rule.has_ignore && ((uint64)out & 7) == 0) {
+    uint64 word = label;
+    for (int bits = 8 * sizeof(LABEL); bits < 64; bits *= 2) word |= word << bits;
+    for (int i = 0; i < sizeof(LABEL); ++i) ((uint64*)out)[i] = word;
+    return;
+  }
+  for (int i = 0; i < length; ++i) {
+    LABEL own = rule.has_ignore ? labels.at(z, y, x + step * i) : label;
+    out[i] = rule.has_ignore && own == rule.ignore ? own : label;
+  }
+}
+
+// Fill (streams, z, y, x) with noisy labels of (items, z, y, x).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    sample_labels(Field f, Sampling sampling, const Stream* streams, int first, const float* bases,
+                  const float* planes, float* spare, const LABEL* volumes,
+                  Shape of, Rule rule, const LABEL* low,
+                  const unsigned char* uniform, LABEL* out) {
+  DYNAMIC_SHARED(arena);
+  int nodes = sampling.tile_runs * f.parts + 1;
+  int row_floats = f.components * f.terms[2] * ROWS;
+  float* rows = spare ? spare + (int64)blockIdx.x * row_floats : (float*)arena;
+  float* edge = (float*)arena + (spare ? 0 : row_floats);
+  float* slack = edge + f.components * ROWS * nodes;
+  int* left = (int*)(slack + f.components * ROWS);  // runs that are not settled, and their number
+  int* count = left + ROWS * sampling.tile_runs;
+  int runs = ceil_div(f.count[2], RUN);
+
+  for (int64 index = blockIdx.x; index < sampling.tiles; index += gridDim.x) {
+    Tile tile(f, index, sampling.tile_runs);
+    int item = (first + tile.stream) / f.raters;
+    const Stream& stream = streams[item];
+    const Cells& cells = stream.cells;
+    Bases basis(f, (float*)bases, item);
+    Volume labels(volumes, of, item);
+    LABEL* to = out + (int64)tile.stream * f.count[0] * f.count[1] * f.count[2];
+    int terms = stream.terms[2];
+    int tile_runs = min(sampling.tile_runs, runs - tile.run);
+    int tile_nodes = tile_runs * f.parts + 1;
+    int height = min(ROWS, f.count[1] - tile.y);
+    int z = sampling.origin[0] + sampling.step[0] * tile.z;
+    int y = sampling.origin[1] + sampling.step[1] * tile.y;
+
+    if (threadIdx.x == 0) *count = 0;
+    int64 flat = (int64)f.components * f.terms[1] * f.terms[2];
+    contract_rows(f, stream, planes + ((int64)tile.stream * f.count[0] + tile.z) * flat, basis.of[1],
+                  tile.y, rows);
+    __syncthreads();
+    bound_rows(f, terms, basis.curvature, rows, slack);
+    evaluate_nodes(f, terms, basis.nodes + tile.run * f.parts, tile_nodes, rows, edge);
+    __syncthreads();
+
+    for (int unit = threadIdx.x; unit < height * tile_runs; unit += THREADS) {
+      int run = unit % tile_runs, row = unit / tile_runs;
+      int at = (tile.run + run) * RUN, length = min(RUN, f.count[2] - at);
+      int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
+      const LABEL* item_low = low + item * sampling.cells_room;
+      int cell = settle(f, sampling, labels, cells, item_low, uniform + item * sampling.cells_room,
+                        rule, edge, tile_nodes, slack, run, row, z, sy, sx, length);
+      if (cell < 0) {
+        left[atomicAdd(count, 1)] = row * sampling.tile_runs + run;
+      } else {
+        INDEX place = ((INDEX)tile.z * f.count[1] + tile.y + row) * f.count[2] + at;
+        store_run(labels, item_low[cell], rule, z, sy, sx, sampling.step[2], length, to + place);
+      }
+    }
+    __syncthreads();
+
+    for (int unit = threadIdx.x; unit < *count * RUN; unit += THREADS) {
+      int run = left[unit / RUN] % sampling.tile_runs, row = left[unit / RUN] / sampling.tile_runs;
+      int x = (tile.run + run) * RUN + unit % RUN;
+      if (x >= f.count[2]) continue;
+      float shift[3] = {0, 0, 0};
+      for (int l = 0; l < terms; ++l) {
+        float value = basis.of[2][(int64)l * f.padded[2] + x];
+        const float* at = rows + l * ROWS + row;
+        int stride = terms * ROWS;
+        if (f.components == 3) shift[0] = fmaf(value, at[0], shift[0]), at += stride;
+        shift[1] = fmaf(value, at[0], shift[1]);
+        shift[2] = fmaf(value, at[stride], shift[2]);
+      }
+      INDEX place = ((INDEX)tile.z * f.count[1] + tile.y + row) * f.count[2] + x;
+      to[place] = decide(labels, z, y + sampling.step[1] * row,
+                         sampling.origin[2] + sampling.step[2] * x, shift, rule);
+    }
+    __syncthreads();
+  }
+}

@@ -1,0 +1,240 @@
+"""The Gaussian field, and labels moved by it: launching `field.cu`."""
+
+import math
+
+import numpy as np
+
+from gfnoise._runs import RUN, cells, pieces, reach
+from gfnoise._spectrum import harmonics
+
+from ._labels import label_defines, rule_of, shape_of
+from ._launch import MOST_ROWS, blocks, launcher
+
+ROWS = 16  # of a block, as in field.cu
+THREADS = 256
+ITEMS = 16  # streams that are passed by value at once
+DEEP = 8  # planes that a thread contracts at once
+_TILE_RUNS = 16  # of a block at most
+_SHARED = 48 << 10  # bytes of shared memory that every device has
+_SPARE = 64 << 20  # bytes for rows that are too long for shared memory
+_BUDGET = 256 << 20  # bytes of contracted planes held at once
+_LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
+_INT = np.int32
+_STREAM = np.dtype(
+    [
+        ("seed", np.uint64),
+        ("length", np.float64, 3),
+        ("period", np.float64, 3),
+        ("amplitude", np.float32, 3),
+        ("harmonics", _INT, 3),
+        ("terms", _INT, 3),
+        ("number", np.uint32),
+        ("bits", _INT, 3),
+        ("first", _INT, 3),
+        ("cells", _INT, 3),
+    ],
+    align=True,
+)
+_STREAMS = np.dtype([("of", _STREAM, ITEMS)], align=True)
+_FIELD = np.dtype(
+    [
+        ("components", _INT),
+        ("raters", _INT),
+        ("size", _INT, 3),
+        ("start", _INT, 3),
+        ("step", _INT, 3),
+        ("count", _INT, 3),
+        ("terms", _INT, 3),
+        ("padded", _INT, 3),
+        ("nodes", _INT),
+        ("spread", _INT),
+        ("parts", _INT),
+    ],
+    align=True,
+)
+_SAMPLING = np.dtype(
+    [
+        ("origin", _INT, 3),
+        ("step", _INT, 3),
+        ("tile_runs", _INT),
+        ("tiles", np.int64),
+        ("cells_room", np.int64),
+    ],
+    align=True,
+)
+
+
+class _Streams:
+    """The streams (item, rater) of a call: what the kernels that draw their fields share.
+
+    Axes are (z, y, x): an image is a single plane, with one constant term along z.
+    """
+
+    def __init__(self, out, seeds, numbers, amplitude, length_scale, window, raters):
+        self.device = launcher(out)
+        self.items, self.raters, ndim = len(amplitude), raters, amplitude.shape[1]
+        missing = 3 - ndim
+        ones, zeros = (1,) * missing, (0,) * missing
+        self.step, self.count = ones + tuple(window.step), ones + tuple(window.count)
+        grid = ones + tuple(window.shape), zeros + tuple(window.start), self.step, self.count
+        self.amplitude = [(0.0,) * missing + tuple(row) for row in amplitude.tolist()]
+        self.length = [(0.0,) * missing + tuple(row) for row in length_scale.tolist()]
+        self.parts = max(
+            pieces(one, row[-1], self.step[-1])
+            for one, row in zip(self.amplitude, self.length, strict=True)
+        )
+        self.seeds = None if seeds.dtype == np.uint64 else seeds
+        self.records = self._records(seeds, numbers, grid[0])
+        self.terms = [int(most) for most in self.records["terms"].max(0)]
+        self.padded = [
+            blocks(n, part) * part for n, part in zip(self.count, (DEEP, ROWS, RUN), strict=True)
+        ]
+        self.runs = blocks(self.count[-1], RUN)
+        self.nodes = self.runs * self.parts + 1
+        spread = RUN * self.step[-1] // self.parts
+        values = ndim, raters, *grid, self.terms, self.padded, self.nodes, spread, self.parts
+        self.field = np.array(values, _FIELD)
+
+    def _records(self, seeds, numbers, size):
+        records = np.zeros(self.items, _STREAM)
+        records["amplitude"] = np.minimum(self.amplitude, _LARGEST)
+        records["number"] = numbers
+        records["seed"] = 0 if self.seeds is not None else seeds
+        for record, row in zip(records, self.length, strict=True):
+            cuts = [harmonics(n, b) for n, b in zip(size, row, strict=True)]
+            record["length"] = [cut.length for cut in cuts]
+            record["period"] = [cut.period for cut in cuts]
+            record["harmonics"] = [cut.kept for cut in cuts]
+            record["terms"] = [cut.terms for cut in cuts]
+        return records
+
+    def prepare(self):
+        """Bring the records to the device, and make the bases of all items there."""
+        streams = self.device.scratch("streams", self.items * _STREAM.itemsize, np.uint8)
+        for first in range(0, self.items, ITEMS):
+            given = np.zeros((), _STREAMS)
+            count = min(ITEMS, self.items - first)
+            given["of"][:count] = self.records[first : first + count]
+            several = self.seeds is not None and self.seeds.size > 1
+            args = given, self.seeds, np.int32(several), np.int32(first), np.int32(count)
+            self.launch("prepare_streams", (1,), (*args, streams), block=ITEMS)
+        room = sum(map(math.prod, zip(self.terms, self.padded, strict=True)))
+        room += self.terms[-1] * (self.nodes + 1)
+        bases = self.device.scratch("bases", -(-room // 4) * 4 * self.items, np.float32)
+        args = self.field, streams, bases
+        self.launch("tabulate_bases", (self.items, 4), args, shared=8 * THREADS)
+        return streams, bases
+
+    def batches(self):
+        """The first stream and the number of streams of each batch that is held at once."""
+        components = int(self.field["components"])
+        each = 4 * components * math.prod(self.terms[1:]) * (self.terms[0] + self.count[0])
+        total = self.items * self.raters
+        together = max(1, min(total, _BUDGET // each, MOST_ROWS))
+        for first in range(0, total, together):
+            yield first, min(together, total - first)
+
+    def planes(self, first, number, streams, bases):
+        """Draw the coefficients of a batch, and contract their first axis."""
+        flat, (depth, *_) = math.prod(self.terms[1:]), self.count
+        room = number * int(self.field["components"]) * flat
+        coefficients = self.device.scratch("coefficients", room * self.terms[0], np.float32)
+        grid = blocks(self.terms[0] * flat, THREADS), number
+        args = self.field, streams, np.int32(first)
+        self.launch("draw_coefficients", grid, (*args, coefficients))
+        planes = self.device.scratch("planes", room * depth, np.float32)
+        grid = blocks(flat, THREADS), blocks(depth, DEEP), number
+        self.launch("contract_planes", grid, (*args, bases, coefficients, planes))
+        return planes
+
+    def tiles(self, number, tile_runs):
+        """How many blocks' work a batch of streams is."""
+        depth, height, _ = self.count
+        return number * depth * blocks(height, ROWS) * blocks(self.runs, tile_runs)
+
+    def rows(self, tiles, beside):
+        """How many blocks, memory for rows that do not fit beside the rest, and shared bytes."""
+        row = 4 * ROWS * int(self.field["components"]) * self.terms[-1]
+        if row + beside <= _SHARED:
+            return min(tiles, 2**31 - 1), None, row + beside
+        number = max(1, min(tiles, _SPARE // row))
+        return number, self.device.scratch("rows", number * row // 4, np.float32), beside
+
+    def launch(self, name, grid, arguments, *, block=THREADS, shared=0, defines=()):
+        """Launch a kernel of this stem."""
+        self.device.launch("field", name, defines, grid, (block,), arguments, shared)
+
+
+def displacement(out, *, seeds, numbers, amplitude, length_scale, window):
+    """Fill (items, raters, ndim, *window) with the displacement, in voxels of the whole grid.
+
+    As on the CPU; `seeds` are uint64 on the host, or int64 on the device.
+    """
+    streams = _Streams(out, seeds, numbers, amplitude, length_scale, window, out.shape[1])
+    prepared = streams.prepare()
+    tile_runs = min(_TILE_RUNS, streams.runs)
+    volumes = out.reshape(out.shape[0] * out.shape[1], -1)
+    for first, number in streams.batches():
+        planes = streams.planes(first, number, *prepared)
+        tiles = streams.tiles(number, tile_runs)
+        grid, spare, shared = streams.rows(tiles, 0)
+        args = streams.field, prepared[0], np.int32(first), prepared[1], planes, spare
+        args += np.int32(tile_runs), np.int64(tiles), volumes[first:]
+        streams.launch("displace", (grid,), args, shared=shared)
+
+
+def sample_labels(
+    labels, out, *, seeds, numbers, amplitude, length_scale, window, origin, order, rule
+):
+    """Fill (items, raters, z, y, x) with noisy labels of (items, z, y, x).
+
+    As on the CPU; `seeds` as in `displacement`.
+    """
+    streams = _Streams(out, seeds, numbers, amplitude, length_scale, window, out.shape[1])
+    origin = (0,) * (3 - len(origin)) + tuple(origin)
+    defines = label_defines(labels, order, math.prod(out.shape[2:]))
+    table = _Table(streams, labels, origin, defines)
+    prepared = streams.prepare()
+    table.fill(prepared[0])
+    tile_runs = min(_TILE_RUNS, streams.runs)
+    components = int(streams.field["components"])
+    nodes = tile_runs * streams.parts + 1
+    beside = 4 * (components * ROWS * (nodes + 1) + ROWS * tile_runs + 1)
+    volumes = out.reshape(out.shape[0] * out.shape[1], -1)
+    for first, number in streams.batches():
+        planes = streams.planes(first, number, *prepared)
+        tiles = streams.tiles(number, tile_runs)
+        grid, spare, shared = streams.rows(tiles, beside)
+        sampling = np.array((origin, streams.step, tile_runs, tiles, table.room), _SAMPLING)
+        args = streams.field, sampling, prepared[0], np.int32(first), prepared[1], planes, spare
+        args += labels, shape_of(labels), rule_of(rule), table.low, table.uniform, volumes[first:]
+        streams.launch("sample_labels", (grid,), args, shared=shared, defines=defines)
+
+
+class _Table:
+    """The tables of uniform cells of all items."""
+
+    def __init__(self, streams, labels, origin, defines):
+        self.streams, self.labels, self.defines = streams, labels, defines
+        ndim = int(streams.field["components"])
+        for record, amplitude, length in zip(
+            streams.records, streams.amplitude, streams.length, strict=True
+        ):
+            spans = reach(amplitude[-ndim:], length[-1], streams.step[-1], streams.parts)
+            geometry = cells(
+                labels.shape[1:], origin, streams.count, streams.step, amplitude, spans
+            )
+            record["bits"], record["first"], record["cells"] = geometry
+        self.room = int(streams.records["cells"].astype(np.int64).prod(1).max())
+        self.low = streams.device.scratch("low", self.room * streams.items, labels.dtype)
+        self.uniform = streams.device.scratch("uniform", self.room * streams.items, np.uint8)
+
+    def fill(self, records):
+        """Tabulate the cells, once the records are on the device."""
+        streams, room = self.streams, np.int64(self.room)
+        same = streams.device.scratch("same", self.room * streams.items, np.uint8)
+        grid, items = (blocks(self.room, THREADS), min(streams.items, MOST_ROWS)), streams.items
+        args = records, np.int32(items), room, self.low, same
+        of = self.labels, shape_of(self.labels)
+        streams.launch("tabulate_cells", grid, (*of, *args), defines=self.defines)
+        streams.launch("merge_cells", grid, (*args, self.uniform), defines=self.defines)
