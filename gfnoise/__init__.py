@@ -1,5 +1,6 @@
 """Fresh noisy segmentation labels by Gaussian field deformations, and what theory says of them."""
 
+from ._array import check_values
 from ._warm_up import warm_up
 from .field import GaussianField
 from .filters import gaussian_filter
@@ -8,6 +9,7 @@ from .thresholding import optimal_segmentation, optimal_threshold, score
 
 __all__ = [
     "GaussianField",
+    "check_values",
     "gaussian_filter",
     "map_coordinates",
     "optimal_segmentation",

@@ -1,6 +1,8 @@
 """Which library owns an array, and which kernels run on it: the only place that chooses."""
 
 import importlib
+import importlib.util
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +11,9 @@ from numpy.typing import NDArray
 
 _SMALL = 1 << 17  # elements that one thread looks through in no time
 _OPTIONAL = ("like", "out", "output")
+_PACKAGES = {"numpy": "gfnoise._cpu", "cupy": "gfnoise._cuda"}
+_NAMES = {"numpy": "NumPy", "cupy": "CuPy", "torch": "torch"}
+_checked = False
 
 
 def _library(array: object) -> str | None:
@@ -16,7 +21,7 @@ def _library(array: object) -> str | None:
     if isinstance(array, np.ndarray):
         return "numpy"
     root = type(array).__module__.partition(".")[0]
-    return {"cupy": "cupy", "torch": "torch"}.get(root)
+    return root if root in ("cupy", "torch") else None
 
 
 def split_output(output: Any) -> tuple[NDArray[Any] | None, Any]:
@@ -38,10 +43,11 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
     **arrays
         The function's array arguments by their names.
     """
+    given = {
+        name: array for name, array in arrays.items() if array is not None or name not in _OPTIONAL
+    }
     owners = {}
-    for name, array in arrays.items():
-        if array is None and name in _OPTIONAL:
-            continue
+    for name, array in given.items():
         owner = _library(array)
         if owner is None or isinstance(array, np.ma.MaskedArray):
             raise TypeError(
@@ -53,13 +59,73 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
         listed = ", ".join(f"{name} of {owner}" for name, owner in owners.items())
         raise TypeError(f"{function} takes arrays of one library, got {listed}")
     owner = next(iter(owners.values()), "numpy")
-    if owner != "numpy":
-        raise NotImplementedError(f"{function} has no kernels for {owner} arrays yet")
-    return importlib.import_module(f"gfnoise._cpu.{stem}")
+    if owner == "cupy":
+        _check_device(function, given)
+    package = _PACKAGES.get(owner)
+    if package is None or importlib.util.find_spec(f"{package}.{stem}") is None:
+        raise NotImplementedError(f"{function} has no kernels for {_NAMES[owner]} arrays yet")
+    return importlib.import_module(f"{package}.{stem}")
+
+
+def _check_device(function: str, arrays: dict[str, Any]) -> None:
+    """Raise ValueError unless the arrays are on the current device."""
+    devices = {name: array.device.id for name, array in arrays.items()}
+    current = sys.modules["cupy"].cuda.Device().id
+    if set(devices.values()) != {current}:
+        listed = ", ".join(f"{name} on device {device}" for name, device in devices.items())
+        raise ValueError(
+            f"{function} takes arrays of the current device, which is {current}, got {listed}"
+        )
+
+
+def module(array: Any) -> Any:
+    """The library of an array, for what it has in common with NumPy."""
+    return np if isinstance(array, np.ndarray) else sys.modules["cupy"]
+
+
+def on_device(value: object) -> bool:
+    """Whether a value is an array on a device."""
+    return _library(value) == "cupy"
+
+
+def check_values(flag: bool) -> None:
+    """Say whether values of arrays on a device are checked, as those of NumPy arrays always are.
+
+    By default they are not: a check would wait for the device. NaN in a map then gives a NaN
+    threshold and an empty mask, NaN in a displacement `cval`, and a label out of range counts for
+    no class. With the checks on, each call waits for the device and raises as on the CPU.
+
+    Parameters
+    ----------
+    flag : bool
+        For all threads of the process.
+
+    Raises
+    ------
+    TypeError
+        If `flag` is not a bool.
+
+    Examples
+    --------
+    >>> import gfnoise
+    >>> gfnoise.check_values(True)  # while looking for a mistake
+    >>> gfnoise.check_values(False)
+    """
+    global _checked
+    if not isinstance(flag, bool):
+        raise TypeError(f"flag must be True or False, got {flag!r}")
+    _checked = flag
+
+
+def readable(array: Any) -> bool:
+    """Whether the values of an array are to be looked at."""
+    return isinstance(array, np.ndarray) or _checked
 
 
 def extremes(array: NDArray[Any]) -> tuple[Any, Any]:
     """Smallest and largest value of a non-empty array; NaN if there is any."""
+    if not isinstance(array, np.ndarray):
+        return array.min().item(), array.max().item()
     if array.size <= _SMALL or not array.flags.c_contiguous:
         return array.min(), array.max()
     values = importlib.import_module("gfnoise._cpu.values")
@@ -70,10 +136,15 @@ def extremes(array: NDArray[Any]) -> tuple[Any, Any]:
 def stranger(codes: NDArray[Any], classes: int, rule: Any) -> int | None:
     """Index of a code that is neither one of the classes nor to be ignored."""
     largest = int(np.iinfo(codes.dtype).max)
-    if classes > largest and not rule.sign:
+    if not readable(codes) or (classes > largest and not rule.sign):
         return None
-    values = importlib.import_module("gfnoise._cpu.values")
     # Of a signed dtype, the codes from the sign bit on are the negative labels.
-    limit = min(classes, int(rule.sign)) if rule.sign else classes
-    index: int = values.stranger(codes, codes.dtype.type(limit), rule)
+    limit = codes.dtype.type(min(classes, int(rule.sign)) if rule.sign else classes)
+    if not isinstance(codes, np.ndarray):
+        strange = codes >= limit
+        if rule.has_ignore:
+            strange &= codes != rule.ignore
+        return int(strange.argmax()) if strange.any() else None
+    values = importlib.import_module("gfnoise._cpu.values")
+    index: int = values.stranger(codes, limit, rule)
     return None if index < 0 else index

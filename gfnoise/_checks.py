@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._array import extremes
+from ._array import extremes, module, on_device, readable
 
 _SEEDS = 1 << 63
 
@@ -91,17 +91,20 @@ def _as_array(expected: str, value: object) -> NDArray[Any]:
         raise ValueError(f"{expected}, got {value!r}") from None
 
 
-def seeds(seed: object, items: int | None) -> tuple[NDArray[np.uint64], NDArray[np.uint32], bool]:
+def seeds(seed: Any, items: int | None) -> tuple[NDArray[Any], NDArray[np.uint32], bool]:
     """Seed and item number of each item's stream, and whether the seeds were given per item.
 
     Parameters
     ----------
     seed : int, or sequence or 1-D array of int
-        One for all items, which are then numbered, or one per item.
+        One for all items, which are then numbered, or one per item. Of an array on a device, which
+        is given back as it is, the values are not read.
     items : int or None
         How many there are; None: as many as there are seeds.
     """
     expected = "seed must be an integer in [0, 2**63) or one per item"
+    if on_device(seed):
+        return _device_seeds(expected, seed, items)
     array = _as_array(expected, seed)
     if array.size == 0 and array.ndim == 1:
         array = array.astype(np.int64)
@@ -113,12 +116,28 @@ def seeds(seed: object, items: int | None) -> tuple[NDArray[np.uint64], NDArray[
     if array.size and (int(array.min()) < 0 or int(array.max()) >= _SEEDS):
         raise ValueError(f"{expected}, got {seed!r}")
     per_item = array.ndim == 1
+    numbers = _item_numbers(expected, array, items)
+    shape = (len(numbers),)
+    return np.broadcast_to(array, shape).astype(np.uint64), numbers, per_item
+
+
+def _device_seeds(
+    expected: str, seed: Any, items: int | None
+) -> tuple[Any, NDArray[np.uint32], bool]:
+    if seed.dtype != np.int64 or seed.ndim > 1:
+        raise TypeError(f"{expected}, int64 on a device, got {describe(seed)}")
+    in_range("seed", seed, 0, _SEEDS - 1)
+    return module(seed).ascontiguousarray(seed), _item_numbers(expected, seed, items), seed.ndim > 0
+
+
+def _item_numbers(expected: str, seed: Any, items: int | None) -> NDArray[np.uint32]:
+    """Items are numbered where one seed is for all."""
+    per_item = seed.ndim == 1
     if items is None:
-        items = array.size if per_item else 1
-    if per_item and array.size != items:
-        raise ValueError(f"{expected}: {items} items, got {array.size} seeds")
-    numbers = np.zeros(items) if per_item else np.arange(items)
-    return np.broadcast_to(array, (items,)).astype(np.uint64), numbers.astype(np.uint32), per_item
+        items = seed.size if per_item else 1
+    if per_item and seed.size != items:
+        raise ValueError(f"{expected}: {items} items, got {seed.size} seeds")
+    return np.zeros(items, np.uint32) if per_item else np.arange(items, dtype=np.uint32)
 
 
 def integral(name: str, array: NDArray[Any]) -> None:
@@ -141,7 +160,7 @@ def label_value(name: str, value: object, dtype: np.dtype[Any]) -> int:
 
 def in_range(name: str, array: NDArray[Any], low: float, high: float) -> None:
     """Raise ValueError if a value is NaN or outside [low, high]."""
-    if array.size:
+    if array.size and readable(array):
         least, most = extremes(array)
         if not (least >= low and most <= high):
             raise ValueError(
@@ -152,7 +171,7 @@ def in_range(name: str, array: NDArray[Any], low: float, high: float) -> None:
 
 def finite(name: str, array: NDArray[Any]) -> None:
     """Raise ValueError if a value is NaN or infinite."""
-    if array.size:
+    if array.size and readable(array):
         least, most = extremes(array)
         if not (math.isfinite(least) and math.isfinite(most)):
             raise ValueError(
@@ -172,7 +191,7 @@ def output(
         raise TypeError(f"{name} must be of dtype {dtype}, got {describe(out)}")
     if out.shape != tuple(shape):
         raise ValueError(f"{name} must be of shape {tuple(shape)}, got {describe(out)}")
-    if not out.flags.writeable:
+    if not getattr(out.flags, "writeable", True):
         raise ValueError(f"{name} must be writable, got a read-only array, {describe(out)}")
     for other, array in inputs.items():
         if array is not None and _overlap(out, array):
@@ -184,6 +203,8 @@ def output(
 
 
 def _overlap(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    if not isinstance(first, np.ndarray):  # on a device, as far as addresses tell
+        return bool(module(first).may_share_memory(first, second))
     try:
         return bool(np.shares_memory(first, second, max_work=10_000))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:

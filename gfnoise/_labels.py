@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _checks
+from . import _array, _checks
 
 MODES = ("constant", "nearest")
 ORDERS = (0, 1)
@@ -38,7 +38,7 @@ def rule(labels: NDArray[Any], mode: str, cval: object, ignore_index: object) ->
 
 def encode(labels: NDArray[Any], ndim: int) -> NDArray[Any]:
     """(*lead, *space) as codes (items, z, y, x), without a copy where the memory allows."""
-    native = np.ascontiguousarray(labels, labels.dtype.newbyteorder("="))
+    native = _array.module(labels).ascontiguousarray(labels, labels.dtype.newbyteorder("="))
     lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
     return native.view(_code(native.dtype)).reshape(math.prod(lead), *volume(space))
 
@@ -59,17 +59,23 @@ class Output:
     ----------
     out : array or None
         The caller's, checked; None: a new one.
+    like : array
+        An argument: the result belongs to the same library.
     """
 
-    def __init__(self, out: NDArray[Any] | None, shape: Sequence[int], dtype: np.dtype[Any]):
-        self.result = np.empty(shape, dtype) if out is None else out
+    def __init__(
+        self, out: NDArray[Any] | None, shape: Sequence[int], dtype: np.dtype[Any], like: Any
+    ):
+        library = _array.module(like)
+        self.result = library.empty(shape, dtype) if out is None else out
         self.direct = self.result.flags.c_contiguous and self.result.dtype.isnative
-        # As a plain array: a matrix would keep its two axes, whatever the shape asked for.
-        self.filled = (
-            self.result.view(np.ndarray)
-            if self.direct
-            else np.empty(shape, self.result.dtype.newbyteorder("="))
-        )
+        if not self.direct:
+            self.filled = library.empty(shape, self.result.dtype.newbyteorder("="))
+        elif isinstance(self.result, np.ndarray):
+            # A matrix would keep its two axes, whatever the shape asked for.
+            self.filled = self.result.view(np.ndarray)
+        else:
+            self.filled = self.result
 
     def codes(self, shape: Sequence[int]) -> NDArray[Any]:
         """The array to fill, as codes of another shape."""

@@ -126,10 +126,12 @@ class GaussianField:
         part = whole(grid) if window is None else cut(grid, window)
         raters = 1 if n is None else _checks.integer("n", n, 0)
         seeds, numbers, seed_axis = self._streams(seed, None)
-        amplitude, length_scale = _in_voxels(self, len(seeds), grid)
+        items = len(numbers)
+        amplitude, length_scale = _in_voxels(self, items, grid)
 
         items_axis = seed_axis or self._own_items() is not None
-        out = np.empty((len(seeds), raters, self.ndim, *part.count), np.float32)
+        library = np if like is None else _array.module(like)
+        out = library.empty((items, raters, self.ndim, *part.count), np.float32)
         if out.size:
             kernels.displacement(
                 out,
@@ -139,7 +141,7 @@ class GaussianField:
                 length_scale=length_scale,
                 window=part,
             )
-        lead = (len(seeds),) * items_axis + (raters,) * (n is not None)
+        lead = (items,) * items_axis + (raters,) * (n is not None)
         return out.reshape(*lead, self.ndim, *part.count)
 
     def sample_labels(
@@ -224,7 +226,7 @@ class GaussianField:
         if out is not None:
             _checks.output(out, shape, labels.dtype, labels=labels)
 
-        output = _labels.Output(out, shape, labels.dtype)
+        output = _labels.Output(out, shape, labels.dtype, labels)
         if output.result.size:
             kernels.sample_labels(
                 _labels.encode(labels, ndim),
@@ -299,7 +301,7 @@ class GaussianField:
         stranger = _array.stranger(codes, classes, rule)
         if stranger is not None:
             expected = f"[0, {classes - 1}]" if num_classes else "{0, 1} (or give num_classes)"
-            raise ValueError(f"labels must be in {expected}, got {labels.flat[stranger]}")
+            raise ValueError(f"labels must be in {expected}, got {labels.reshape(-1)[stranger]}")
         if mode == "constant" and cval != ignore_index and not 0 <= cval < classes:
             raise ValueError(f"cval must be a class in [0, {classes - 1}], got {cval}")
         lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
@@ -309,7 +311,7 @@ class GaussianField:
         if out is not None:
             _checks.output(out, shape, np.dtype(np.float32), labels=labels)
 
-        output = _labels.Output(out, shape, np.dtype(np.float32))
+        output = _labels.Output(out, shape, np.dtype(np.float32), labels)
         wanted = range(1, 2) if num_classes is None else range(classes)
         if output.result.size:
             kernels.marginals(
@@ -342,7 +344,7 @@ class GaussianField:
         if items is None and own is not None and (own > 1 or np.ndim(seed) == 0):
             items = own
         seeds, numbers, per_item = _checks.seeds(seed, items)
-        self._check_items(len(seeds))
+        self._check_items(len(numbers))
         return seeds, numbers, per_item
 
     def _check_items(self, items: int) -> None:

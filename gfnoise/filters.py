@@ -96,7 +96,7 @@ def gaussian_filter(
     if given is not None:
         _checks.output(given, input.shape, dtype, name="output", input=input)
 
-    result = Output(given, input.shape, dtype)
+    result = Output(given, input.shape, dtype, input)
     if result.result.size:
         plan = [
             (axis, s, r, _SAME.get(m, m))
@@ -123,7 +123,7 @@ def _filter(
     now, later = plan[-3:], plan[:-3]
     moved = [axis for axis, *_ in now]
     order = [axis for axis in range(source.ndim) if axis not in moved] + moved
-    filled = np.empty([source.shape[axis] for axis in order], target.dtype)
+    filled = _array.module(target).empty([source.shape[axis] for axis in order], target.dtype)
     settings = [_UNFILTERED] * (3 - len(now)) + [setting for _, *setting in now]
     _launch(kernels, source.transpose(order), filled, settings, cval)
     target.transpose(order)[...] = filled
@@ -140,7 +140,7 @@ def _launch(
         space = (math.prod(space[:2]), 1, space[2])
     sigma, radius, modes = zip(*settings, strict=True)
     kernels.gaussian_filter(
-        np.ascontiguousarray(source).reshape(-1, *space),
+        _array.module(source).ascontiguousarray(source).reshape(-1, *space),
         target.reshape(-1, *space),
         sigma=sigma,
         radius=radius,
@@ -151,9 +151,10 @@ def _launch(
 
 def _compact(array: NDArray[Any]) -> NDArray[Any]:
     """The array in the machine's byte order; float16 as float32, long double as double."""
+    asarray = _array.module(array).asarray
     if array.dtype.kind == "f":
-        return np.asarray(array, np.float64 if array.dtype.itemsize >= 8 else np.float32)
-    return np.asarray(array, array.dtype.newbyteorder("="))
+        return asarray(array, np.float64 if array.dtype.itemsize >= 8 else np.float32)
+    return asarray(array, array.dtype.newbyteorder("="))
 
 
 def _axes(axes: int | Sequence[int] | None, ndim: int) -> list[int]:

@@ -81,12 +81,12 @@ def warp_labels(
     if out is not None:
         _checks.output(out, shape, labels.dtype, labels=labels, displacement=displacement)
 
-    output = _labels.Output(out, shape, labels.dtype)
+    output = _labels.Output(out, shape, labels.dtype, labels)
     if output.result.size:
         items = labels.size // int(np.prod(space))
         raters = output.result.size // labels.size
         with np.errstate(over="ignore"):  # what float32 cannot hold is far outside
-            moves = np.ascontiguousarray(displacement, np.float32)
+            moves = _array.module(labels).ascontiguousarray(displacement, np.float32)
         kernels.warp_labels(
             _labels.encode(labels, ndim),
             moves.reshape(items, raters, ndim, *_labels.volume(space)),
@@ -186,7 +186,7 @@ def map_coordinates(
     if given is not None:
         _checks.output(given, shape, dtype, "output", input=input, coordinates=coordinates)
 
-    result = _labels.Output(given, shape, dtype)
+    result = _labels.Output(given, shape, dtype, input)
     if not result.result.size:
         return result.finish()
     if not math.prod(space):
@@ -194,13 +194,13 @@ def map_coordinates(
     native = dtype.newbyteorder("=")
     exact = order == 0 and native == input.dtype.newbyteorder("=") and native.kind in "biu"
     direct = exact or native in (np.float32, np.float64)
-    values = result.filled if direct else np.empty(shape, np.float64)
+    values = result.filled if direct else _array.module(input).empty(shape, np.float64)
     points = math.prod(coordinates.shape[1:])
     outside: Any = np.float64(constant)
     if exact:
-        outside = np.empty(1, native)
-        _round_to(np.array([constant]), outside)
-        outside = outside[0]
+        rounded = np.empty(1, native)
+        _round_to(np.array([constant]), rounded)
+        outside = rounded[0]
     kernels.map_coordinates(
         _native(input).reshape(-1, *_labels.volume(space)),
         _native(coordinates).reshape(axes, points),
@@ -231,7 +231,7 @@ def _native(array: NDArray[Any]) -> NDArray[Any]:
         dtype = np.dtype(np.float64 if array.dtype.itemsize >= 8 else np.float32)
     else:
         dtype = array.dtype.newbyteorder("=")
-    return np.ascontiguousarray(array, dtype)
+    return _array.module(array).ascontiguousarray(array, dtype)
 
 
 def _round_to(values: NDArray[np.float64], out: NDArray[Any]) -> None:
@@ -240,13 +240,14 @@ def _round_to(values: NDArray[np.float64], out: NDArray[Any]) -> None:
         with np.errstate(over="ignore"):
             out[...] = values
         return
-    values = np.nan_to_num(values, posinf=np.inf, neginf=-np.inf)
+    library = _array.module(values)
     low, high = (
         (0, 1) if out.dtype.kind == "b" else (np.iinfo(out.dtype).min, np.iinfo(out.dtype).max)
     )
-    whole = np.trunc(values)
+    values = library.nan_to_num(values, posinf=np.inf, neginf=-np.inf)
+    whole = library.trunc(values)
     with np.errstate(invalid="ignore"):  # of infinities
-        rounded = whole + np.copysign(np.abs(values - whole) >= 0.5, values)
+        rounded = whole + library.copysign(library.abs(values - whole) >= 0.5, values)
     below, above = rounded <= low, rounded >= high
-    out[...] = np.where(below | above, 0, rounded)
+    out[...] = library.where(below | above, 0, rounded)
     out[below], out[above] = low, high

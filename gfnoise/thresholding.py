@@ -74,7 +74,7 @@ def optimal_threshold(
     0.4
     """
     plan = _plan("optimal_threshold", marginals, metric, ndim, beta, volume, raters)
-    return plan.solve()[0].reshape(plan.batch)[()]
+    return plan.solve().thresholds.reshape(plan.batch)[()]
 
 
 def optimal_segmentation(
@@ -127,17 +127,16 @@ def optimal_segmentation(
     if out is not None:
         _checks.output(out, marginals.shape, np.dtype(bool), marginals=marginals)
 
-    output = Output(out, marginals.shape, np.dtype(bool))
-    masks = output.filled.reshape(plan.maps.shape)
-    _, least, beyond, ranks = plan.solve()
-    strict = ties == "smallest"
-    for index in range(len(masks)):
-        plan.kernels.threshold_map(
-            plan.maps[index],
-            masks[index],
-            threshold=(beyond if strict else least)[index],
+    output = Output(out, marginals.shape, np.dtype(bool), marginals)
+    decision = plan.solve()
+    if output.result.size:
+        strict = ties == "smallest"
+        plan.kernels.segment(
+            plan.maps,
+            output.filled.reshape(plan.maps.shape),
+            thresholds=decision.beyond if strict else decision.least,
             strict=strict and raters is None,
-            rank=int(ranks[index]) if ties == "first" else None,
+            ranks=decision.ranks if ties == "first" else None,
         )
     return output.finish()
 
@@ -197,15 +196,18 @@ def score(
             f"got {segmentation.shape}"
         )
 
-    masks = np.ascontiguousarray(segmentation, bool).reshape(maps.shape)
-    inside, mass, size = np.moveaxis(kernels.overlap(masks, maps), -1, 0)
+    library = _array.module(maps)
+    masks = library.ascontiguousarray(segmentation, bool).reshape(maps.shape)
+    inside, mass, size = kernels.overlap(masks, maps).T
     if metric == "accuracy":
-        top, bottom = maps.shape[1] - size - mass + 2 * inside, np.full_like(size, maps.shape[1])
+        voxels = maps.shape[1]
+        top, bottom = voxels - size - mass + 2 * inside, library.full_like(size, voxels)
     elif metric == "iou":
         top, bottom = inside, size + mass - inside
     else:
         top, bottom = (1 + weight) * inside, size + weight * mass
-    scores = np.divide(top, bottom, out=np.ones_like(top), where=bottom > 0)
+    empty = bottom == 0
+    scores = library.where(empty, 1.0, top / library.where(empty, 1.0, bottom))
     result: NDArray[np.float64] = scores.reshape(batch)[()]
     return result
 
@@ -222,30 +224,50 @@ class _Plan:
     volume: float | None
     raters: int | None
 
-    def solve(self) -> tuple[NDArray[np.float64], Any, Any, Any]:
-        """Thresholds of the maps, what the largest and smallest sets compare with, ranks."""
+    def solve(self) -> "_Decision":
+        """Decide every map."""
         if self.raters is not None:
-            thresholds, least, beyond, ranks = self.kernels.optimal_level(
-                self.maps,
-                raters=self.raters,
-                weight=self.weight,
-                metric=self.metric,
-                volume=self.volume,
+            return _Decision(
+                *self.kernels.optimal_level(
+                    self.maps,
+                    raters=self.raters,
+                    weight=self.weight,
+                    metric=self.metric,
+                    volume=self.volume,
+                )
             )
-            return thresholds, least, beyond, ranks
-        count = len(self.maps)
         if self.metric == "accuracy":
-            half = np.full(count, 0.5)
-            return half, half, half, np.zeros(count, np.int64)
+            half = _array.module(self.maps).full(len(self.maps), 0.5)
+            return _Decision(half, half, half, None)
         rank = self.kernels.NO_RANK
         if self.metric == "volume":
             rank = self.kernels.OF_THE_MASS
             if self.volume is not None:
                 rank = math.floor(Fraction(self.volume) * self.maps.shape[1] + Fraction(1, 2))
         thresholds, ranks = self.kernels.optimal_threshold(
-            self.maps, weight=float(self.weight), ranks=np.full(count, rank, np.int64)
+            self.maps, weight=float(self.weight), rank=rank
         )
-        return thresholds, thresholds, thresholds, ranks
+        return _Decision(thresholds, thresholds, thresholds, ranks)
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What is decided of each map: arrays of their number.
+
+    Attributes
+    ----------
+    thresholds : float64
+        In the unit of probabilities.
+    least, beyond : float64 or integers
+        What the largest set is at or above; what the smallest is above or, of votes, at or above.
+    ranks : int64
+        The number of voxels, of the metric "volume".
+    """
+
+    thresholds: Any
+    least: Any
+    beyond: Any
+    ranks: Any
 
 
 def _plan(
@@ -289,7 +311,8 @@ def _probabilities(marginals: NDArray[Any]) -> NDArray[Any]:
         raise TypeError(f"marginals must be of a real dtype, got {_checks.describe(marginals)}")
     _checks.in_range("marginals", marginals, 0, 1)
     wide = marginals.dtype.kind == "f" and marginals.dtype.itemsize >= 8
-    return np.ascontiguousarray(marginals, np.float64 if wide else np.float32)
+    dtype = np.float64 if wide else np.float32
+    return _array.module(marginals).ascontiguousarray(marginals, dtype)
 
 
 def _votes(votes: NDArray[Any], raters: int) -> NDArray[Any]:
@@ -302,7 +325,8 @@ def _votes(votes: NDArray[Any], raters: int) -> NDArray[Any]:
             f"got {_checks.describe(votes)}"
         )
     _checks.in_range("marginals", votes, 0, raters)
-    return np.ascontiguousarray(votes, np.uint8 if raters < 256 else np.uint16)
+    dtype = np.uint8 if raters < 256 else np.uint16
+    return _array.module(votes).ascontiguousarray(votes, dtype)
 
 
 def _flatten(values: NDArray[Any], ndim: int | None) -> tuple[NDArray[Any], tuple[int, ...]]:

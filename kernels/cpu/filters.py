@@ -5,66 +5,21 @@ z, in place. Weights are w[0..radius] of one side; what lies outside an axis is 
 indices, with -1 for the constant.
 """
 
-import math
 from functools import lru_cache, partial
 
 import numpy as np
 
+from gfnoise._taps import marginal_taps, sampled, weights
+
 from . import _pool
 from ._jit import arithmetic, device, kernel, same_type
 
-_TAIL = 5.5  # standard deviations beyond which a normal mass is less than half a bit of float32
-_MANY = 1 << 20
 _COLUMNS = 4  # buffers of columns that are a task
 _WIDTH = 128  # voxels along x of a buffer of columns
-_IDENTITY = (1.0,)
 _ONE = np.float32(1)
 
 
-# --- weights and borders ------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=32)
-def integrated_weights(sigma, size):
-    """The normal mass of each voxel; the last takes the whole tail, so that they sum to 1."""
-    if sigma == 0:
-        return _IDENTITY
-    radius = min(math.ceil(_TAIL * sigma + 0.5), size)
-    # Upper tails, not the distribution: their differences keep their digits.
-    tails = [math.erfc((d - 0.5) / (sigma * math.sqrt(2))) / 2 for d in range(1, radius + 1)]
-    centre = math.erf(0.5 / (sigma * math.sqrt(2)))
-    return (centre, *(a - b for a, b in zip(tails, [*tails[1:], 0.0], strict=True)))
-
-
-@lru_cache(maxsize=32)
-def sampled_weights(sigma, radius, size=None):
-    """SciPy's taps: the density at the voxels within the radius, normalised.
-
-    With a `size`, taps that are outside an axis of so many voxels from anywhere on it are one.
-    """
-    if radius == 0 or sigma == 0:
-        return _IDENTITY
-    beyond = 0.0
-    if size is not None and radius > size:
-        beyond = _taps_sum(sigma, size, radius)
-        radius = size - 1
-    with np.errstate(over="ignore"):
-        taps = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
-    taps = np.append(taps, beyond) if beyond else taps
-    return tuple((taps / (taps[0] + 2 * taps[1:].sum())).tolist())
-
-
-def _taps_sum(sigma, first, last):
-    """The sum of the taps from `first` to `last`; of very many, the integral, which is as exact."""
-    if last <= _MANY:
-        return float(np.exp(-0.5 * (np.arange(first, last + 1) / sigma) ** 2).sum())
-    root = sigma * math.sqrt(2)
-    return (
-        root
-        * math.sqrt(math.pi)
-        / 2
-        * (math.erf((last + 0.5) / root) - math.erf((first - 0.5) / root))
-    )
+# --- borders ------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=32)
@@ -246,16 +201,14 @@ def _keep_ignored(codes, ignore, first, ignored, out, start, stop):
 class _Filter:
     """The filter of a volume (z, y, x): weights, borders, constant and cap."""
 
-    def __init__(self, shape, weights, modes, fill, cap, dtype):
+    def __init__(self, shape, taps, modes, fill, cap, dtype):
         self.image = shape[0] == 1
         if self.image:  # its rows as planes: both passes are then shared by the threads
-            shape, weights, modes = (
-                (two, one, three) for one, two, three in (shape, weights, modes)
-            )
-        self.weights = [np.array(one, dtype) for one in weights]
+            shape, taps, modes = ((two, one, three) for one, two, three in (shape, taps, modes))
+        self.weights = [np.array(weights(one), dtype) for one in taps]
         self.borders = [
-            border(mode, size, len(one) - 1)
-            for mode, size, one in zip(modes, shape, weights, strict=True)
+            border(mode, size, one.radius)
+            for mode, size, one in zip(modes, shape, taps, strict=True)
         ]
         self.fill, self.cap = dtype.type(fill), dtype.type(cap)
 
@@ -298,8 +251,8 @@ class _Filter:
 def gaussian_filter(source, out, *, sigma, radius, modes, cval):
     """Filter (items, z, y, x) into a float32 or float64 array; sigma, radius and modes per axis."""
     source = same_type(source)
-    weights = [sampled_weights(float(s), int(r)) for s, r in zip(sigma, radius, strict=True)]
-    plan = _Filter(source.shape[1:], weights, modes, cval, np.inf, out.dtype)
+    taps = [sampled(float(s), int(r)) for s, r in zip(sigma, radius, strict=True)]
+    plan = _Filter(source.shape[1:], taps, modes, cval, np.inf, out.dtype)
     _pool.run([task for one, to in zip(source, out, strict=True) for task in plan.planes(one, to)])
     _pool.run([task for to in out for task in plan.columns(to)])
 
@@ -312,7 +265,7 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
     codes = same_type(codes)
     mode = "constant" if rule.constant else "nearest"
     shape = codes.shape[1:]
-    weights = [_marginal_weights(row, shape, method) for row in sigma]
+    taps = [marginal_taps(row, shape, method) for row in sigma]
     # A class that the labels' dtype cannot hold is nowhere; neither is the class to be ignored.
     kind = codes.dtype.type
     largest = int(rule.sign) - 1 if rule.sign else np.iinfo(kind).max
@@ -320,7 +273,7 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
 
     def indicate(item, label, to):
         fill = float(rule.constant and label == rule.cval)
-        plan = _Filter(shape, weights[item], [mode] * 3, fill, 1.0, out.dtype)
+        plan = _Filter(shape, taps[item], [mode] * 3, fill, 1.0, out.dtype)
         planes.extend(plan.planes(codes[item], to, label))
         columns.extend(plan.columns(to))
 
@@ -343,11 +296,3 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
             stop = min(start + _pool.SLAB, flat.shape[1])
             tasks.append(partial(_keep_ignored, *args, start, stop))
     _pool.run(tasks)
-
-
-def _marginal_weights(sigma, shape, method):
-    flat = [_IDENTITY] * (3 - len(sigma))
-    pairs = [(float(s), size) for s, size in zip(sigma, shape[len(flat) :], strict=True)]
-    if method == "integrated":
-        return [*flat, *(integrated_weights(s, size) for s, size in pairs)]
-    return [*flat, *(sampled_weights(s, int(4 * s + 0.5), size) for s, size in pairs)]

@@ -231,15 +231,15 @@ def _parts(maps, voxels):
     return [(m, min(m + bundle, maps), 0, voxels) for m in range(0, maps, bundle)]
 
 
-def optimal_threshold(maps, *, weight, ranks):
+def optimal_threshold(maps, *, weight, rank):
     """The threshold of each of (maps, voxels), and its rank.
 
-    Ranks are NO_RANK for the root of ``sum (m - t)+ = t weight sum m``, OF_THE_MASS for the value
+    The rank is NO_RANK for the root of ``sum (m - t)+ = t weight sum m``, OF_THE_MASS for the value
     at the rank of the map's sum, or given.
     """
-    thresholds, ranks = np.empty(len(maps)), ranks.copy()
+    thresholds, ranks = np.empty(len(maps)), np.full(len(maps), rank, np.int64)
     maps = same_type(maps)
-    if maps.shape[1] <= _SMALL and (ranks == NO_RANK).all():
+    if maps.shape[1] <= _SMALL and rank == NO_RANK:
         tasks = _parts(*maps.shape)
         _pool.run([partial(_climb, maps, weight, thresholds, *task[:2]) for task in tasks])
         return thresholds, ranks
@@ -297,7 +297,8 @@ def optimal_level(votes, *, raters, weight, metric, volume):
     # Votes are integers: v >= raters t where v >= ceil(raters t), v > raters t beyond its floor.
     least = [min(math.ceil(raters * t), raters + 1) if t < 2 else raters + 1 for t, _ in rows]
     beyond = [math.floor(raters * t) + 1 if t < 2 else raters + 1 for t, _ in rows]
-    return np.array(thresholds), least, beyond, np.array([rank for _, rank in rows])
+    ranks = np.array([rank for _, rank in rows], np.int64)
+    return np.array(thresholds, np.float64), np.array(least), np.array(beyond), ranks
 
 
 def _solve(tally, raters, weight, metric, volume):
@@ -330,16 +331,19 @@ def _solve(tally, raters, weight, metric, volume):
     return best, NO_RANK
 
 
-def threshold_map(values, out, *, threshold, strict, rank):
-    """Fill (voxels,) with values >= threshold, or >, or the `rank` largest where it is given."""
-    values = same_type(values)
-    if rank is not None:
-        _mask_first(values, threshold, rank, out)
+def segment(maps, out, *, thresholds, strict, ranks):
+    """Fill (maps, voxels) with values >= thresholds, or >, or the largest of each map's rank."""
+    maps = same_type(maps)
+    if ranks is not None:
+        for m, (threshold, rank) in enumerate(zip(thresholds, ranks, strict=True)):
+            _mask_first(maps[m], threshold, rank, out[m])
         return
+    starts = range(0, maps.shape[1], _CHUNK)
     _pool.run(
         [
-            partial(_mask, values, threshold, strict, out, start, min(start + _CHUNK, values.size))
-            for start in range(0, values.size, _CHUNK)
+            partial(_mask, values, threshold, strict, to, start, min(start + _CHUNK, values.size))
+            for values, threshold, to in zip(maps, thresholds, out, strict=True)
+            for start in starts
         ]
     )
 

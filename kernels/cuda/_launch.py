@@ -27,8 +27,11 @@ _HEADERS = {
 # CPU. Nothing of fast-math: it breaks checks for NaN and moves floor() near the edges of cells.
 OPTIONS = ("--std=c++17", "--fmad=false")
 _NARROW = 2**31 - 1
-MOST_ROWS = 65535
-"""Blocks along the second and third axis of a grid."""
+MOST_BLOCKS, MOST_ROWS = _NARROW, 65535
+"""Blocks along the first axis of a grid, and along the others."""
+
+SHARED = 48 << 10
+"""Bytes of shared memory that a block has on every device."""
 
 _TYPES = {
     "b1": "bool",

@@ -8,14 +8,13 @@ from gfnoise._runs import RUN, cells, pieces, reach
 from gfnoise._spectrum import harmonics
 
 from ._labels import label_defines, rule_of, shape_of
-from ._launch import MOST_ROWS, blocks, launcher
+from ._launch import MOST_BLOCKS, MOST_ROWS, SHARED, blocks, launcher
 
 ROWS = 16  # of a block, as in field.cu
 THREADS = 256
 ITEMS = 16  # streams that are passed by value at once
 DEEP = 8  # planes that a thread contracts at once
 _TILE_RUNS = 16  # of a block at most
-_SHARED = 48 << 10  # bytes of shared memory that every device has
 _SPARE = 64 << 20  # bytes for rows that are too long for shared memory
 _BUDGET = 256 << 20  # bytes of contracted planes held at once
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
@@ -155,8 +154,8 @@ class _Streams:
     def rows(self, tiles, beside):
         """How many blocks, memory for rows that do not fit beside the rest, and shared bytes."""
         row = 4 * ROWS * int(self.field["components"]) * self.terms[-1]
-        if row + beside <= _SHARED:
-            return min(tiles, 2**31 - 1), None, row + beside
+        if row + beside <= SHARED:
+            return min(tiles, MOST_BLOCKS), None, row + beside
         number = max(1, min(tiles, _SPARE // row))
         return number, self.device.scratch("rows", number * row // 4, np.float32), beside
 

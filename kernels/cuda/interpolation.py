@@ -37,7 +37,7 @@ def warp_labels(labels, displacement, out, *, order, rule):
 
 
 def map_coordinates(image, coordinates, out, *, order, mode, cval):
-    """Fill (items, points) with (items, z, y, x) at the coordinates (axes, points). As on the CPU."""
+    """Fill (items, points) with (items, z, y, x) at coordinates (axes, points), as on the CPU."""
     points, items = out.shape[1], len(image)
     defines = (
         ("IMAGE", c_type(image.dtype)),

@@ -1,0 +1,272 @@
+// Separable, symmetric filters: x and y fused in shared memory, then columns along z.
+//
+// A thread computes eight neighbours along the axis that is filtered: eight new values are loaded
+// for 64 multiply-adds. What lies outside an axis is resolved where it is loaded. A block whose
+// values are all the same, as most of a label's are, stores that value.
+
+#ifndef SOURCE
+#define SOURCE unsigned char
+#define REAL float
+#endif
+
+#define THREADS 256
+#define EIGHT 8
+#define WIDE 64  // outputs of a block along x
+#define HIGH 32  // and along y
+#define ITEMS 8  // filters that are passed by value at once
+
+struct Taps {
+  double sigma, beyond;
+  int radius, integrated;
+};
+
+struct Filters {
+  Taps of[ITEMS][3];
+};
+
+enum Mode { REFLECT, CONSTANT, NEAREST, MIRROR, WRAP };
+
+// What is filtered: an array, or the indicator of one label per volume.
+enum Values { PLAIN, OF_LABELS, FILTERED };  // FILTERED: an indicator's own, of an earlier pass
+
+struct Indicator {
+  uint64 first;            // the label of an item's first volume
+  uint64 largest, absent;  // labels that the dtype cannot hold, and one to be left out, are nowhere
+  uint64 outside;          // the label of the outside
+  int values, has_absent, has_outside;
+};
+
+struct Volumes {
+  int nz, ny, nx;
+  int mode[3];
+  int classes;   // volumes of an item
+  int64 first;   // the number of the first volume, of all
+};
+
+// --- weights --------------------------------------------------------------------------------------
+
+__device__ double weight_of(const Taps& taps, int d) {
+  double root = taps.sigma * 1.4142135623730951;
+  if (taps.radius == 0) return 1.0;
+  if (taps.integrated) {
+    // Upper tails, not the distribution: their differences keep their digits.
+    if (d == 0) return erf(0.5 / root);
+    double tail = erfc((d - 0.5) / root) / 2;
+    return d < taps.radius ? tail - erfc((d + 0.5) / root) / 2 : tail;
+  }
+  double distance = d / taps.sigma;
+  return d == taps.radius && taps.beyond != 0 ? taps.beyond : exp(-0.5 * distance * distance);
+}
+
+// Fill (items, 3, room) with w[0..radius], and (items, 3) with the radii; a block per filter.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    filter_weights(Filters given, int first, int room, REAL* weights, int* radii) {
+  DYNAMIC_SHARED(arena);
+  double* partial = (double*)arena;
+  const Taps& taps = given.of[blockIdx.x][blockIdx.y];
+  double sum = 0;
+  for (int d = threadIdx.x; d <= taps.radius; d += THREADS) sum += (d ? 2 : 1) * weight_of(taps, d);
+  partial[threadIdx.x] = sum;
+  __syncthreads();
+  for (int half = THREADS / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half) partial[threadIdx.x] += partial[threadIdx.x + half];
+    __syncthreads();
+  }
+  double total = taps.integrated ? 1.0 : partial[0];  // masses sum to 1 as they are
+  int filter = (first + blockIdx.x) * 3 + blockIdx.y;
+  for (int d = threadIdx.x; d <= taps.radius; d += THREADS)
+    weights[(int64)filter * room + d] = (REAL)(weight_of(taps, d) / total);
+  if (threadIdx.x == 0) radii[filter] = taps.radius;
+}
+
+// --- what lies outside ------------------------------------------------------------------------------
+
+__device__ __forceinline__ int modulo(int64 index, int64 period) {
+  int64 rest = index % period;
+  return (int)(rest < 0 ? rest + period : rest);
+}
+
+// The index whose value stands for `index`; -1 is the constant's.
+__device__ __forceinline__ int source_of(int index, int size, int mode) {
+  if (index >= 0 && index < size) return index;
+  if (mode == CONSTANT) return -1;
+  if (mode == NEAREST) return clamp(index, size);
+  if (mode == WRAP) return modulo(index, size);
+  if (mode == REFLECT) return min(modulo(index, 2ll * size), modulo(-(index + 1ll), 2ll * size));
+  return size > 1 ? min(modulo(index, 2ll * size - 2), modulo(-(int64)index, 2ll * size - 2)) : 0;
+}
+
+// The values of one volume, as the filter sees them.
+struct Input {
+  const SOURCE* values;
+  REAL fill;
+  SOURCE label;
+  bool indicator, nowhere;
+
+  __device__ Input(const SOURCE* volume, const Indicator& of, int number, REAL cval)
+      : values(volume), fill(cval), label(0), indicator(of.values == OF_LABELS), nowhere(false) {
+    if (of.values == PLAIN) return;
+    uint64 wanted = of.first + number;
+    label = (SOURCE)wanted;
+    nowhere = wanted > of.largest || (of.has_absent && wanted == of.absent);
+    fill = of.has_outside && wanted == of.outside && !nowhere ? (REAL)1 : (REAL)0;
+  }
+
+  __device__ __forceinline__ REAL at(INDEX i) const {
+    if (indicator) return values[i] == label && !nowhere ? (REAL)1 : (REAL)0;
+    return (REAL)values[i];
+  }
+};
+
+// --- filters ----------------------------------------------------------------------------------------
+
+// Eight outputs from the values load(0), load(1), ..., the first of which is `radius` before the
+// first output. Taps beyond the last are never multiplied: what is there may be infinite.
+template <typename Load>
+__device__ __forceinline__ void correlate(const Load& load, const REAL* weights, int radius,
+                                          REAL sum[EIGHT]) {
+  REAL value[2 * EIGHT];
+#pragma unroll
+  for (int i = 0; i < EIGHT; ++i) sum[i] = 0, value[i] = load(i);
+  for (int start = 0; start <= 2 * radius; start += EIGHT) {
+#pragma unroll
+    for (int i = 0; i < EIGHT; ++i) value[EIGHT + i] = load(start + EIGHT + i);
+#pragma unroll
+    for (int i = 0; i < EIGHT; ++i) {
+      int tap = start + i - radius;
+      if (tap > radius) break;
+      REAL weight = weights[tap < 0 ? -tap : tap];
+#pragma unroll
+      for (int k = 0; k < EIGHT; ++k) sum[k] = multiply_add(weight, value[i + k], sum[k]);
+    }
+#pragma unroll
+    for (int i = 0; i < EIGHT; ++i) value[i] = value[EIGHT + i];
+  }
+}
+
+// Filter planes along x and y: (volumes, z, y, x), blocks of HIGH x WIDE outputs.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    filter_planes(const SOURCE* source, Volumes of, int64 blocks_of_work, Indicator indicator,
+                  const REAL* weights, const int* radii, int room, int width,
+                  REAL cval, REAL cap, REAL* out) {
+  DYNAMIC_SHARED(arena);
+  REAL* tile = (REAL*)arena;  // (rows, width), of an odd width: a column meets all banks
+  int across = ceil_div(of.nx, WIDE), down = ceil_div(of.ny, HIGH);
+  int64 voxels = (int64)of.nz * of.ny * of.nx;
+  for (int64 work = blockIdx.x; work < blocks_of_work; work += gridDim.x) {
+    int left = (int)(work % across) * WIDE, top = (int)(work / across % down) * HIGH;
+    int z = (int)(work / across / down % of.nz);
+    int64 volume = work / across / down / of.nz, item = (of.first + volume) / of.classes;
+    int radius_y = radii[item * 3 + 1], radius_x = radii[item * 3 + 2];
+    const REAL* weights_y = weights + (item * 3 + 1) * room;
+    const REAL* weights_x = weights_y + room;
+    int rows = HIGH + 2 * radius_y, columns = WIDE + 2 * radius_x;
+    int padded = HIGH + (2 * radius_y / EIGHT + 1) * EIGHT;
+    REAL* lines = tile + rows * width;  // (padded rows, WIDE + 1)
+    int* differ = (int*)(lines + padded * (WIDE + 1));
+    Input input(source + (indicator.values == OF_LABELS ? item : volume) * voxels, indicator,
+                (int)((of.first + volume) % of.classes), cval);
+
+    auto load = [&](int row, int column) {
+      int y = source_of(top - radius_y + row, of.ny, of.mode[1]);
+      int x = source_of(left - radius_x + column, of.nx, of.mode[2]);
+      return y < 0 || x < 0 ? input.fill : input.at(((INDEX)z * of.ny + y) * of.nx + x);
+    };
+    if (threadIdx.x == 0) *differ = 0;
+    __syncthreads();
+    REAL first = load(0, 0);
+    bool different = false;
+    for (int row = threadIdx.x / 32; row < rows; row += THREADS / 32)
+      for (int column = threadIdx.x % 32; column < columns; column += 32) {
+        REAL value = load(row, column);
+        tile[row * width + column] = value;
+        different |= !(value == first);
+      }
+    if (different) atomicOr(differ, 1);
+    __syncthreads();
+
+    REAL* to = out + volume * voxels + (INDEX)z * of.ny * of.nx;
+    if (!*differ) {
+      for (int i = threadIdx.x; i < HIGH * WIDE; i += THREADS) {
+        int y = top + i / WIDE, x = left + i % WIDE;
+        if (y < of.ny && x < of.nx) to[(INDEX)y * of.nx + x] = first;
+      }
+      __syncthreads();
+      continue;
+    }
+    for (int unit = threadIdx.x; unit < rows * (WIDE / EIGHT); unit += THREADS) {
+      int row = unit % rows, x = unit / rows * EIGHT;
+      const REAL* line = tile + row * width + x;
+      REAL sum[EIGHT];
+      correlate([&](int i) { return line[i]; }, weights_x, radius_x, sum);
+#pragma unroll
+      for (int i = 0; i < EIGHT; ++i) lines[row * (WIDE + 1) + x + i] = sum[i];
+    }
+    __syncthreads();
+    for (int unit = threadIdx.x; unit < WIDE * (HIGH / EIGHT); unit += THREADS) {
+      int x = unit % WIDE, y = unit / WIDE * EIGHT;
+      const REAL* line = lines + y * (WIDE + 1) + x;
+      REAL sum[EIGHT];
+      correlate([&](int i) { return line[i * (WIDE + 1)]; }, weights_y, radius_y, sum);
+#pragma unroll
+      for (int i = 0; i < EIGHT; ++i)
+        if (left + x < of.nx && top + y + i < of.ny)
+          to[(INDEX)(top + y + i) * of.nx + left + x] = sum[i] > cap ? cap : sum[i];
+    }
+    __syncthreads();
+  }
+}
+
+// Filter along one axis (0: z, 1: y, 2: x); a thread has eight outputs along it.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    filter_lines(const SOURCE* source, Volumes of, int axis, int64 volumes, Indicator indicator,
+                 const REAL* weights, const int* radii, int room, REAL cval, REAL cap,
+                 REAL* out) {
+  int size = axis == 0 ? of.nz : axis == 1 ? of.ny : of.nx;
+  int64 inner = axis == 0 ? (int64)of.ny * of.nx : axis == 1 ? of.nx : 1;
+  int64 voxels = (int64)of.nz * of.ny * of.nx, lines = voxels / size;
+  int64 unit = (int64)blockIdx.x * THREADS + threadIdx.x;
+  // Neighbours along x are neighbouring threads: lines first or, along x, what a line is cut into.
+  int cuts = ceil_div(size, EIGHT);
+  if (unit >= lines * cuts) return;
+  int64 line = axis == 2 ? unit / cuts : unit % lines;
+  int start = (int)(axis == 2 ? unit % cuts : unit / lines) * EIGHT;
+  int64 base = line / inner * inner * size + line % inner;
+  for (int64 volume = blockIdx.y; volume < volumes; volume += gridDim.y) {
+    int64 item = (of.first + volume) / of.classes;
+    int radius = radii[item * 3 + axis];
+    Input input(source + (indicator.values == OF_LABELS ? item : volume) * voxels, indicator,
+                (int)((of.first + volume) % of.classes), cval);
+    auto load = [&](int i) {
+      int at = source_of(start - radius + i, size, of.mode[axis]);
+      return at < 0 ? input.fill : input.at((INDEX)(base + at * inner));
+    };
+    REAL sum[EIGHT];
+    correlate(load, weights + (item * 3 + axis) * room, radius, sum);
+    REAL* to = out + volume * voxels + base;
+#pragma unroll
+    for (int i = 0; i < EIGHT; ++i)
+      if (start + i < size) to[(start + i) * inner] = sum[i] > cap ? cap : sum[i];
+  }
+}
+
+// Give the mass of ignored sources to a voxel's own label, and empty the ignored voxels:
+// (items, classes, voxels), of the labels from `first` on.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    keep_ignored(const SOURCE* codes, SOURCE ignore, uint64 first, uint64 classes,
+                 int64 items,
+                 int64 voxels, const REAL* ignored, REAL* out) {
+  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
+  if (i >= voxels) return;
+  for (int64 item = blockIdx.y; item < items; item += gridDim.y) {
+    SOURCE code = codes[item * voxels + i];
+    REAL* to = out + item * classes * voxels + i;
+    if (code == ignore) {
+      for (uint64 c = 0; c < classes; ++c) to[c * voxels] = 0;
+    } else if ((uint64)code >= first && (uint64)code - first < classes) {
+      REAL* own = to + (int64)(code - first) * voxels;
+      REAL sum = *own + ignored[item * voxels + i];
+      *own = sum < (REAL)1 ? sum : (REAL)1;
+    }
+  }
+}
