@@ -65,6 +65,9 @@ class Launcher(Protocol):
     ) -> None:
         """Launch a kernel: arrays go as addresses, NumPy scalars and structures by value."""
 
+    def empty(self, shape: Any, dtype: Any) -> Any:
+        """Make an array for a result."""
+
     def scratch(self, name: str, size: int, dtype: Any) -> Any:
         """Lend `size` elements of memory, the same for the same name until the next call."""
 
@@ -158,6 +161,10 @@ class CupyLauncher:
                 f"driver too old for CUDA {version // 1000}.{version % 1000 // 10}?"
             ) from error
         return module
+
+    def empty(self, shape: Any, dtype: Any) -> Any:
+        """As `Launcher.empty`."""
+        return self._cupy.empty(shape, dtype)
 
     def scratch(self, name: str, size: int, dtype: Any) -> Any:
         """As `Launcher.scratch`."""

@@ -1,0 +1,430 @@
+// Thresholds of probability maps without sorting: a descent through the digits of their bits.
+//
+// As on the CPU: a level counts and sums, per value of the next ten bits, the voxels that share
+// the digits found so far; within such a bin all values have one exponent, so their sum is exact
+// in integers, whatever the order. One block per map then fixes the digit, on the device.
+
+#ifndef VALUE
+#define VALUE float
+#define BITS unsigned int  // as wide as VALUE
+#define BOUND double       // what values are compared with
+#endif
+
+#define THREADS 256
+#define BINS 1024  // of a level, at most; threads of the block that fixes a digit
+#define HALF 26    // bits: sums of larger remainders are kept in two halves
+#define TIE 1e-12  // relative; a threshold this close to a value of the map is that value
+#define OF_THE_MASS (-2)
+#define NOWHERE (~0ull)  // a prefix that no value has
+#define CHUNK 4096       // voxels of a block that takes ties in order
+
+struct Sum {  // a float64 and what its rounding lost
+  double value, lost;
+};
+
+struct Search {
+  uint64 prefix;
+  int64 above;  // voxels above the bin
+  Sum total;    // and their sum
+  double mass;  // the sum of the map
+  int64 rank;   // NO_RANK, OF_THE_MASS, or given
+  int invalid;  // a value is NaN or outside [0, 1]
+};
+
+struct Bin {
+  uint64 count, low, high;
+};
+
+__device__ __forceinline__ Sum add(Sum a, Sum b) {
+  double value = a.value + b.value, part = value - a.value;
+  double lost = (a.value - (value - part)) + (b.value - part);
+  return {value, lost + a.lost + b.lost};
+}
+
+__device__ __forceinline__ double value_of(uint64 bits) {
+  if (sizeof(BITS) == 4) return (double)__uint_as_float((uint32)bits);
+  return __longlong_as_double((int64)bits);
+}
+
+__device__ __forceinline__ uint64 bits_of(float value) { return __float_as_uint(value); }
+__device__ __forceinline__ uint64 bits_of(double value) { return __double_as_longlong(value); }
+__device__ __forceinline__ uint64 bits_of(unsigned char value) { return value; }
+__device__ __forceinline__ uint64 bits_of(unsigned short value) { return value; }
+
+// --- the descent ------------------------------------------------------------------------------------
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    begin_searches(int64 maps, int64 rank, Search* searches, Bin* tables) {
+  for (int64 map = blockIdx.x; map < maps; map += gridDim.x) {
+    if (threadIdx.x == 0) searches[map] = {0, 0, {0, 0}, -1, rank, 0};
+    for (int bin = threadIdx.x; bin < BINS; bin += THREADS) tables[map * BINS + bin] = {0, 0, 0};
+  }
+}
+
+// Add to a number of 64 bits in shared memory, which is quick with words of 32 alone: the lower
+// words of all bins come first, then the upper.
+__device__ __forceinline__ void add_wide(uint32* words, uint32 bin, uint64 value) {
+  uint32 low = (uint32)value;
+  uint32 high = (uint32)(value >> 32);
+  if (low) high += atomicAdd(words + bin, low) + low < low;
+  if (high) atomicAdd(words + BINS + bin, high);
+}
+
+__device__ __forceinline__ uint64 read_wide(const uint32* words, int bin) {
+  return (uint64)words[BINS + bin] << 32 | words[bin];
+}
+
+// Voxels in a row that share a digit: one update of the table for all of them.
+struct Streak {
+  uint32 digit, count;
+  uint64 low, high;
+
+  __device__ __forceinline__ void flush(uint32* counts, uint32* lows, uint32* highs) const {
+    if (!count) return;
+    atomicAdd(counts + digit, count);
+    add_wide(lows, digit, low);
+    add_wide(highs, digit, high);
+  }
+};
+
+// Count the voxels per digit, and sum what is left of their bits: tables (maps, BINS).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    tally(const VALUE* values, int64 maps, int64 voxels, int shift, int width, int first_level,
+          Search* searches, Bin* tables) {
+  DYNAMIC_SHARED(arena);
+  uint32* counts = (uint32*)arena;
+  uint32* lows = counts + BINS;
+  uint32* highs = lows + 2 * BINS;
+  const int bins = 1 << width;
+  const uint64 rest = (1ull << shift) - 1, unsigned_bits = ~0ull >> (65 - 8 * sizeof(VALUE));
+  for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
+    uint64 prefix = searches[map].prefix;
+    if (prefix == NOWHERE) continue;
+    for (int word = threadIdx.x; word < 5 * BINS; word += THREADS) counts[word] = 0;
+    __syncthreads();
+    Streak streak = {0, 0, 0, 0};
+    bool invalid = false;
+    int64 stride = (int64)gridDim.x * THREADS;
+    for (int64 i = (int64)blockIdx.x * THREADS + threadIdx.x; i < voxels; i += stride) {
+      VALUE value = values[map * voxels + i];
+      if (first_level) invalid |= !(value >= 0 && value <= 1);
+      uint64 bits = bits_of(value) & unsigned_bits;  // -0.0 is 0
+      if (bits == 0 || bits >> (shift + width) != prefix) continue;
+      uint32 digit = (uint32)(bits >> shift) & (uint32)(bins - 1);
+      if (digit != streak.digit) {
+        streak.flush(counts, lows, highs);
+        streak = {digit, 0, 0, 0};
+      }
+      streak.count += 1;
+      streak.low += bits & rest & ((1ull << HALF) - 1);
+      streak.high += (bits & rest) >> HALF;
+    }
+    streak.flush(counts, lows, highs);
+    if (invalid) atomicOr((uint32*)&searches[map].invalid, 1u);
+    __syncthreads();
+    for (int bin = threadIdx.x; bin < bins; bin += THREADS) {
+      if (!counts[bin]) continue;
+      Bin* to = tables + map * BINS + bin;
+      atomicAdd(&to->count, (uint64)counts[bin]);
+      atomicAdd(&to->low, read_wide(lows, bin));
+      atomicAdd(&to->high, read_wide(highs, bin));
+    }
+    __syncthreads();
+  }
+}
+
+// Fix the next digit of each map, a block for each; thread 0 has the highest bin. With a rank, the
+// bin is that of the rank-th largest value; else that of the least value at or above the root of
+// sum (m - t)+ = t weight sum m or, if all values are above it, the last.
+extern "C" __global__ void __launch_bounds__(BINS)
+    descend(int64 maps, int shift, int width, double weight, Search* searches, Bin* tables,
+            int last_level, double* thresholds, int64* ranks) {
+  DYNAMIC_SHARED(arena);
+  Sum* sums = (Sum*)arena;
+  int64* counts = (int64*)(sums + BINS);
+  int* chosen = (int*)(counts + BINS);
+  int me = threadIdx.x, bins = 1 << width;
+  for (int64 map = blockIdx.x; map < maps; map += gridDim.x) {
+    Search search = searches[map];
+    Bin bin = {0, 0, 0};
+    double edge = 0;
+    if (me < bins && search.prefix != NOWHERE) {
+      Bin* from = tables + map * BINS + (bins - 1 - me);
+      bin = *from;
+      *from = {0, 0, 0};
+      uint64 bits = (search.prefix << width | (uint64)(bins - 1 - me)) << shift;
+      edge = value_of(bits);
+      double unit = value_of(bits + 1) - edge;
+      double above_edge = ((double)bin.low + (double)bin.high * (1 << HALF)) * unit;
+      sums[me] = {(double)bin.count * edge + above_edge, 0};
+    } else {
+      sums[me] = {0, 0};
+    }
+    counts[me] = (int64)bin.count;
+    if (me == 0) chosen[0] = BINS, chosen[1] = -1;
+    __syncthreads();
+    for (int step = 1; step < BINS; step *= 2) {
+      Sum left = {0, 0};
+      int64 number = 0;
+      if (me >= step) left = sums[me - step], number = counts[me - step];
+      __syncthreads();
+      sums[me] = add(left, sums[me]);
+      counts[me] += number;
+      __syncthreads();
+    }
+    if (search.mass < 0) {
+      search.mass = sums[BINS - 1].value + sums[BINS - 1].lost;
+      if (search.rank == OF_THE_MASS) search.rank = (int64)(search.mass + 0.5);
+    }
+    int64 count = search.above + counts[me];
+    Sum total = add(search.total, sums[me]);
+    double reached = total.value + total.lost;
+    bool found = search.rank >= 0
+                     ? count >= search.rank
+                     : reached >= edge * (count + weight * search.mass) * (1 - 0.5 * TIE);
+    if (bin.count) {
+      if (found) atomicMin(chosen, me);
+      atomicMax(chosen + 1, me);
+    }
+    __syncthreads();
+    int best = chosen[0] < BINS ? chosen[0] : search.rank >= 0 ? -1 : chosen[1];
+    if (me == (best < 0 ? 0 : best)) {
+      double threshold = edge;
+      if (best < 0) {
+        threshold = search.rank >= 0 ? 0.0 : 0.5;
+        search.prefix = NOWHERE;
+      } else {
+        if (me > 0) {
+          search.above += counts[me - 1];
+          search.total = add(search.total, sums[me - 1]);
+        }
+        search.prefix = search.prefix << width | (uint64)(bins - 1 - me);
+        // The bin's voxels belong to the optimal set, or are as good as out of it, or are out.
+        if (search.rank < 0) {
+          double with = reached / (count + weight * search.mass);
+          double without = (search.total.value + search.total.lost) /
+                           (search.above + weight * search.mass);
+          threshold = search.above > 0 && without > with ? without : with;
+          if (fabs(threshold - edge) <= TIE * threshold) threshold = edge;
+        }
+      }
+      // Once nowhere, a map keeps the threshold that it was given then.
+      if (best >= 0 || searches[map].prefix != NOWHERE) thresholds[map] = threshold;
+      searches[map] = search;
+      if (last_level) {
+        if (search.rank == 0) thresholds[map] = __longlong_as_double(0x7ff0000000000000ll);
+        if (search.invalid) thresholds[map] = __longlong_as_double(0x7ff8000000000000ll);
+        ranks[map] = search.rank;
+      }
+    }
+    __syncthreads();
+  }
+}
+
+// --- votes ------------------------------------------------------------------------------------------
+
+extern "C" __global__ void __launch_bounds__(THREADS) clear_levels(int64 count, uint64* levels) {
+  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
+  if (i < count) levels[i] = 0;
+}
+
+// Count the voxels of each level, votes beyond the raters as theirs: (maps, raters + 1).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    count_levels(const VALUE* votes, int64 maps, int64 voxels, int raters, uint64* levels) {
+  int64 stride = (int64)gridDim.x * THREADS;
+  for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
+    uint64 level = 0, count = 0;  // votes in a row that are the same
+    for (int64 i = (int64)blockIdx.x * THREADS + threadIdx.x; i < voxels; i += stride) {
+      uint64 vote = min((uint64)votes[map * voxels + i], (uint64)raters);
+      if (vote != level && count) {
+        atomicAdd(levels + map * (raters + 1) + level, count);
+        count = 0;
+      }
+      level = vote;
+      count += 1;
+    }
+    if (count) atomicAdd(levels + map * (raters + 1) + level, count);
+  }
+}
+
+// Whether a b > c d, in twice the precision: exact for integers that float64 holds.
+__device__ __forceinline__ bool exceeds(double a, double b, double c, double d) {
+  double left = a * b, right = c * d;
+  return left != right ? left > right : fma(a, b, -left) > fma(c, d, -right);
+}
+
+enum Metric { SCORE, ACCURACY, VOLUME };
+
+// Decide each map from its levels: threshold, the least votes of the largest and of the smallest
+// optimal set, and the rank; a thread per map.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    decide_levels(int64 maps, int raters, int metric, double weight, int64 rank,
+                  const uint64* levels, double* thresholds, int64* least, int64* beyond, int64* ranks) {
+  int64 map = (int64)blockIdx.x * THREADS + threadIdx.x;
+  if (map >= maps) return;
+  const uint64* count = levels + map * (raters + 1);
+  int64 mass = 0;
+  for (int level = 1; level <= raters; ++level) mass += level * (int64)count[level];
+  double top = 1, bottom = 2;  // the threshold, as a fraction: one half without a better one
+  if (metric == VOLUME) {
+    if (rank == OF_THE_MASS) rank = (2 * mass + raters) / (2 * (int64)raters);
+    int64 above = 0;
+    int level = raters + 1;
+    while (rank > 0 && level > 0 && above < rank) above += (int64)count[--level];
+    top = rank > 0 ? level : 1, bottom = rank > 0 ? raters : 0;
+  } else if (metric == SCORE && mass > 0) {
+    double inside = 0, size = 0;
+    top = 0, bottom = 1;
+    for (int level = raters; level > 0; --level) {
+      if (!count[level]) continue;
+      inside += (double)level * (double)count[level];
+      size += (double)count[level];
+      double whole = raters * size + weight * mass;
+      if (exceeds(inside, bottom, top, whole)) top = inside, bottom = whole;
+    }
+  }
+  thresholds[map] = top / bottom;
+  // v >= raters t where v bottom >= raters top.
+  int64 bound = bottom > 0 ? (int64)floor(raters * top / bottom) : raters + 1;
+  while (bound > 0 && !exceeds(raters, top, (double)(bound - 1), bottom)) --bound;
+  while (bound <= raters && exceeds(raters, top, (double)bound, bottom)) ++bound;
+  least[map] = bound;
+  beyond[map] = bound <= raters && !exceeds((double)bound, bottom, raters, top) ? bound + 1 : bound;
+  ranks[map] = rank;
+}
+
+// --- masks ------------------------------------------------------------------------------------------
+
+// Fill (maps, voxels) with values >= bounds or, if strict, >.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    segment(const VALUE* values, int64 maps, int64 voxels, const BOUND* bounds, int strict,
+            unsigned char* out) {
+  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
+  if (i >= voxels) return;
+  for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
+    BOUND value = (BOUND)values[map * voxels + i], bound = bounds[map];
+    out[map * voxels + i] = strict ? value > bound : value >= bound;
+  }
+}
+
+// Count, per chunk of a map, the voxels above and at the bound: (maps, chunks, 2).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    count_ties(const VALUE* values, int64 maps, int64 voxels, int64 chunks, const BOUND* bounds,
+               int64* ties) {
+  DYNAMIC_SHARED(arena);
+  uint32* counts = (uint32*)arena;
+  for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
+    if (threadIdx.x < 2) counts[threadIdx.x] = 0;
+    __syncthreads();
+    int64 start = (int64)blockIdx.x * CHUNK, stop = min(start + CHUNK, voxels);
+    uint32 above = 0, equal = 0;
+    for (int64 i = start + threadIdx.x; i < stop; i += THREADS) {
+      BOUND value = (BOUND)values[map * voxels + i];
+      above += value > bounds[map];
+      equal += value == bounds[map];
+    }
+    atomicAdd(counts, above);
+    atomicAdd(counts + 1, equal);
+    __syncthreads();
+    if (threadIdx.x < 2) ties[(map * chunks + blockIdx.x) * 2 + threadIdx.x] = counts[threadIdx.x];
+    __syncthreads();
+  }
+}
+
+// Replace the ties of a chunk by how many of them its map takes; a block per map.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    share_ties(int64 maps, int64 chunks, const int64* ranks, int64* ties) {
+  DYNAMIC_SHARED(arena);
+  int64* above = (int64*)arena;
+  int64* equal = above + THREADS;
+  int64 share = (chunks + THREADS - 1) / THREADS;
+  for (int64 map = blockIdx.x; map < maps; map += gridDim.x) {
+    int64* of = ties + map * chunks * 2;
+    int64 start = min(share * threadIdx.x, chunks), stop = min(start + share, chunks);
+    above[threadIdx.x] = equal[threadIdx.x] = 0;
+    for (int64 i = start; i < stop; ++i) {
+      above[threadIdx.x] += of[2 * i];
+      equal[threadIdx.x] += of[2 * i + 1];
+    }
+    __syncthreads();
+    int64 left = ranks[map];
+    for (int i = 0; i < THREADS; ++i) left -= above[i];
+    for (int i = 0; i < threadIdx.x; ++i) left -= equal[i];
+    for (int64 i = start; i < stop; ++i) {
+      int64 here = of[2 * i + 1];
+      of[2 * i + 1] = max(min(here, left), (int64)0);
+      left -= here;
+    }
+    __syncthreads();
+  }
+}
+
+// Fill (maps, voxels) with values above the bound and, of those at it, the first that a chunk takes.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    segment_first(const VALUE* values, int64 maps, int64 voxels, int64 chunks, const BOUND* bounds,
+                  const int64* ties, unsigned char* out) {
+  DYNAMIC_SHARED(arena);
+  uint32* equal = (uint32*)arena;
+  const int each = CHUNK / THREADS;
+  for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
+    int64 start = (int64)blockIdx.x * CHUNK + threadIdx.x * each, stop = min(start + each, voxels);
+    const VALUE* from = values + map * voxels;
+    uint32 mine = 0;
+    for (int64 i = start; i < stop; ++i) mine += (BOUND)from[i] == bounds[map];
+    equal[threadIdx.x] = mine;
+    __syncthreads();
+    int64 left = ties[(map * chunks + blockIdx.x) * 2 + 1];
+    for (int i = 0; i < threadIdx.x; ++i) left -= equal[i];
+    for (int64 i = start; i < stop; ++i) {
+      BOUND value = (BOUND)from[i];
+      bool taken = value == bounds[map] && left > 0;
+      left -= taken;
+      out[map * voxels + i] = value > bounds[map] || taken;
+    }
+    __syncthreads();
+  }
+}
+
+// --- scores -----------------------------------------------------------------------------------------
+
+// Per block: the sum of the values inside the segmentation, of all, and its size: (maps, blocks, 3).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    overlap(const unsigned char* segmentation, const VALUE* values, int64 maps, int64 voxels,
+            double* partial) {
+  DYNAMIC_SHARED(arena);
+  double* sums = (double*)arena;  // (3, THREADS)
+  int64 stride = (int64)gridDim.x * THREADS;
+  for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
+    double inside = 0, total = 0, size = 0;
+    for (int64 i = (int64)blockIdx.x * THREADS + threadIdx.x; i < voxels; i += stride) {
+      double value = (double)values[map * voxels + i];
+      bool in = segmentation[map * voxels + i];
+      total += value;
+      inside += in ? value : 0.0;
+      size += in;
+    }
+    sums[threadIdx.x] = inside;
+    sums[THREADS + threadIdx.x] = total;
+    sums[2 * THREADS + threadIdx.x] = size;
+    __syncthreads();
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+      if (threadIdx.x < half)
+        for (int k = 0; k < 3; ++k)
+          sums[k * THREADS + threadIdx.x] += sums[k * THREADS + threadIdx.x + half];
+      __syncthreads();
+    }
+    if (threadIdx.x < 3)
+      partial[(map * gridDim.x + blockIdx.x) * 3 + threadIdx.x] = sums[threadIdx.x * THREADS];
+    __syncthreads();
+  }
+}
+
+// Add the blocks of each map, in their order: (maps, 3).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    add_overlaps(const double* partial, int64 maps, int parts, double* out) {
+  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
+  if (i >= maps * 3) return;
+  double sum = 0;
+  for (int part = 0; part < parts; ++part) sum += partial[(i / 3 * parts + part) * 3 + i % 3];
+  out[i] = sum;
+}

@@ -1,0 +1,138 @@
+"""Thresholds of probability maps without sorting: launching `thresholding.cu`."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from ._launch import MOST_BLOCKS, MOST_ROWS, blocks, c_type, launcher
+
+THREADS, BINS, CHUNK = 256, 1024, 4096  # as in thresholding.cu
+DIGITS = {4: (10, 10, 10), 8: (10, 10, 10, 10, 10, 6, 6)}
+"""Bits of each digit, from the top: the 30 and 62 bits of a float in [0, 1]."""
+OF_THE_MASS = -2  # a rank still to be found
+NO_RANK = -1
+_METRICS = {"accuracy": 1, "volume": 2}  # else the score
+_EACH = 1 << 14  # voxels of a block that counts, at least
+_MOST_PARTS = 1024  # such blocks of a map
+_SEARCH = np.dtype(
+    [
+        ("prefix", np.uint64),
+        ("above", np.int64),
+        ("total", np.float64, 2),
+        ("mass", np.float64),
+        ("rank", np.int64),
+        ("invalid", np.int32),
+    ],
+    align=True,
+)
+_BIN = 24  # bytes: a count and two halves of a sum
+_BITS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long long"}
+
+
+def _launch(maps, name, grid, args, *, bound="double", threads=THREADS, shared=0):
+    """Launch a kernel over maps; `bound` is the type that their values are compared with."""
+    values = ("VALUE", c_type(maps.dtype)), ("BITS", _BITS[maps.itemsize]), ("BOUND", bound)
+    launcher(maps).launch("thresholding", name, values, grid, (threads,), args, shared)
+
+
+def _parts(maps):
+    """The grid of blocks that go over (maps, voxels): parts of a map, and maps."""
+    parts = max(1, min(blocks(maps.shape[1], _EACH), _MOST_PARTS))
+    return parts, min(len(maps), MOST_ROWS)
+
+
+def _results(maps, *dtypes):
+    """New arrays of the maps' library, one number per map."""
+    return [launcher(maps).empty(len(maps), dtype) for dtype in dtypes]
+
+
+def optimal_threshold(maps, *, weight, rank):
+    """The threshold of each of (maps, voxels), and its rank. As on the CPU.
+
+    NaN where a value is NaN or outside [0, 1].
+    """
+    thresholds, ranks = _results(maps, np.float64, np.int64)
+    if not len(maps):
+        return thresholds, ranks
+    device, count, sizes = launcher(maps), np.int64(len(maps)), np.int64(maps.shape[1])
+    searches = device.scratch("searches", len(maps) * _SEARCH.itemsize, np.uint8)
+    tables = device.scratch("tables", len(maps) * BINS * _BIN, np.uint8)
+    grid = (min(len(maps), MOST_BLOCKS),)
+    _launch(maps, "begin_searches", grid, (count, np.int64(rank), searches, tables))
+    widths = DIGITS[maps.itemsize]
+    shift = sum(widths)
+    for level, width in enumerate(widths):
+        shift -= width
+        digit, first, last = (
+            (np.int32(shift), np.int32(width)),
+            level == 0,
+            level + 1 == len(widths),
+        )
+        args = maps, count, sizes, *digit, np.int32(first), searches, tables
+        _launch(maps, "tally", _parts(maps), args, shared=5 * BINS * 4)
+        args = count, *digit, np.float64(weight), searches, tables, np.int32(last)
+        args += thresholds, ranks
+        _launch(maps, "descend", grid, args, threads=BINS, shared=24 * BINS + 8)
+    return thresholds, ranks
+
+
+def optimal_level(votes, *, raters, weight, metric, volume):
+    """As `optimal_threshold` for integer votes (maps, voxels), in exact arithmetic. As on the CPU.
+
+    Of F-beta, exact where beta² times the votes of a map is a float64, as it is for 1/2, 1 and 2.
+    """
+    results = _results(votes, np.float64, np.int64, np.int64, np.int64)
+    if not len(votes):
+        return results
+    count, size = np.int64(len(votes)), len(votes) * (raters + 1)
+    levels = launcher(votes).scratch("levels", size, np.uint64)
+    _launch(votes, "clear_levels", (blocks(size, THREADS),), (np.int64(size), levels))
+    args = votes, count, np.int64(votes.shape[1]), np.int32(raters), levels
+    _launch(votes, "count_levels", _parts(votes), args)
+    rank = NO_RANK
+    if metric == "volume":
+        rank = OF_THE_MASS
+        if volume is not None:
+            rank = math.floor(Fraction(volume) * votes.shape[1] + Fraction(1, 2))
+    args = count, np.int32(raters), np.int32(_METRICS.get(metric, 0)), np.float64(weight)
+    args += np.int64(rank), levels, *results
+    _launch(votes, "decide_levels", (blocks(len(votes), THREADS),), args)
+    return results
+
+
+def segment(maps, out, *, thresholds, strict, ranks):
+    """Fill (maps, voxels) with values >= thresholds, or >, or the largest of each map's rank."""
+    bound = c_type(thresholds.dtype)
+    count, sizes = np.int64(len(maps)), np.int64(maps.shape[1])
+    rows = min(len(maps), MOST_ROWS)
+    if ranks is None:
+        grid = blocks(maps.shape[1], THREADS), rows
+        args = maps, count, sizes, thresholds, np.int32(strict), out
+        _launch(maps, "segment", grid, args, bound=bound)
+        return
+    chunks = blocks(maps.shape[1], CHUNK)
+    ties = launcher(maps).scratch("ties", len(maps) * chunks * 2, np.int64)
+    args = maps, count, sizes, np.int64(chunks), thresholds, ties
+    _launch(maps, "count_ties", (chunks, rows), args, bound=bound, shared=8)
+    args = count, np.int64(chunks), ranks, ties
+    grid = (min(len(maps), MOST_BLOCKS),)
+    _launch(maps, "share_ties", grid, args, bound=bound, shared=16 * THREADS)
+    args = maps, count, sizes, np.int64(chunks), thresholds, ties, out
+    _launch(maps, "segment_first", (chunks, rows), args, bound=bound, shared=4 * THREADS)
+
+
+def overlap(segmentation, maps):
+    """Of (maps, voxels): sum of the values inside the segmentation, of all, and its size."""
+    device = launcher(maps)
+    sums = device.empty(len(maps) * 3, np.float64)
+    if not len(maps):
+        return sums.reshape(-1, 3)
+    parts, rows = _parts(maps)
+    partial = device.scratch("partial", len(maps) * parts * 3, np.float64)
+    count = np.int64(len(maps))
+    args = segmentation, maps, count, np.int64(maps.shape[1]), partial
+    _launch(maps, "overlap", (parts, rows), args, shared=24 * THREADS)
+    args = partial, count, np.int32(parts), sums
+    _launch(maps, "add_overlaps", (blocks(len(maps) * 3, THREADS),), args)
+    return sums.reshape(-1, 3)
