@@ -20,11 +20,11 @@ import numpy as np
 FOLDER = Path(__file__).parent
 ORDERS = ("ascending", "descending", "random")
 
-FLAGS = (
-    "-std=c++20 -shared -fPIC -pthread -w -fvisibility=hidden -fno-gnu-unique "
+FLAGS = [
+    *("-std=c++20", "-shared", "-fPIC", "-pthread", "-w", "-fvisibility=hidden", "-fno-gnu-unique"),
     # one rounding per operation, as written; kernels read vectors through cast pointers
-    "-ffp-contract=off -fno-math-errno -fno-strict-aliasing"
-).split()
+    *("-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing"),
+]
 SANITIZERS = {
     "": ["-O2"],
     "address,undefined": [
@@ -99,11 +99,7 @@ class HostLauncher:
         sanitizers: str = "",
         shared_limit: int = 48 << 10,
     ) -> None:
-        if source is None:
-            from gfnoise._cuda import _launch
-
-            source = _launch.source
-        self.source = source
+        self.source = source or _library_source
         self.order = order
         self.seed = seed
         self.threads = threads
@@ -173,6 +169,12 @@ class HostLauncher:
             )
 
 
+def _library_source(stem: str) -> str:
+    from gfnoise._cuda import _launch
+
+    return _launch.source(stem)
+
+
 def _three(dimensions: Sequence[int]) -> tuple[int, ...]:
     return (*map(int, dimensions), 1, 1)[:3]
 
@@ -214,7 +216,7 @@ def _kernel(library: ctypes.CDLL, name: str, stem: str) -> Kernel:
         launch = getattr(library, f"on_host_launch_{name}")
     except AttributeError:
         raise LaunchError(
-            f'{stem} has no kernel `extern "C" __global__ void {name}(...)`'
+            f'{stem} has no `extern "C" __global__ void {name}(...)`'
         ) from None
     signature = getattr(library, f"on_host_signature_{name}")
     launch.restype = signature.restype = ctypes.c_char_p
@@ -245,7 +247,7 @@ def _library(
         flags.append("-DON_HOST_THREADS")
     headers = "".join((FOLDER / name).read_text() for name in HEADERS)
     digest = hashlib.sha256(
-        "\0".join([source, stem, headers, *flags, *definitions, _compiler()]).encode()
+        "\0".join([source, stem, headers, *flags, *definitions, _version()]).encode()
     )
     path = _cache_folder() / f"{stem}-{digest.hexdigest()[:32]}.so"
     with _compiling:
@@ -261,7 +263,7 @@ HEADERS = ("device.h", "fibers.h", "threads.h", "launch.h")
 def _unit(source: str, stem: str, definitions: list[str], threads: bool) -> str:
     """Return what g++ compiles: the dialect, the source, and a launch for each of its kernels."""
     preprocessed = _run(
-        [_gxx(), "-E", "-P", "-w", "-x", "c++", *definitions, "-"], source, f"preprocessing {stem}"
+        [compiler(), "-E", "-P", "-w", "-x", "c++", *definitions, "-"], source, f"preprocessing {stem}"
     )
     kernels = []
     for head, name in _KERNEL.findall(preprocessed):
@@ -285,7 +287,7 @@ def _compile(unit: str, path: Path, flags: list[str], stem: str) -> None:
     # Other processes may compile the same: each writes a file of its own and renames it.
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder, path.name)
-        _run([_gxx(), *flags, "-x", "c++", "-", "-o", str(built)], unit, f"compiling {stem}")
+        _run([compiler(), *flags, "-x", "c++", "-", "-o", str(built)], unit, f"compiling {stem}")
         built.replace(path)
 
 
@@ -297,17 +299,17 @@ def _run(command: list[str], text: str, doing: str) -> str:
 
 
 @functools.cache
-def _gxx() -> str:
+def compiler() -> str:
     if found := shutil.which(os.environ.get("CXX", "g++")):
         return found
     raise RuntimeError(
-        "the CUDA kernels are tested on the host with g++ (11 or later): no g++ here"
+        "CUDA kernels run on the host by g++ (11 or later): found none"
     )
 
 
 @functools.cache
-def _compiler() -> str:
-    return _run([_gxx(), "--version"], "", "asking g++ for its version")
+def _version() -> str:
+    return _run([compiler(), "--version"], "", "asking g++ for its version")
 
 
 @functools.cache
