@@ -34,12 +34,15 @@ SANITIZERS = {
     "thread": ["-O1", "-g1", "-fsanitize=thread"],
 }
 
-# a kernel's head, once the preprocessor has removed comments and what is not compiled
+# A kernel's head, once the preprocessor has removed comments and what is not compiled.
+_NESTED = "[^()]"
+for _ in range(4):
+    _NESTED = rf"(?:[^()]|\({_NESTED}*\))"
 _KERNEL = re.compile(
-    r'extern\s*"C"\s*__global__\s+'
-    r"((?:void\b\s*|__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)\s*)+)(\w+)\s*\("
+    r'extern\s*"C"\s*'
+    rf"((?:void\b\s*|__global__\s*|__launch_bounds__\s*\({_NESTED}*\)\s*)+)(\w+)\s*\("
 )
-_BOUNDS = re.compile(r"__launch_bounds__\s*\(([^,]*?)(?:,.*)?\)\s*(?:void\s*)?$", re.DOTALL)
+_BOUNDS = re.compile(rf"__launch_bounds__\s*\((?:((?:(?!,){_NESTED})*))")
 
 Defines = Mapping[str, object] | Iterable[tuple[str, object]]
 
@@ -138,6 +141,13 @@ class HostLauncher:
         if message := kernel.launch(shape, shared, pointers, order, self.seed):
             raise LaunchError(f"{name}: {message.decode()}")
 
+    def scratch(self, name: str, size: int, dtype: object) -> np.ndarray:
+        """Lend memory that holds nothing of use: NaN, or numbers far from any expected one."""
+        memory = np.empty(size, dtype)
+        poison = np.array([0x7FFA, 0xFFFA, 0xCDCD][ORDERS.index(self.order)], np.uint16)
+        memory.view(np.uint8)[:] = np.resize(poison.reshape(1).view(np.uint8), memory.nbytes)
+        return memory
+
     def kernel(self, stem: str, name: str, defines: Defines = ()) -> Kernel:
         """Return a kernel, compiled on first use."""
         pairs = tuple(defines.items() if isinstance(defines, Mapping) else defines)
@@ -215,9 +225,7 @@ def _kernel(library: ctypes.CDLL, name: str, stem: str) -> Kernel:
     try:
         launch = getattr(library, f"on_host_launch_{name}")
     except AttributeError:
-        raise LaunchError(
-            f'{stem} has no `extern "C" __global__ void {name}(...)`'
-        ) from None
+        raise LaunchError(f'{stem} has no `extern "C" __global__ void {name}(...)`') from None
     signature = getattr(library, f"on_host_signature_{name}")
     launch.restype = signature.restype = ctypes.c_char_p
     launch.argtypes = (
@@ -247,9 +255,9 @@ def _library(
         flags.append("-DON_HOST_THREADS")
     headers = "".join((FOLDER / name).read_text() for name in HEADERS)
     digest = hashlib.sha256(
-        "\0".join([source, stem, headers, *flags, *definitions, _version()]).encode()
+        "\0".join([source, stem, headers, *flags, *definitions, version()]).encode()
     )
-    path = _cache_folder() / f"{stem}-{digest.hexdigest()[:32]}.so"
+    path = cache_folder() / f"{stem}-{digest.hexdigest()[:32]}.so"
     with _compiling:
         if not path.exists():
             unit = _unit(source, stem, definitions, threads)
@@ -263,12 +271,15 @@ HEADERS = ("device.h", "fibers.h", "threads.h", "launch.h")
 def _unit(source: str, stem: str, definitions: list[str], threads: bool) -> str:
     """Return what g++ compiles: the dialect, the source, and a launch for each of its kernels."""
     preprocessed = _run(
-        [compiler(), "-E", "-P", "-w", "-x", "c++", *definitions, "-"], source, f"preprocessing {stem}"
+        [compiler(), "-E", "-P", "-w", "-x", "c++", *definitions, "-"],
+        source,
+        f"preprocessing {stem}",
     )
     kernels = []
     for head, name in _KERNEL.findall(preprocessed):
-        bounds = _BOUNDS.search(head.strip())
-        kernels.append(f"ON_HOST_KERNEL({name}, {bounds[1] if bounds else 1024})")
+        bounds = _BOUNDS.search(head)
+        if "__global__" in head:
+            kernels.append(f"ON_HOST_KERNEL({name}, {bounds[1] if bounds else 1024})")
     return "\n".join(
         [
             f'#include "{FOLDER / "device.h"}"',
@@ -302,13 +313,11 @@ def _run(command: list[str], text: str, doing: str) -> str:
 def compiler() -> str:
     if found := shutil.which(os.environ.get("CXX", "g++")):
         return found
-    raise RuntimeError(
-        "CUDA kernels run on the host by g++ (11 or later): found none"
-    )
+    raise RuntimeError("CUDA kernels run on the host by g++ (11 or later): found none")
 
 
 @functools.cache
-def _version() -> str:
+def version() -> str:
     return _run([compiler(), "--version"], "", "asking g++ for its version")
 
 
@@ -322,7 +331,7 @@ def _processor_flags() -> tuple[str, ...]:
     return ("-mfma",) if flags and "fma" in flags[1].split() else ()
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     if chosen := os.environ.get("GFNOISE_CUDA_ON_HOST_CACHE"):
         return Path(chosen)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

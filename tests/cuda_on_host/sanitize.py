@@ -1,7 +1,7 @@
 """Runs the cases under sanitizers: `sanitize.py fibers` (ASan, UBSan) or `threads` (TSan).
 
-First the controls: each faulty kernel must be reported, or the sanitizer is blind. Then the cases of
-cases.py, which must pass without a report; names after the mode choose some of them.
+First the controls: each faulty kernel must be reported, or the sanitizer is blind. Then the cases
+of cases.py, which must pass without a report; names after the mode choose some of them.
 """
 
 import argparse
@@ -80,7 +80,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("mode", choices=RUNTIME)
-    parser.add_argument("cases", nargs="*", help="names of cases; without any, the controls and all")
+    parser.add_argument(
+        "cases", nargs="*", help="names of cases; without any, the controls and all"
+    )
     chosen = parser.parse_args()
     if chosen.inside:
         return inside(chosen.mode, chosen.cases)

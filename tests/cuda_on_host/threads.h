@@ -30,7 +30,7 @@ public:
     const unsigned mine = __atomic_load_n(&generation, __ATOMIC_ACQUIRE);
     if (__atomic_add_fetch(&arrived, 1u, __ATOMIC_ACQ_REL) == count) {
       for (unsigned i = 0; i < count; ++i)
-        if (places[i].line != line) fail(scope, places[number], &places[i]);
+        if (places[i].line != places[0].line) fail(scope, places[0], &places[i]);
       __atomic_store_n(&arrived, 0u, __ATOMIC_RELAXED);
       leave();
     } else {
@@ -59,14 +59,12 @@ private:
   static void fail(Scope scope, const Place &a, const Place *b) {
     if (__atomic_exchange_n(&failed, 1, __ATOMIC_ACQ_REL)) return;
     const Place &one = a.line > 0 || !b ? a : *b, &other = a.line > 0 && b ? *b : a;
-    char rest[96] = "the others are missing";
-    const char *end = "has returned";
-    if (b) {
-      const int written = snprintf(rest, sizeof rest, "thread (%u, %u, %u) ", other.index.x,
-                                   other.index.y, other.index.z);
-      if (other.line > 0) snprintf(rest + written, sizeof rest - written, "at line %d", other.line);
-      else snprintf(rest + written, sizeof rest - written, "%s", end);
-    }
+    char where[48] = "has returned", rest[128] = "others are missing";
+    if (other.line > 0)
+      snprintf(where, sizeof where, "waits at %s of line %d", scope_name[+scope], other.line);
+    if (b)
+      snprintf(rest, sizeof rest, "thread (%u, %u, %u) %s", other.index.x, other.index.y,
+               other.index.z, where);
     snprintf(message, sizeof message,
              "barrier divergence in block (%u, %u, %u): thread (%u, %u, %u) waits at %s of line "
              "%d, %s",

@@ -112,3 +112,13 @@ extern "C" __global__ void dialect(float *floats, double *doubles, int *ints,
   const int2 two = make_int2(5, 6);
   words[3] = (unsigned)(four.x + four.w) + two.y;
 }
+
+// In which turn each thread of the grid came, and where it stands.
+extern "C" __global__ void visit(unsigned *ticket, unsigned *turns, uint3 *places) {
+  const unsigned lane = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+  const unsigned block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
+  const unsigned i = block * blockDim.x * blockDim.y * blockDim.z + lane;
+  turns[i] = atomicAdd(ticket, 1u);
+  places[2 * i] = threadIdx;
+  places[2 * i + 1] = blockIdx;
+}
