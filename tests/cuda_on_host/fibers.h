@@ -6,17 +6,20 @@
 // Shuffles and ballots: write the value to a slot per lane, __syncwarp(), read, __syncwarp().
 
 #include <sys/mman.h>
+#include <unistd.h>
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
 #endif
-#ifndef __x86_64__
+#if defined(__x86_64__) && !defined(ON_HOST_UCONTEXT)
+#define ON_HOST_SWITCH // by a few instructions; ucontext asks the kernel at every switch
+#else
 #include <ucontext.h>
 #endif
 
 namespace on_host {
 
 struct Context {
-#ifdef __x86_64__
+#ifdef ON_HOST_SWITCH
   void *stack_pointer;
 #else
   ucontext_t machine;
@@ -40,7 +43,6 @@ constexpr size_t STACK = 256 << 10;
 #else
 constexpr size_t STACK = 64 << 10;
 #endif
-constexpr size_t PAGE = 4096;
 
 Context home, *active, *idle[MOST_LANES];
 unsigned idle_count, fiber_count, next_lane, lane_count;
@@ -52,7 +54,7 @@ unsigned char *shared_block;
 
 inline unsigned char *shared_memory() { return shared_block; }
 
-#ifdef __x86_64__
+#ifdef ON_HOST_SWITCH
 extern "C" void on_host_switch(void **from, void *to);
 asm(R"(
 .text
@@ -97,7 +99,7 @@ __attribute__((noinline)) void switch_to(Context &from, Context &to) {
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_start_switch_fiber(&fake_stack, to.stack, to.bytes);
 #endif
-#ifdef __x86_64__
+#ifdef ON_HOST_SWITCH
   on_host_switch(&from.stack_pointer, to.stack_pointer);
 #else
   swapcontext(&from.machine, &to.machine);
@@ -125,27 +127,29 @@ void live() {
 }
 
 inline Context *new_fiber() {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   auto *fiber = new Context;
-  void *memory = mmap(nullptr, PAGE + STACK, PROT_READ | PROT_WRITE,
+  void *memory = mmap(nullptr, page + STACK, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
     perror("no memory for a fiber's stack");
     abort();
   }
-  mprotect(memory, PAGE, PROT_NONE); // an overflow of the stack is a fault, not a surprise
-  fiber->stack = static_cast<char *>(memory) + PAGE;
+  mprotect(memory, page, PROT_NONE); // an overflow of the stack is a fault, not a surprise
+  char *stack = static_cast<char *>(memory) + page;
+  fiber->stack = stack;
   fiber->bytes = STACK;
-#ifdef __x86_64__
+#ifdef ON_HOST_SWITCH
   // Staggered, so that the stacks do not compete for the same lines of the cache.
-  const size_t offset = fiber_count++ * 320 % PAGE / 64 * 64;
-  auto **top = reinterpret_cast<void **>(static_cast<char *>(memory) + PAGE + STACK - offset);
+  const size_t offset = fiber_count++ * 320 % 4096 / 64 * 64;
+  auto **top = reinterpret_cast<void **>(stack + STACK - offset);
   *--top = nullptr; // where `live` would return to
   *--top = reinterpret_cast<void *>(live);
   for (int i = 0; i < 6; ++i) *--top = nullptr;
   fiber->stack_pointer = top;
 #else
   getcontext(&fiber->machine);
-  fiber->machine.uc_stack.ss_sp = static_cast<char *>(memory) + PAGE;
+  fiber->machine.uc_stack.ss_sp = stack;
   fiber->machine.uc_stack.ss_size = STACK;
   fiber->machine.uc_link = nullptr;
   makecontext(&fiber->machine, live, 0);
