@@ -42,7 +42,7 @@ _KERNEL = re.compile(
     r'extern\s*"C"\s*'
     rf"((?:void\b\s*|__global__\s*|__launch_bounds__\s*\({_NESTED}*\)\s*)+)(\w+)\s*\("
 )
-_BOUNDS = re.compile(rf"__launch_bounds__\s*\((?:((?:(?!,){_NESTED})*))")
+_BOUNDS = re.compile(rf"__launch_bounds__\s*\(((?:(?!,){_NESTED})*)")
 
 Defines = Mapping[str, object] | Iterable[tuple[str, object]]
 
