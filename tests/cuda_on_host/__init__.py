@@ -1,0 +1,1 @@
+"""CUDA kernels compiled by g++ and run on the host: see launcher.py."""

@@ -1,0 +1,67 @@
+"""Every CUDA kernel compiles for every architecture, without a warning and without spills."""
+
+import pytest
+
+from cuda_on_host import controls, nvrtc
+
+# Kernels that index small arrays by computed positions, where it costs nothing: run once per item.
+MAY_USE_STACK = frozenset[str]()
+
+GOOD = controls.source("right")
+UNUSED = 'extern "C" __global__ void k(int *p) { int unused; p[0] = 1; }'
+BROKEN = 'extern "C" __global__ void k(int *p) { p[0] = missing; }'
+STACK = """extern "C" __global__ void k(float *p, int n) {
+  float kept[64];
+  for (int i = 0; i < 64; ++i) kept[i] = p[i];
+  for (int i = 0; i < 64; ++i) p[i] = kept[(i * n) & 63];
+}"""
+SPILLS = """extern "C" __global__ void __launch_bounds__(1024, 2) k(float *p) {
+  float kept[80];
+  #pragma unroll
+  for (int i = 0; i < 80; ++i) kept[i] = p[i];
+  __syncthreads();
+  #pragma unroll
+  for (int i = 0; i < 80; ++i) p[i] = kept[79 - i] * kept[(7 * i) % 80];
+}"""
+
+
+@pytest.fixture(scope="module")
+def controlled():
+    """What NVRTC says of the controls, by name."""
+    sources = {"good": GOOD, "unused": UNUSED, "broken": BROKEN, "stack": STACK, "spills": SPILLS}
+    defines = (("LABEL", "unsigned char"),)
+    tasks = [nvrtc.Task(name, text, defines, (), 90) for name, text in sources.items()]
+    return {done.task.stem: done for done in nvrtc.compile_all(tasks)}
+
+
+def test_good_kernels_are_measured(controlled):
+    done = controlled["good"]
+    names = {"reverse", "sum", "histogram", "rotate", "dialect", "visit"}
+    assert not nvrtc.faults(done, frozenset())
+    assert {usage.kernel for usage in done.kernels} == names
+    assert all(4 <= usage.registers <= 64 for usage in done.kernels)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("unused", "declared but never"), ("broken", 'identifier "missing"')]
+)
+def test_warnings_and_errors_are_reported(controlled, name, text):
+    (fault,) = nvrtc.faults(controlled[name], frozenset())
+    assert text in fault
+    assert f"{name}.cu LABEL=unsigned char sm_90" in fault
+
+
+def test_spills_and_stacks_are_reported(controlled):
+    assert controlled["stack"].kernels[0].stack == 256
+    assert len(nvrtc.faults(controlled["stack"], frozenset())) == 1
+    assert not nvrtc.faults(controlled["stack"], frozenset({"k"}))
+    assert controlled["spills"].kernels[0].spilled > 0
+    assert len(nvrtc.faults(controlled["spills"], frozenset({"k"}))) == 1
+
+
+def test_the_kernels():
+    """A choice that has every variant and, of every stem, every architecture."""
+    pytest.importorskip("gfnoise._cuda", reason="no CUDA kernels yet")
+    done = nvrtc.compile_all(nvrtc.tasks(complete=False))
+    assert done
+    assert [fault for compiled in done for fault in nvrtc.faults(compiled, MAY_USE_STACK)] == []
