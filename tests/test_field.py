@@ -17,6 +17,7 @@ from gfnoise import GaussianField, warp_labels
 from gfnoise._cpu import _pool
 from gfnoise._cpu import field as kernels
 
+EVERY_BACKEND = True
 Array = NDArray[Any]
 DTYPES = ["bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))]
 KINDS = ["noise", "specks", "lines", "sheets", "blobs", "blocks", "full"]
@@ -275,6 +276,7 @@ def test_raters_items_and_seeds(order: int) -> None:
         assert np.array_equal(turned[::-1], flat_own)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("order", [0, 1])
 def test_threads_slabs_and_batches_change_nothing(
     order: int, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import gfnoise
 from gfnoise._cpu import _pool
 
+EVERY_BACKEND = True
 Array = NDArray[Any]
 DTYPES = ["bool", "uint8", "int16", "int64", "float16", "float32", "float64"]
 MODES = ["reflect", "constant", "nearest", "mirror", "wrap"]
@@ -67,6 +68,7 @@ def test_any_shape_axis_mode_and_radius(data: st.DataObject) -> None:
     check(source, axes=axes, cval=data.draw(st.floats(-9, 9)), **each)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("shape", [(70, 60, 50), (3, 400, 300), (100_000,), (300, 3, 200)])
 def test_the_number_of_threads_changes_no_bit(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch

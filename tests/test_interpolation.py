@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import gfnoise
 import oracles
 
+EVERY_BACKEND = True
 Array = NDArray[Any]
 INTEGERS = [f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)]
 SHAPES = [(17, 23), (9, 11, 13)]

@@ -19,6 +19,7 @@ from scipy.special import ndtr
 import oracles
 from gfnoise import GaussianField
 
+EVERY_BACKEND = True
 Array = NDArray[Any]
 Z = 6.0
 MODES = ["constant", "nearest"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import gfnoise
 from gfnoise._cpu import _pool
 
+EVERY_BACKEND = True
 Array = NDArray[Any]
 DTYPES = ["bool", "uint8", "int32", "float16", "float32", "float64"]
 MODES = ["constant", "grid-constant", "nearest", "reflect", "grid-mirror", "mirror", "wrap"]
@@ -143,6 +144,7 @@ def test_far_and_infinite_coordinates_are_safe() -> None:
         assert np.array_equal(gfnoise.map_coordinates(source, at, mode="nearest"), edge)
 
 
+@pytest.mark.cpu
 def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     source, at = image((30, 40, 50)), points((30, 40, 50), 300_000, far=60)
     results = []

@@ -14,6 +14,7 @@ import oracles
 from gfnoise import GaussianField
 from gfnoise._cpu import _pool
 
+EVERY_BACKEND = True
 Array = NDArray[Any]
 METHODS = ["integrated", "sampled"]
 MODES = ["constant", "nearest"]
@@ -216,6 +217,7 @@ def test_out_is_filled_and_returned() -> None:
         assert (wide[..., 1::2] == 9).all()
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("mode", MODES)
 def test_threads_and_slabs_change_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import oracles
 from gfnoise import GaussianField, _runs, warp_labels
 
+EVERY_BACKEND = True
 Array = NDArray[Any]
 MODES = ["constant", "nearest"]
 SHAPES = [(23, 34), (13, 18, 27)]

@@ -19,6 +19,7 @@ import gfnoise
 import oracles
 
 Map = NDArray[np.floating[Any]]
+EVERY_BACKEND = True
 METRICS = ["dice", "iou", "fbeta", "accuracy", "volume"]
 DTYPES = [np.float16, np.float32, np.float64]
 N = 4096

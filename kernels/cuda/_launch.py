@@ -81,13 +81,22 @@ def source(stem: str) -> str:
 
 
 def variants() -> Iterator[tuple[str, Defines]]:
-    """Every stem with every set of defines it is compiled for."""
+    """Every stem with the defines it is compiled for; of images, those of the usual types."""
     for index in ("int", "long long"):
+        width = ("INDEX", index)
         for label in CODES:
             for order in ("0", "1"):
-                defines = (("LABEL", label), ("ORDER", order), ("INDEX", index))
-                yield "field", defines
-                yield "interpolation", defines
+                yield "field", (("LABEL", label), ("ORDER", order), width)
+                yield "interpolation", (("LABEL", label), ("ORDER", order), width)
+        for source in (*CODES, *REALS):
+            for real in REALS:
+                yield "filters", (("SOURCE", source), ("REAL", real), width)
+                types = ("IMAGE", source), ("COORDINATE", real), ("VALUE", real)
+                yield "interpolation", (*types, width)
+    for value in REALS:
+        yield "thresholding", (("VALUE", value), ("BOUND", "double"))
+    for votes in CODES[:2]:
+        yield "thresholding", (("VALUE", votes), ("BOUND", "long long"))
 
 
 def c_type(dtype: Any) -> str:

@@ -51,15 +51,15 @@ extern "C" __global__ void prepare_streams(Streams given, const int64* seeds, in
 
 // Where an item's bases are: A0, A1, A2, then A2 at the nodes, then the weights of the bound.
 struct Bases {
-  float *of[3], *nodes, *curvature;
+  float *z, *y, *x, *nodes, *curvature;
 
-  __device__ Bases(const Field& f, float* bases, int item) {
+  __device__ Bases(const Field& f, float* bases, int64 item) {
     int64 total = (int64)f.terms[0] * f.padded[0] + (int64)f.terms[1] * f.padded[1] +
                   (int64)f.terms[2] * (f.padded[2] + f.nodes + 1);
-    of[0] = bases + (total + 3) / 4 * 4 * item;  // four floats are loaded at once
-    of[1] = of[0] + (int64)f.terms[0] * f.padded[0];
-    of[2] = of[1] + (int64)f.terms[1] * f.padded[1];
-    nodes = of[2] + (int64)f.terms[2] * f.padded[2];
+    z = bases + (total + 3) / 4 * 4 * item;  // four floats are loaded at once
+    y = z + (int64)f.terms[0] * f.padded[0];
+    x = y + (int64)f.terms[1] * f.padded[1];
+    nodes = x + (int64)f.terms[2] * f.padded[2];
     curvature = nodes + (int64)f.terms[2] * f.nodes;
   }
 };
@@ -104,7 +104,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
   int count = at_nodes ? f.nodes : f.padded[axis];
   int step = at_nodes ? f.spread : f.step[axis];
-  float* values = at_nodes ? to.nodes : to.of[axis];
+  float* values = at_nodes ? to.nodes : axis == 0 ? to.z : axis == 1 ? to.y : to.x;
   double first = f.start[axis] - 0.5 * (f.size[axis] - 1);
   for (int k = threadIdx.x / LANES; k < frequencies; k += THREADS / LANES) {
     double scale = sqrt(folded_weight(stream, axis, k) / total);
@@ -145,8 +145,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   double normal[3];
   uint64 index = (uint64)j << 42 | (uint64)k << 21 | (uint64)l;
   normals(index, stream.number, (uint32)(stream_index % f.raters), stream.seed, normal);
-  for (int c = 0; c < f.components; ++c)
-    out[c * room + i] = (float)normal[c] * stream.amplitude[3 - f.components + c];
+#pragma unroll
+  for (int c = 0; c < 3; ++c)
+    if (c < f.components)
+      out[c * room + i] = (float)normal[c] * stream.amplitude[3 - f.components + c];
 }
 
 #define DEEP 8  // planes that a thread contracts at once: a coefficient is loaded once for all
@@ -157,7 +159,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                     const float* coefficients, float* planes) {
   int item = (first + blockIdx.z) / f.raters;
   int terms = streams[item].terms[0];
-  const float* basis = Bases(f, (float*)bases, item).of[0];
+  const float* basis = Bases(f, (float*)bases, item).z;
   int64 flat = (int64)f.terms[1] * f.terms[2];
   int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
   if (i >= flat) return;
@@ -238,7 +240,7 @@ struct Tile {
 };
 
 // Fill (streams, components, z, y, x). Rows are in shared memory or, of very many terms, in `spare`.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     displace(Field f, const Stream* streams, int first, const float* bases, const float* planes,
              float* spare, int tile_runs, int64 tiles, float* out) {
   DYNAMIC_SHARED(arena);
@@ -250,13 +252,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     Bases basis(f, (float*)bases, item);
     int64 flat = (int64)f.components * f.terms[1] * f.terms[2];
     const float* plane = planes + ((int64)tile.stream * f.count[0] + tile.z) * flat;
-    contract_rows(f, stream, plane, basis.of[1], tile.y, rows);
+    contract_rows(f, stream, plane, basis.y, tile.y, rows);
     __syncthreads();
     int width = min(tile_runs * RUN, f.count[2] - tile.run * RUN), terms = stream.terms[2];
     for (int unit = threadIdx.x; unit < width * (ROWS / 4); unit += THREADS) {
       int x = tile.run * RUN + unit % width, row = unit / width * 4;
       for (int c = 0; c < f.components; ++c) {
-        float4 sum = contract_four(basis.of[2] + x, f.padded[2], rows + c * terms * ROWS + row, terms);
+        float4 sum = contract_four(basis.x + x, f.padded[2], rows + c * terms * ROWS + row, terms);
         float value[4] = {sum.x, sum.y, sum.z, sum.w};
         int64 component = (int64)tile.stream * f.components + c;
         for (int i = 0; i < 4 && tile.y + row + i < f.count[1]; ++i)
@@ -400,7 +402,7 @@ __device__ __forceinline__ void store_run(const Volume& labels, LABEL label, con
 }
 
 // Fill (streams, z, y, x) with noisy labels of (items, z, y, x).
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     sample_labels(Field f, Sampling sampling, const Stream* streams, int first, const float* bases,
                   const float* planes, float* spare, const LABEL* volumes,
                   Shape of, Rule rule, const LABEL* low,
@@ -432,7 +434,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
     if (threadIdx.x == 0) *count = 0;
     int64 flat = (int64)f.components * f.terms[1] * f.terms[2];
-    contract_rows(f, stream, planes + ((int64)tile.stream * f.count[0] + tile.z) * flat, basis.of[1],
+    contract_rows(f, stream, planes + ((int64)tile.stream * f.count[0] + tile.z) * flat, basis.y,
                   tile.y, rows);
     __syncthreads();
     bound_rows(f, terms, basis.curvature, rows, slack);
@@ -461,7 +463,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
       if (x >= f.count[2]) continue;
       float shift[3] = {0, 0, 0};
       for (int l = 0; l < terms; ++l) {
-        float value = basis.of[2][(int64)l * f.padded[2] + x];
+        float value = basis.x[(int64)l * f.padded[2] + x];
         const float* at = rows + l * ROWS + row;
         int stride = terms * ROWS;
         if (f.components == 3) shift[0] = fmaf(value, at[0], shift[0]), at += stride;

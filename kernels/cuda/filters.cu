@@ -145,7 +145,7 @@ __device__ __forceinline__ void correlate(const Load& load, const REAL* weights,
 }
 
 // Filter planes along x and y: (volumes, z, y, x), blocks of HIGH x WIDE outputs.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     filter_planes(const SOURCE* source, Volumes of, int64 blocks_of_work, Indicator indicator,
                   const REAL* weights, const int* radii, int room, int width,
                   REAL cval, REAL cap, REAL* out) {
@@ -218,11 +218,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 // Filter along one axis (0: z, 1: y, 2: x); a thread has eight outputs along it.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     filter_lines(const SOURCE* source, Volumes of, int axis, int64 volumes, Indicator indicator,
                  const REAL* weights, const int* radii, int room, REAL cval, REAL cap,
                  REAL* out) {
   int size = axis == 0 ? of.nz : axis == 1 ? of.ny : of.nx;
+  int mode = axis == 0 ? of.mode[0] : axis == 1 ? of.mode[1] : of.mode[2];
   int64 inner = axis == 0 ? (int64)of.ny * of.nx : axis == 1 ? of.nx : 1;
   int64 voxels = (int64)of.nz * of.ny * of.nx, lines = voxels / size;
   int64 unit = (int64)blockIdx.x * THREADS + threadIdx.x;
@@ -237,8 +238,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     int radius = radii[item * 3 + axis];
     Input input(source + (indicator.values == OF_LABELS ? item : volume) * voxels, indicator,
                 (int)((of.first + volume) % of.classes), cval);
-    auto load = [&](int i) {
-      int at = source_of(start - radius + i, size, of.mode[axis]);
+    auto load = [=](int i) {
+      int at = source_of(start - radius + i, size, mode);
       return at < 0 ? input.fill : input.at((INDEX)(base + at * inner));
     };
     REAL sum[EIGHT];

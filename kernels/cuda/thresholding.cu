@@ -6,8 +6,7 @@
 
 #ifndef VALUE
 #define VALUE float
-#define BITS unsigned int  // as wide as VALUE
-#define BOUND double       // what values are compared with
+#define BOUND double  // what values are compared with
 #endif
 
 #define THREADS 256
@@ -42,7 +41,7 @@ __device__ __forceinline__ Sum add(Sum a, Sum b) {
 }
 
 __device__ __forceinline__ double value_of(uint64 bits) {
-  if (sizeof(BITS) == 4) return (double)__uint_as_float((uint32)bits);
+  if (sizeof(VALUE) == 4) return (double)__uint_as_float((uint32)bits);
   return __longlong_as_double((int64)bits);
 }
 

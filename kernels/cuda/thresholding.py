@@ -27,12 +27,11 @@ _SEARCH = np.dtype(
     align=True,
 )
 _BIN = 24  # bytes: a count and two halves of a sum
-_BITS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long long"}
 
 
 def _launch(maps, name, grid, args, *, bound="double", threads=THREADS, shared=0):
     """Launch a kernel over maps; `bound` is the type that their values are compared with."""
-    values = ("VALUE", c_type(maps.dtype)), ("BITS", _BITS[maps.itemsize]), ("BOUND", bound)
+    values = ("VALUE", c_type(maps.dtype)), ("BOUND", bound)
     launcher(maps).launch("thresholding", name, values, grid, (threads,), args, shared)
 
 

@@ -11,11 +11,15 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from gfnoise import _array
+from gfnoise._cuda import _launch
 
 FOLDER = Path(__file__).parent
 ORDERS = ("ascending", "descending", "random")
@@ -147,6 +151,10 @@ class HostLauncher:
         poison = np.array([0x7FFA, 0xFFFA, 0xCDCD][ORDERS.index(self.order)], np.uint16)
         memory.view(np.uint8)[:] = np.resize(poison.reshape(1).view(np.uint8), memory.nbytes)
         return memory
+
+    def empty(self, shape: object, dtype: object) -> np.ndarray:
+        """Make an array for a result."""
+        return np.empty(shape, dtype)
 
     def kernel(self, stem: str, name: str, defines: Defines = ()) -> Kernel:
         """Return a kernel, compiled on first use."""
@@ -345,3 +353,18 @@ def _check_runtime(sanitizers: str) -> None:
             f"the {sanitizers} sanitizers must be there when the process starts: "
             "run tests/cuda_on_host/sanitize.py"
         )
+
+
+@contextmanager
+def cuda_kernels(launcher: object) -> Iterator[None]:
+    """Let NumPy arrays run on the CUDA kernels, which the launcher launches."""
+    packages, launchers = _array._PACKAGES, _launch._launchers
+    before, none = packages["numpy"], launchers.get("numpy")
+    packages["numpy"], launchers["numpy"] = "gfnoise._cuda", launcher
+    try:
+        yield
+    finally:
+        packages["numpy"] = before
+        launchers.pop("numpy")
+        if none is not None:
+            launchers["numpy"] = none
