@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cuda_on_host.launcher import HostLauncher, cuda_kernels
+from cuda_on_host.launcher import HostLauncher, redirected
 from gfnoise._cuda import _launch
 
 
@@ -83,5 +83,5 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "cpu":
         yield "cpu"
         return
-    with cuda_kernels(HostLauncher() if request.param == "cuda-on-host" else StagedLauncher()):
+    with redirected(HostLauncher() if request.param == "cuda-on-host" else StagedLauncher()):
         yield request.param

@@ -227,6 +227,8 @@ def test_scratch_holds_nothing_of_use():
     assert np.isnan(one.scratch("a", 5, np.float64)).all()
     assert one.scratch("a", 3, np.uint8).shape == (3,)
     assert one.scratch("a", 0, np.int32).size == 0
+    assert np.isnan(one.empty((2, 3), np.float32)).all()
+    assert np.isnan(host(order="descending").empty((), np.float64))
 
 
 # ---- compiling

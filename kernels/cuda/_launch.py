@@ -82,6 +82,7 @@ def source(stem: str) -> str:
 
 def variants() -> Iterator[tuple[str, Defines]]:
     """Every stem with the defines it is compiled for; of images, those of the usual types."""
+    yield "field", ()
     for index in ("int", "long long"):
         width = ("INDEX", index)
         for label in CODES:
@@ -96,7 +97,7 @@ def variants() -> Iterator[tuple[str, Defines]]:
     for value in REALS:
         yield "thresholding", (("VALUE", value), ("BOUND", "double"))
     for votes in CODES[:2]:
-        yield "thresholding", (("VALUE", votes), ("BOUND", "long long"))
+        yield "thresholding", (("VALUE", votes), ("BOUND", "long long"), ("VOTES", "1"))
 
 
 def c_type(dtype: Any) -> str:

@@ -40,6 +40,8 @@ struct Field {  // what all streams of a call share; per axis (z, y, x)
 
 // --- streams and bases --------------------------------------------------------------------------
 
+#ifndef LABEL
+
 extern "C" __global__ void prepare_streams(Streams given, const int64* seeds, int seed_step,
                                            int first, int count, Stream* streams) {
   int i = threadIdx.x;
@@ -48,6 +50,8 @@ extern "C" __global__ void prepare_streams(Streams given, const int64* seeds, in
   if (seeds) stream.seed = (uint64)seeds[(int64)(first + i) * seed_step];
   streams[first + i] = stream;
 }
+
+#endif
 
 // Where an item's bases are: A0, A1, A2, then A2 at the nodes, then the weights of the bound.
 struct Bases {
@@ -63,6 +67,8 @@ struct Bases {
     curvature = nodes + (int64)f.terms[2] * f.nodes;
   }
 };
+
+#ifndef LABEL
 
 // The weight of frequency k: the spectrum, folded where harmonics alias at whole voxels.
 __device__ double folded_weight(const Stream& stream, int axis, int k) {
@@ -180,6 +186,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
+#endif
+
 #define HALF 8  // rows that a thread contracts at once
 
 // Contract the second axis for the rows [y, y + ROWS): (c, k, l), (k, y) -> (c, l, row).
@@ -239,6 +247,8 @@ struct Tile {
   }
 };
 
+#ifndef LABEL
+
 // Fill (streams, components, z, y, x). Rows are in shared memory or, of very many terms, in `spare`.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     displace(Field f, const Stream* streams, int first, const float* bases, const float* planes,
@@ -269,6 +279,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     __syncthreads();
   }
 }
+
+#else
 
 // --- the table of uniform cells -------------------------------------------------------------------
 
@@ -477,3 +489,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     __syncthreads();
   }
 }
+
+#endif

@@ -4,11 +4,6 @@
 // for 64 multiply-adds. What lies outside an axis is resolved where it is loaded. A block whose
 // values are all the same, as most of a label's are, stores that value.
 
-#ifndef SOURCE
-#define SOURCE unsigned char
-#define REAL float
-#endif
-
 #define THREADS 256
 #define EIGHT 8
 #define WIDE 64  // outputs of a block along x

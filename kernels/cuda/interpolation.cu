@@ -2,6 +2,8 @@
 
 #define THREADS 256
 
+#ifdef LABEL
+
 // Fill (items, raters, z, y, x) with (items, z, y, x) moved by (items, raters, components, z, y, x).
 extern "C" __global__ void __launch_bounds__(THREADS)
     warp_labels(const LABEL* volumes, Shape of, const float* displacement, int components,
@@ -21,13 +23,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
-// --- values at coordinates --------------------------------------------------------------------------
+#else
 
-#ifndef IMAGE
-#define IMAGE float
-#define COORDINATE float
-#define VALUE float
-#endif
+// --- values at coordinates --------------------------------------------------------------------------
 
 // What a mode does outside [0, n - 1]: the coordinate is folded into a period, clamped, or lost.
 enum Mode { CONSTANT, GRID_CONSTANT, NEAREST, REFLECT, MIRROR, GRID_WRAP, WRAP };
@@ -127,3 +125,5 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     out[item * points + i] = value;
   }
 }
+
+#endif

@@ -1,18 +1,15 @@
 // Where a displaced voxel takes its label from: one gather (order 0) or a vote (order 1).
 // Labels are codes, unsigned integers of type LABEL; ORDER is 0 or 1.
 
-#ifndef LABEL
-#define LABEL unsigned char
-#define ORDER 0
-#endif
+struct Shape {
+  int nz, ny, nx;
+};
+
+#ifdef LABEL
 
 struct Rule {
   LABEL cval, ignore, sign;
   int has_ignore, constant;
-};
-
-struct Shape {
-  int nz, ny, nx;
 };
 
 struct Volume {
@@ -105,3 +102,5 @@ __device__ __forceinline__ LABEL decide(const Volume& volume, int z, int y, int 
   }
   return rule.has_ignore && label == rule.ignore ? own : label;
 }
+
+#endif

@@ -4,10 +4,7 @@
 // the digits found so far; within such a bin all values have one exponent, so their sum is exact
 // in integers, whatever the order. One block per map then fixes the digit, on the device.
 
-#ifndef VALUE
-#define VALUE float
-#define BOUND double  // what values are compared with
-#endif
+// VALUE is float or double, BOUND then double; or, of VOTES, an unsigned integer and long long.
 
 #define THREADS 256
 #define BINS 1024  // of a level, at most; threads of the block that fixes a digit
@@ -16,6 +13,8 @@
 #define OF_THE_MASS (-2)
 #define NOWHERE (~0ull)  // a prefix that no value has
 #define CHUNK 4096       // voxels of a block that takes ties in order
+
+#ifndef VOTES
 
 struct Sum {  // a float64 and what its rounding lost
   double value, lost;
@@ -47,8 +46,6 @@ __device__ __forceinline__ double value_of(uint64 bits) {
 
 __device__ __forceinline__ uint64 bits_of(float value) { return __float_as_uint(value); }
 __device__ __forceinline__ uint64 bits_of(double value) { return __double_as_longlong(value); }
-__device__ __forceinline__ uint64 bits_of(unsigned char value) { return value; }
-__device__ __forceinline__ uint64 bits_of(unsigned short value) { return value; }
 
 // --- the descent ------------------------------------------------------------------------------------
 
@@ -220,6 +217,8 @@ extern "C" __global__ void __launch_bounds__(BINS)
   }
 }
 
+#else
+
 // --- votes ------------------------------------------------------------------------------------------
 
 extern "C" __global__ void __launch_bounds__(THREADS) clear_levels(int64 count, uint64* levels) {
@@ -291,6 +290,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   beyond[map] = bound <= raters && !exceeds((double)bound, bottom, raters, top) ? bound + 1 : bound;
   ranks[map] = rank;
 }
+
+#endif
 
 // --- masks ------------------------------------------------------------------------------------------
 
@@ -384,6 +385,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
+#ifndef VOTES
+
 // --- scores -----------------------------------------------------------------------------------------
 
 // Per block: the sum of the values inside the segmentation, of all, and its size: (maps, blocks, 3).
@@ -427,3 +430,5 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   for (int part = 0; part < parts; ++part) sum += partial[(i / 3 * parts + part) * 3 + i % 3];
   out[i] = sum;
 }
+
+#endif

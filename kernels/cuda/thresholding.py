@@ -31,8 +31,10 @@ _BIN = 24  # bytes: a count and two halves of a sum
 
 def _launch(maps, name, grid, args, *, bound="double", threads=THREADS, shared=0):
     """Launch a kernel over maps; `bound` is the type that their values are compared with."""
-    values = ("VALUE", c_type(maps.dtype)), ("BOUND", bound)
-    launcher(maps).launch("thresholding", name, values, grid, (threads,), args, shared)
+    defines = ("VALUE", c_type(maps.dtype)), ("BOUND", bound)
+    if maps.dtype.kind != "f":
+        defines += (("VOTES", "1"),)
+    launcher(maps).launch("thresholding", name, defines, grid, (threads,), args, shared)
 
 
 def _parts(maps):

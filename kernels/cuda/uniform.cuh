@@ -8,6 +8,8 @@ struct Cells {      // of one item
   int count[3];     // its cells
 };
 
+#ifdef LABEL
+
 // One run's source box along one axis: narrows `cell`, notes whether the box leaves the grid.
 // False where no entry speaks for it.
 __device__ __forceinline__ bool confine(float least_shift, float most_shift, float slack, int origin,
@@ -23,3 +25,5 @@ __device__ __forceinline__ bool confine(float least_shift, float most_shift, flo
   *cell = *cell * cells.count[axis] + clamp(near_cell, cells.count[axis]);
   return away_cell - near_cell < REACH && near_cell >= 0 && away_cell < cells.count[axis];
 }
+
+#endif

@@ -1,99 +1,88 @@
-"""What the sanitizers run: one small case per kernel, each a function of the launcher."""
+"""What the sanitizers run: small cases that together launch every kernel.
+
+Few blocks, two where blocks could race: under TSan a block of 256 threads costs up to a second.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 
+import gfnoise
 from cuda_on_host import controls
-from cuda_on_host.launcher import HostLauncher, cuda_kernels
-from gfnoise import (
-    GaussianField,
-    gaussian_filter,
-    map_coordinates,
-    optimal_segmentation,
-    optimal_threshold,
-    score,
-    warp_labels,
-)
+from cuda_on_host.launcher import HostLauncher, launch_bounds, redirected
 
-Case = Callable[[HostLauncher], None]
-
-# name -> case; a case runs public functions through the launcher, or launches by itself
-CASES: dict[str, Case] = {}
-
-LABELS = (np.indices((2, 3, 17, 19)).sum(axis=0) // 9 % 3).astype(np.uint16)
-IMAGE = np.linspace(0, 1, 2 * 3 * 9 * 21, dtype=np.float32).reshape(2, 3, 9, 21)
-ROUGH = GaussianField(2.0, 1.5, ndim=3)  # nodes in the middle of runs
-SMOOTH = GaussianField([1.0, 3.0], 7.0, ndim=2)
+FIELD = gfnoise.GaussianField(2.0, [[1.5, 3.0, 4.0]], ndim=3)
+SHAPE = (3, 9, 21)
+LABELS = (np.random.default_rng(0).random(SHAPE) < 0.5).astype(np.uint8)
+LABELS[:, 2:8, 4:16] = 1
+MAP = np.random.default_rng(1).random((2, *SHAPE)).astype(np.float32)
+MOVED = np.random.default_rng(2).normal(0.0, 3.0, (3, *SHAPE))
 
 
-def launcher(**options: object) -> HostLauncher:
-    """Return the launcher that the cases get."""
-    return HostLauncher(**options)
+def field() -> None:
+    FIELD.displacement(SHAPE, seed=[1])
+    FIELD.sample_labels(LABELS, seed=1, n=2)
+    FIELD.sample_labels(LABELS, seed=1, order=1, mode="nearest", ignore_index=1)
 
 
-def public(function: Callable[[], object]) -> Callable[[], object]:
-    """Make a case of a function that calls public ones."""
-
-    def case(launcher: HostLauncher) -> None:
-        with cuda_kernels(launcher):
-            function()
-
-    CASES[function.__name__] = case
-    return function
-
-
-@public
-def displacement() -> None:
-    """Streams, bases, coefficients, both contractions."""
-    ROUGH.displacement((3, 5, 9), 2, seed=[1, 2])
-    SMOOTH.displacement((17, 19), seed=0)
-
-
-@public
-def sample_labels() -> None:
-    """The table of cells, and labels: settled runs, gathers and votes."""
-    ROUGH.sample_labels(LABELS, seed=0, n=2, ignore_index=1)
-    SMOOTH.sample_labels(LABELS, seed=0, order=1, mode="nearest")
-
-
-@public
 def interpolation() -> None:
-    """Warps and values at coordinates."""
-    field = np.random.default_rng(0).normal(0, 3, (2, 3, 2, 17, 19))
-    for order in (0, 1):
-        warp_labels(LABELS, field, order=order)
-        map_coordinates(IMAGE, field[0, 0] - 2, order=order, mode="reflect")
+    gfnoise.warp_labels(LABELS, MOVED.astype(np.float32), order=1)
+    for mode in ("constant", "mirror"):
+        gfnoise.map_coordinates(LABELS, MOVED, mode=mode)
 
 
-@public
 def filters() -> None:
-    """Weights, planes, lines, and what becomes of the ignored."""
-    gaussian_filter(IMAGE, (1.0, 2.0), axes=(2, 3), mode="mirror")
-    gaussian_filter(IMAGE.astype(np.float64), 9.0, mode="wrap")
-    ROUGH.marginals(LABELS, num_classes=3, ignore_index=1)
+    gfnoise.gaussian_filter(LABELS, 1.5)
+    gfnoise.gaussian_filter(MAP.astype(np.float64), 1.0, mode="wrap")
+    FIELD.marginals(LABELS, num_classes=2, ignore_index=1)
 
 
-@public
 def thresholding() -> None:
-    """The descent, votes, masks and scores."""
-    for maps in (IMAGE, IMAGE.astype(np.float64), np.round(IMAGE * 4) / 4):
-        mask = optimal_segmentation(maps, ndim=3)
-        score(mask, maps, ndim=3)
-        optimal_segmentation(maps, "volume", ndim=3, volume=0.3, ties="first")
-    optimal_threshold(LABELS, "fbeta", raters=3, ndim=2, beta=2.0)
+    gfnoise.optimal_segmentation(MAP, ndim=3)
+    gfnoise.optimal_segmentation(MAP[0], "volume", ties="first")
+    gfnoise.optimal_threshold((MAP * 4).astype(np.uint8), ndim=3, raters=3)
+    gfnoise.score(MAP > 0.5, MAP, ndim=3)
 
 
-def control(name: str) -> Case:
+STEMS = (field, interpolation, filters, thresholding)
+
+
+def redirect(case: Callable[[], None]) -> Callable[[HostLauncher], None]:
+    """Return a case that runs public functions on the CUDA kernels, by the launcher it gets."""
+
+    def run(launcher: HostLauncher) -> None:
+        with redirected(launcher):
+            case()
+
+    return run
+
+
+def control(name: str) -> Callable[[HostLauncher], None]:
     """Return a case that launches a control kernel, whose source is not the library's."""
-    run = getattr(controls, name)
 
-    def case(launcher: HostLauncher) -> None:
+    def run(launcher: HostLauncher) -> None:
         options = {"order": launcher.order, "seed": launcher.seed, "threads": launcher.threads}
-        run(HostLauncher(controls.source, sanitizers=launcher.sanitizers, **options))
+        getattr(controls, name)(
+            HostLauncher(controls.source, sanitizers=launcher.sanitizers, **options)
+        )
 
-    return case
+    return run
 
 
-for right in controls.RIGHT:
-    CASES[f"control:{right.__name__}"] = control(right.__name__)
+# name -> case
+CASES: dict[str, Callable[[HostLauncher], None]] = {
+    **{f"control:{right.__name__}": control(right.__name__) for right in controls.RIGHT},
+    **{case.__name__: redirect(case) for case in STEMS},
+}
+
+
+def kernels() -> set[tuple[str, str]]:
+    """Return (stem, kernel) of all the library's kernels."""
+    from gfnoise._cuda import _launch
+
+    alike = {(stem, tuple(dict(defines))): defines for stem, defines in _launch.variants()}
+    return {
+        (stem, name)
+        for (stem, _), defines in alike.items()
+        for name in launch_bounds(_launch.source(stem), stem, [f"-D{k}={v}" for k, v in defines])
+    }

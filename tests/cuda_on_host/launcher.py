@@ -1,5 +1,6 @@
 """Compiles CUDA kernels by g++ against device.h and launches them on NumPy arrays."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -12,14 +13,10 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-
-from gfnoise import _array
-from gfnoise._cuda import _launch
 
 FOLDER = Path(__file__).parent
 ORDERS = ("ascending", "descending", "random")
@@ -145,16 +142,16 @@ class HostLauncher:
         if message := kernel.launch(shape, shared, pointers, order, self.seed):
             raise LaunchError(f"{name}: {message.decode()}")
 
-    def scratch(self, name: str, size: int, dtype: object) -> np.ndarray:
-        """Lend memory that holds nothing of use: NaN, or numbers far from any expected one."""
-        memory = np.empty(size, dtype)
-        poison = np.array([0x7FFA, 0xFFFA, 0xCDCD][ORDERS.index(self.order)], np.uint16)
-        memory.view(np.uint8)[:] = np.resize(poison.reshape(1).view(np.uint8), memory.nbytes)
+    def empty(self, shape: int | tuple[int, ...], dtype: object) -> np.ndarray:
+        """Make an array that holds nothing of use: NaN, or numbers far from any expected one."""
+        memory = np.empty(shape, dtype)
+        poison = np.array([(0x7FFA, 0xFFFA, 0xCDCD)[ORDERS.index(self.order)]], np.uint16)
+        memory.reshape(-1).view(np.uint8)[:] = np.resize(poison.view(np.uint8), memory.nbytes)
         return memory
 
-    def empty(self, shape: object, dtype: object) -> np.ndarray:
-        """Make an array for a result."""
-        return np.empty(shape, dtype)
+    def scratch(self, name: str, size: int, dtype: object) -> np.ndarray:
+        """Lend memory, which is never what it was: a kernel that relies on it shows."""
+        return self.empty(size, dtype)
 
     def kernel(self, stem: str, name: str, defines: Defines = ()) -> Kernel:
         """Return a kernel, compiled on first use."""
@@ -185,6 +182,23 @@ class HostLauncher:
             raise LaunchError(
                 f"{name}: {shared} bytes of shared memory, at most {self.shared_limit} are there"
             )
+
+
+@contextlib.contextmanager
+def redirected(launcher: HostLauncher) -> Iterator[HostLauncher]:
+    """Let public functions run the CUDA kernels on NumPy arrays, through this launcher."""
+    from gfnoise import _array
+    from gfnoise._cuda import _launch
+
+    packages, launchers = dict(_array._PACKAGES), dict(_launch._launchers)
+    _array._PACKAGES["numpy"] = "gfnoise._cuda"
+    _launch._launchers["numpy"] = launcher
+    try:
+        yield launcher
+    finally:
+        _array._PACKAGES.update(packages)
+        _launch._launchers.clear()
+        _launch._launchers.update(launchers)
 
 
 def _library_source(stem: str) -> str:
@@ -278,16 +292,7 @@ HEADERS = ("device.h", "fibers.h", "threads.h", "launch.h")
 
 def _unit(source: str, stem: str, definitions: list[str], threads: bool) -> str:
     """Return what g++ compiles: the dialect, the source, and a launch for each of its kernels."""
-    preprocessed = _run(
-        [compiler(), "-E", "-P", "-w", "-x", "c++", *definitions, "-"],
-        source,
-        f"preprocessing {stem}",
-    )
-    kernels = []
-    for head, name in _KERNEL.findall(preprocessed):
-        bounds = _BOUNDS.search(head)
-        if "__global__" in head:
-            kernels.append(f"ON_HOST_KERNEL({name}, {bounds[1] if bounds else 1024})")
+    bounds = launch_bounds(source, stem, definitions)
     return "\n".join(
         [
             f'#include "{FOLDER / "device.h"}"',
@@ -295,10 +300,21 @@ def _unit(source: str, stem: str, definitions: list[str], threads: bool) -> str:
             f'#line 1 "{stem}.cu"',
             source,
             f'#include "{FOLDER / "launch.h"}"',
-            *kernels,
+            *(f"ON_HOST_KERNEL({name}, {most})" for name, most in bounds.items()),
             "",
         ]
     )
+
+
+def launch_bounds(source: str, stem: str, definitions: list[str]) -> dict[str, str]:
+    """Return the names of the source's kernels, and how many threads their blocks may have."""
+    command = [compiler(), "-E", "-P", "-w", "-x", "c++", *definitions, "-"]
+    found = {}
+    for head, name in _KERNEL.findall(_run(command, source, f"preprocessing {stem}")):
+        if "__global__" in head:
+            bounds = _BOUNDS.search(head)
+            found[name] = bounds[1] if bounds else "1024"
+    return found
 
 
 def _compile(unit: str, path: Path, flags: list[str], stem: str) -> None:
@@ -353,18 +369,3 @@ def _check_runtime(sanitizers: str) -> None:
             f"the {sanitizers} sanitizers must be there when the process starts: "
             "run tests/cuda_on_host/sanitize.py"
         )
-
-
-@contextmanager
-def cuda_kernels(launcher: object) -> Iterator[None]:
-    """Let NumPy arrays run on the CUDA kernels, which the launcher launches."""
-    packages, launchers = _array._PACKAGES, _launch._launchers
-    before, none = packages["numpy"], launchers.get("numpy")
-    packages["numpy"], launchers["numpy"] = "gfnoise._cuda", launcher
-    try:
-        yield
-    finally:
-        packages["numpy"] = before
-        launchers.pop("numpy")
-        if none is not None:
-            launchers["numpy"] = none

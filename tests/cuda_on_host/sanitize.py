@@ -15,7 +15,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cuda_on_host import controls
+from cuda_on_host import cases, controls
 from cuda_on_host.launcher import ORDERS, HostLauncher, compiler
 
 RUNTIME = {"fibers": "libasan.so", "threads": "libtsan.so"}
@@ -55,6 +55,7 @@ def inside(mode: str, names: list[str]) -> None:
     else:
         settings = [{"order": order, "sanitizers": "address,undefined"} for order in ORDERS]
     wrong = {control.__name__: control for control in controls.WRONG[mode]}
+    launched = set()
     for name in names:
         for options in settings:
             start = time.perf_counter()
@@ -62,10 +63,12 @@ def inside(mode: str, names: list[str]) -> None:
             if name in wrong:
                 wrong[name](HostLauncher(controls.source, **options))
             else:
-                from cuda_on_host import cases
-
-                cases.CASES[name](cases.launcher(**options))
+                launcher = HostLauncher(**options)
+                cases.CASES[name](launcher)
+                launched.update(launcher.launches)
             print(f"{time.perf_counter() - start:.2f} s", flush=True)
+    if set(names) >= set(cases.CASES) and (never := cases.kernels() - launched):
+        sys.exit(f"no case launches {', '.join(':'.join(kernel) for kernel in sorted(never))}")
 
 
 def check_control(mode: str, name: str) -> None:
@@ -90,8 +93,6 @@ def main() -> None:
         for control, text in controls.WRONG[chosen.mode].items():
             check_control(chosen.mode, control.__name__)
             print(f"{control.__name__}: reported ({text})", flush=True)
-    from cuda_on_host import cases
-
     done = run(chosen.mode, *(chosen.cases or cases.CASES))
     print(done.stdout, end="")
     sys.exit(done.returncode)
