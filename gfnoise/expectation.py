@@ -130,20 +130,15 @@ def expected_score(
 
     masks = np.ascontiguousarray(segmentation, np.uint8).reshape(items, voxels)
     clean = np.ascontiguousarray(labels, np.uint8).reshape(items, *space)
-    at_once = min(max(_BUDGET // max(voxels, 1), 1), _MOST_AT_ONCE)
+    size = masks.sum(1, dtype=np.float64)[:, None]
     first, total, squares = np.zeros((items, 1)), np.zeros(items), np.zeros(items)
-    for group, start in enumerate(range(0, n, at_once)):
-        samples = field.sample_labels(
-            clean,
-            seed=[_group_seed(*stream, group) for stream in zip(seeds, numbers, strict=True)],
-            n=min(at_once, n - start),
-            order=order,
-            mode=mode,
-            cval=cval,
-        ).reshape(items, -1, voxels)
-        counted = [kernels.overlaps(*item) for item in zip(masks, samples, strict=True)]
-        inside, mass = np.moveaxis(np.array(counted, np.float64).reshape(items, 2, -1), 1, 0)
-        size = masks.sum(1, dtype=np.float64)[:, None]
+    for group, count in enumerate(_groups(n, voxels)):
+        own = [_group_seed(*stream, group) for stream in zip(seeds, numbers, strict=True)]
+        samples = field.sample_labels(clean, seed=own, n=count, order=order, mode=mode, cval=cval)
+        counted = np.zeros((items, 2, count))
+        for i in range(items):
+            counted[i] = kernels.overlaps(masks[i], samples[i].reshape(count, voxels))
+        inside, mass = counted[:, 0], counted[:, 1]
         scores = _ratio(metric, weight, inside, mass, size + 0 * mass, voxels)
         # Sums of differences from the first score: no digits are lost where scores hardly vary.
         first = first if group else scores[:, :1]
@@ -152,6 +147,12 @@ def expected_score(
     mean = first[:, 0] + total / n
     variance = np.maximum(squares - total**2 / n, 0) / (n - 1)
     return ExpectedScore(mean.reshape(lead)[()], np.sqrt(variance / n).reshape(lead)[()])
+
+
+def _groups(n: int, voxels: int) -> list[int]:
+    """How many samples are drawn at once: the same but for the last, whatever `n` is."""
+    most = min(max(_BUDGET // max(voxels, 1), 1), _MOST_AT_ONCE)
+    return [min(most, n - start) for start in range(0, n, most)]
 
 
 def _group_seed(seed: np.uint64, number: np.uint32, group: int) -> int:
