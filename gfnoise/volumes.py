@@ -424,8 +424,8 @@ def volume_curves(
     if raters is not None:
         raters = _checks.integer("raters", raters, 1)
         counts = kernels.levels(_votes(marginals, raters).reshape(-1), raters)[::-1]
-        votes = np.flatnonzero(counts)  # against the structure
-        return _curves(counts[votes], (raters - votes) / raters, votes / raters)
+        against = np.flatnonzero(counts)
+        return _curves(counts[against], (raters - against) / raters, against / raters)
     values = _probabilities(marginals).reshape(-1)
     if exact or values.size <= _SORTED:
         found, counts = np.unique(values, return_counts=True)

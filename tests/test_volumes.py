@@ -335,6 +335,8 @@ def test_curves_of_large_maps_are_off_by_what_they_say(kind: str, dtype: Any) ->
     assert binned.error <= mean * 2**-10 + 1e-38
     if kind in ("few levels", "one value", "zeros and ones", "zeros", "at the edges of bins"):
         assert (binned.width, binned.error) == (0, 0)
+    if kind == "zeros":
+        assert not binned.masses.any()
     v = np.concatenate([np.linspace(0, 1, 3001), binned.volumes])
     small = 1e-13  # the sort sums 70,001 values one by one
     off = truth.quantile(v) - binned.quantile(v)
@@ -362,6 +364,9 @@ def test_curves_do_not_depend_on_threads_or_layout(monkeypatch: pytest.MonkeyPat
         again = gfnoise.volume_curves(view)
         for name in ("volumes", "masses", "quantiles", "width", "error"):
             assert np.array_equal(getattr(curves, name), getattr(again, name))
+    levels = np.repeat([0.0, 0.3, 0.7, 1.0], 150_000)  # no lane of the threads sees them all
+    few = gfnoise.volume_curves(levels)
+    assert (few.width, few.error, few.quantiles.tolist()) == (0, 0, [0, 1 - 0.7, 0.7, 1])
     votes = (m * 5).astype(np.int16)
     by_votes, by_floats = gfnoise.volume_curves(votes, raters=5), gfnoise.volume_curves(votes / 5)
     assert np.array_equal(by_votes.volumes, by_floats.volumes)
