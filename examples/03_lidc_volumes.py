@@ -17,6 +17,7 @@ import argparse
 import itertools
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ import lidc
 METRICS = ("accuracy", "dice")
 STATISTICS = {"mean": np.mean, "std": np.std, "min": np.min, "max": np.max}
 MARKERS = "osD^v<>Pp*"
+PILE = 20  # so many equal points are counted in the picture
 
 
 @dataclass(frozen=True)
@@ -162,26 +164,28 @@ def print_table(cases: Sequence[Case], row: str) -> None:
 
 def draw(cases: Sequence[Case]) -> Figure:
     """Draw a point per case: Dice against accuracy. None is below the diagonal (Theorem 3)."""
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")  # no pyplot: saved by Agg
+    right, top = (1.08 * max(1.2, *(getattr(case, m) for case in cases)) for m in METRICS)
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")  # no pyplot: saved by Agg
     axis = figure.subplots()
     structures = sorted({case.structure for case in cases})
-    for structure, marker in zip(structures, itertools.cycle(MARKERS)):
-        points = np.array([(c.accuracy, c.dice) for c in cases if c.structure == structure])
-        axis.plot(*points.T, marker, markersize=5, alpha=0.35, mew=0, label=structure)
-    top = max(max(case.dice for case in cases), 1.2) * 1.05
-    axis.plot((0, top), (0, top), color="black", linewidth=0.8)
-    axis.text(0.97 * top, 0.93 * top, "equal", ha="right", rotation=45, rotation_mode="anchor")
+    for structure, marker in zip(structures, itertools.cycle(MARKERS), strict=False):
+        points = [(case.accuracy, case.dice) for case in cases if case.structure == structure]
+        axis.plot(*np.transpose(points), marker, markersize=5, alpha=0.35, mew=0, label=structure)
+        for point, count in Counter(points).items():
+            if count >= PILE:
+                note = f"{count} of {len(points)}"
+                shift = (7, 5) if point[0] < point[1] else (7, -11)  # away from the diagonal
+                axis.annotate(note, point, shift, textcoords="offset points", fontsize=9)
+    axis.plot((0, right), (0, right), color="black", linewidth=0.8, zorder=1, label="equal")
     for line in (axis.axhline, axis.axvline):
         line(1, color="grey", linewidth=0.8, linestyle=":")
     axis.set(
-        xlabel="accuracy-optimal volume / mean volume",
-        ylabel="Dice-optimal volume / mean volume",
-        xlim=(-0.03 * top, top),
+        xlabel="accuracy-optimal / mean volume",
+        ylabel="Dice-optimal / mean volume",
+        xlim=(-0.03 * right, right),
         ylim=(0, top),
-        aspect="equal",
     )
-    legend = axis.legend(loc="lower right", fontsize=9)
-    for handle in legend.legend_handles:
+    for handle in figure.legend(loc="outside right upper", fontsize=9).legend_handles:
         handle.set_alpha(1)
     return figure
 

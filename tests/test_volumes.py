@@ -19,7 +19,7 @@ from gfnoise._cpu import _pool
 
 METRICS = ["dice", "iou", "fbeta", "accuracy"]
 BETAS = [Fraction(1, 2), Fraction(1), Fraction(2)]
-property_test = settings(max_examples=100, deadline=None, derandomize=True)
+property_test = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 @st.composite
@@ -150,6 +150,22 @@ def test_theorem_3_and_the_bounds(map_: tuple[list[int], int]) -> None:
         bounds = gfnoise.volume_bounds(float(mean), metric, beta=float(beta))
         assert bounds.least == pytest.approx(float(low), rel=1e-14, abs=1e-15)
         assert bounds.most == pytest.approx(float(high), rel=1e-14, abs=0)
+
+
+@property_test
+@given(map_=votes(most=12), k=st.integers(1, 12))
+def test_when_the_dice_optimal_mask_is_larger(map_: tuple[list[int], int], k: int) -> None:
+    """Than a level set: if its least value is above half of its Dice; the page in examples/."""
+    m = sorted(exact(*map_), reverse=True)
+    level = m[min(k, len(m)) - 1]
+    mask = tuple(int(p >= level) for p in m)
+    half = value("dice", m, mask, Fraction(1)) / 2
+    found = gfnoise.volume_range(np.array(map_[0]), raters=map_[1])
+    if not sum(m):
+        return
+    assert (level > half) == (found.least >= sum(mask))
+    assert (level < half) == (found.most < sum(mask))
+    assert level != half or found.most == sum(mask)
 
 
 # ------------------------------------------------------------------- bounds, and their extremes
