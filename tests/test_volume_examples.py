@@ -217,11 +217,11 @@ def test_bad_folders(
         ),
         (
             b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 5\nencoding: raw\n\n" + 120 * b"a",
-            "no re",
+            "is no readable",
         ),
         (
             b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 5 6\nencoding: gzip\n\nabc",
-            "no readable",
+            "is no readable",
         ),
     ],
 )
