@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 import tracemalloc
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -231,14 +233,12 @@ def test_bad_input_is_named(changes: dict[str, Any], match: str) -> None:
         expected_score(**{**GOOD, **changes})
 
 
-def test_arrays_of_other_libraries() -> None:
-    class Foreign:
-        pass
-
-    Foreign.__module__ = "cupy"
-    with pytest.raises(
-        NotImplementedError, match=r"^expected_score has no kernels for cupy arrays"
-    ):
-        expected_score(**{**GOOD, "segmentation": Foreign(), "labels": Foreign()})
+def test_arrays_of_cupy_have_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = SimpleNamespace(id=0)
+    cuda = SimpleNamespace(Device=lambda: device)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+    array = type("ndarray", (), {"__module__": "cupy", "device": device})()
+    with pytest.raises(NotImplementedError, match=r"^expected_score has no kernels for CuPy"):
+        expected_score(**{**GOOD, "segmentation": array, "labels": array})
     with pytest.raises(TypeError, match=r"^expected_score takes arrays of one library"):
-        expected_score(**{**GOOD, "labels": Foreign()})
+        expected_score(**{**GOOD, "labels": array})
