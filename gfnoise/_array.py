@@ -39,7 +39,7 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
     function : str
         The public function that asks, for the message of an error.
     stem : str
-        "field", "filters", "interpolation" or "thresholding".
+        "field", "filters", "thresholding", ...: the name of a module.
     **arrays
         The function's array arguments by their names.
     """

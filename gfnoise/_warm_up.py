@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from .expectation import expected_score
 from .field import GaussianField
 from .filters import gaussian_filter
 from .interpolation import map_coordinates, warp_labels
 from .thresholding import optimal_segmentation, score
+from .volumes import volume_curves, volume_range
 
 
 def warm_up(device: str | None = None) -> None:
@@ -53,6 +55,10 @@ def warm_up(device: str | None = None) -> None:
         optimal_segmentation(image)
         optimal_segmentation(image, "volume", ties="first")
         score(np.zeros(shape, bool), image)
+        volume_range(image)
+        volume_curves(np.zeros((1 << 16) + 1, real))  # a map that is not sorted
+    expected_score(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), noise, n=2, seed=0)
     for raters in (3, 300):
         optimal_segmentation(np.zeros(shape, np.uint8), raters=raters)
+        volume_range(np.zeros(shape, np.uint8), raters=raters)
     optimal_segmentation(np.zeros(shape, np.uint8), "volume", raters=3, ties="first")

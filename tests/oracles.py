@@ -370,6 +370,41 @@ def optimal_threshold_exact(
     return threshold, min(optimal), max(optimal)
 
 
+# ----------------------------------------------------------------------- volumes (paper 001)
+
+
+def volume_cdf(m: Sequence[Fraction], t: Fraction, *, left: bool = False) -> Fraction:
+    """F_m(t), the share of the voxels with 1 - m <= t; `left`: F_m(t-), with <."""
+    return Fraction(sum(1 - p < t if left else 1 - p <= t for p in m), len(m))
+
+
+def volume_quantile(m: Sequence[Fraction], v: Fraction) -> Fraction:
+    """F_m^{-1}(v) = inf {t >= 0 : F_m(t) >= v}: 0 or a value of 1 - m, as F_m steps there."""
+    return min(t for t in {Fraction(0), *(1 - p for p in m)} if volume_cdf(m, t) >= v)
+
+
+def volume_mass(m: Sequence[Fraction], v: Fraction) -> Fraction:
+    """The integral of 1 - F_m^{-1}(u) over u in [0, v], step by step of 1/voxels."""
+    n, total = len(m), Fraction(0)
+    for k in range(1, n + 1):
+        share = min(v, Fraction(k, n)) - Fraction(k - 1, n)
+        if share > 0:
+            total += share * (1 - volume_quantile(m, Fraction(k, n)))
+    return total
+
+
+def top_sets(m: Sequence[Fraction], k: int) -> set[tuple[int, ...]]:
+    """S_{m,v} at v = k / voxels (eq. 5): the sets of k voxels that hold the largest values."""
+    level = 1 - volume_quantile(m, Fraction(k, len(m)))
+    return {
+        s
+        for s in itertools.product((0, 1), repeat=len(m))
+        if sum(s) == k
+        and not any(one and p < level for one, p in zip(s, m, strict=True))
+        and not any(not one and p > level for one, p in zip(s, m, strict=True))
+    }
+
+
 # -------------------------------------------------------------------------- the comparators
 
 

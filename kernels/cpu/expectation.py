@@ -1,0 +1,43 @@
+"""Overlaps of a mask with samples of a label."""
+
+from functools import partial
+
+import numpy as np
+
+from . import _pool
+from ._jit import kernel, same_type
+
+_CHUNK = 1 << 18  # voxels of a task
+
+
+@kernel
+def _overlaps(segmentation, samples, start, stop, found):
+    """How many voxels each sample has inside the segmentation, and in all."""
+    for sample in range(samples.shape[0]):
+        inside, size = 0, 0
+        for i in range(start, stop):
+            inside += segmentation[i] & samples[sample, i]
+            size += samples[sample, i]
+        found[sample, 0], found[sample, 1] = inside, size
+
+
+def overlaps(segmentation, samples):
+    """Of (samples, voxels), bytes 0 and 1: how many are inside (voxels,), and how many in all."""
+    segmentation, samples = same_type(segmentation), same_type(samples)
+    starts = range(0, segmentation.size, _CHUNK)
+    found = np.zeros((len(starts), len(samples), 2), np.int64)
+    _pool.run(
+        [
+            partial(
+                _overlaps,
+                segmentation,
+                samples,
+                start,
+                min(start + _CHUNK, segmentation.size),
+                part,
+            )
+            for part, start in zip(found, starts, strict=True)
+        ]
+    )
+    inside, size = found.sum(0).T
+    return inside, size
