@@ -1,7 +1,6 @@
 """Which library owns an array, and which kernels run on it: the only place that chooses."""
 
 import importlib
-import importlib.util
 import sys
 from types import ModuleType
 from typing import Any
@@ -61,10 +60,14 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
     owner = next(iter(owners.values()), "numpy")
     if owner == "cupy":
         _check_device(function, given)
-    package = _PACKAGES.get(owner)
-    if package is None or importlib.util.find_spec(f"{package}.{stem}") is None:
-        raise NotImplementedError(f"{function} has no kernels for {_NAMES[owner]} arrays yet")
-    return importlib.import_module(f"{package}.{stem}")
+    if owner in _PACKAGES:
+        name = f"{_PACKAGES[owner]}.{stem}"
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+    raise NotImplementedError(f"{function} has no kernels for {_NAMES[owner]} arrays yet")
 
 
 def _check_device(function: str, arrays: dict[str, Any]) -> None:
@@ -122,7 +125,7 @@ def readable(array: Any) -> bool:
     return isinstance(array, np.ndarray) or _checked
 
 
-def extremes(array: NDArray[Any]) -> tuple[Any, Any]:
+def extremes(array: Any) -> tuple[Any, Any]:
     """Smallest and largest value of a non-empty array; NaN if there is any."""
     if not isinstance(array, np.ndarray):
         return array.min().item(), array.max().item()
@@ -133,7 +136,7 @@ def extremes(array: NDArray[Any]) -> tuple[Any, Any]:
     return least, most
 
 
-def stranger(codes: NDArray[Any], classes: int, rule: Any) -> int | None:
+def stranger(codes: Any, classes: int, rule: Any) -> int | None:
     """Index of a code that is neither one of the classes nor to be ignored."""
     largest = int(np.iinfo(codes.dtype).max)
     if not readable(codes) or (classes > largest and not rule.sign):

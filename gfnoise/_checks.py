@@ -202,7 +202,7 @@ def output(
         raise ValueError(f"{name} must hold each element once, got strides {out.strides}")
 
 
-def _overlap(first: NDArray[Any], second: NDArray[Any]) -> bool:
+def _overlap(first: Any, second: Any) -> bool:
     if not isinstance(first, np.ndarray):  # on a device, as far as addresses tell
         return bool(module(first).may_share_memory(first, second))
     try:

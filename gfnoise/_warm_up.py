@@ -1,5 +1,9 @@
 """Compiling ahead."""
 
+import importlib
+import re
+from typing import Any
+
 import numpy as np
 
 from .expectation import expected_score
@@ -10,22 +14,24 @@ from .thresholding import optimal_segmentation, score
 from .volumes import volume_curves, volume_range
 
 
-def warm_up(device: str | None = None) -> None:
+def warm_up(device: str | int | None = None) -> None:
     """Compile the kernels ahead of their first use.
 
     They are compiled on first use otherwise, and kept in a cache on disk: the first call of a
     process then loads them. Call this where a first call must not take seconds: before workers are
-    started, or when an image is built.
+    started, when an image is built, or before a CUDA graph is captured.
 
     Parameters
     ----------
-    device : {None, "cpu"}
-        Where they will run; the kernels for NumPy arrays by default.
+    device : {None, "cpu", "cuda", "cuda:N"} or int
+        Where they will run; the kernels for NumPy arrays by default. "cuda" is the current device.
 
     Raises
     ------
     ValueError
-        If there are no kernels for the device.
+        If `device` is none of these.
+    ImportError
+        If the kernels for a CUDA device are wanted without CuPy.
 
     Notes
     -----
@@ -37,28 +43,56 @@ def warm_up(device: str | None = None) -> None:
     >>> import gfnoise
     >>> gfnoise.warm_up()
     """
-    if device not in (None, "cpu"):
-        raise ValueError(f'device must be None or "cpu", got {device!r}')
+    expected = f'device must be None, "cpu", "cuda", "cuda:N" or a number, got {device!r}'
+    if device is None or device == "cpu":
+        _use(np)
+        _use_cpu_alone()
+        return
+    number = re.fullmatch(r"cuda(?::(\d+))?", device) if isinstance(device, str) else None
+    if number is None and (not isinstance(device, int) or isinstance(device, bool) or device < 0):
+        raise ValueError(expected)
+    try:
+        cupy: Any = importlib.import_module("cupy")
+    except ImportError as error:
+        raise ImportError(
+            "device needs CuPy: pip install 'gfnoise[cuda12]' or 'gfnoise[cuda13]', as the driver "
+            f"has CUDA 12 or 13, got {device!r}"
+        ) from error
+    wanted = device if number is None else number[1]
+    with cupy.cuda.Device(None if wanted is None else int(wanted)):
+        _use(cupy)
+
+
+def _use(library: Any) -> None:
+    """Call what has kernels for all libraries, on small arrays of this one."""
     noise = GaussianField(1.0, 2.0, ndim=3)
     shape = (2, 3, 4)
-    field = noise.displacement(shape, seed=0)
+    field = noise.displacement(shape, seed=0, like=library.zeros(shape))
     for dtype in (np.uint8, np.uint16, np.uint32, np.uint64):
-        labels = np.zeros(shape, dtype)
-        noise.sample_labels(labels, seed=0)
-        warp_labels(labels, field)
+        labels = library.zeros(shape, dtype)
+        for order in (0, 1):
+            noise.sample_labels(labels, seed=0, order=order)
+            warp_labels(labels, field, order=order)
         noise.marginals(labels, num_classes=2, ignore_index=1)
     for real in (np.float32, np.float64):
-        image = np.zeros(shape, real)
+        image = library.zeros(shape, real)
         gaussian_filter(image, 1.0)
         for coordinates in (field, field.astype(np.float64)):
             map_coordinates(image, coordinates)
         optimal_segmentation(image)
         optimal_segmentation(image, "volume", ties="first")
-        score(np.zeros(shape, bool), image)
-        volume_range(image)
-        volume_curves(np.zeros((1 << 16) + 1, real))  # a map that is not sorted
-    expected_score(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), noise, n=2, seed=0)
+        score(library.zeros(shape, bool), image)
     for raters in (3, 300):
-        optimal_segmentation(np.zeros(shape, np.uint8), raters=raters)
-        volume_range(np.zeros(shape, np.uint8), raters=raters)
-    optimal_segmentation(np.zeros(shape, np.uint8), "volume", raters=3, ties="first")
+        optimal_segmentation(library.zeros(shape, np.uint8), raters=raters)
+    optimal_segmentation(library.zeros(shape, np.uint8), "volume", raters=3, ties="first")
+
+
+def _use_cpu_alone() -> None:
+    """Call what has kernels for NumPy arrays alone."""
+    mask = np.zeros((2, 3, 4), np.uint8)
+    expected_score(mask, mask, GaussianField(1.0, 2.0, ndim=3), n=2, seed=0)
+    for raters in (3, 300):
+        volume_range(mask, raters=raters)
+    for real in (np.float32, np.float64):
+        volume_range(mask.astype(real))
+        volume_curves(np.zeros((1 << 16) + 1, real))  # a map that is not sorted

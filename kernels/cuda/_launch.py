@@ -156,7 +156,7 @@ class CupyLauncher:
 
     @cache  # noqa: B019 (there is one launcher, and it stays)
     def _function(self, device: int, stem: str, name: str, defines: Defines) -> Callable[..., Any]:
-        return self._module(device, stem, defines).get_function(name)  # type: ignore[no-any-return]
+        return self._module(device, stem, defines).get_function(name)
 
     @cache  # noqa: B019
     def _module(self, device: int, stem: str, defines: Defines) -> Any:

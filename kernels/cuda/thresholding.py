@@ -29,11 +29,12 @@ _SEARCH = np.dtype(
 _BIN = 24  # bytes: a count and two halves of a sum
 
 
-def _launch(maps, name, grid, args, *, bound="double", threads=THREADS, shared=0):
-    """Launch a kernel over maps; `bound` is the type that their values are compared with."""
-    defines = ("VALUE", c_type(maps.dtype)), ("BOUND", bound)
-    if maps.dtype.kind != "f":
-        defines += (("VOTES", "1"),)
+def _launch(maps, name, grid, args, *, threads=THREADS, shared=0):
+    """Launch a kernel over maps: floats, or votes."""
+    if maps.dtype.kind == "f":
+        defines = ("VALUE", c_type(maps.dtype)), ("BOUND", "double")
+    else:
+        defines = ("VALUE", c_type(maps.dtype)), ("BOUND", "long long"), ("VOTES", "1")
     launcher(maps).launch("thresholding", name, defines, grid, (threads,), args, shared)
 
 
@@ -104,23 +105,22 @@ def optimal_level(votes, *, raters, weight, metric, volume):
 
 def segment(maps, out, *, thresholds, strict, ranks):
     """Fill (maps, voxels) with values >= thresholds, or >, or the largest of each map's rank."""
-    bound = c_type(thresholds.dtype)
     count, sizes = np.int64(len(maps)), np.int64(maps.shape[1])
     rows = min(len(maps), MOST_ROWS)
     if ranks is None:
         grid = blocks(maps.shape[1], THREADS), rows
         args = maps, count, sizes, thresholds, np.int32(strict), out
-        _launch(maps, "segment", grid, args, bound=bound)
+        _launch(maps, "segment", grid, args)
         return
     chunks = blocks(maps.shape[1], CHUNK)
     ties = launcher(maps).scratch("ties", len(maps) * chunks * 2, np.int64)
     args = maps, count, sizes, np.int64(chunks), thresholds, ties
-    _launch(maps, "count_ties", (chunks, rows), args, bound=bound, shared=8)
+    _launch(maps, "count_ties", (chunks, rows), args, shared=8)
     args = count, np.int64(chunks), ranks, ties
     grid = (min(len(maps), MOST_BLOCKS),)
-    _launch(maps, "share_ties", grid, args, bound=bound, shared=16 * THREADS)
+    _launch(maps, "share_ties", grid, args, shared=16 * THREADS)
     args = maps, count, sizes, np.int64(chunks), thresholds, ties, out
-    _launch(maps, "segment_first", (chunks, rows), args, bound=bound, shared=4 * THREADS)
+    _launch(maps, "segment_first", (chunks, rows), args, shared=4 * THREADS)
 
 
 def overlap(segmentation, maps):

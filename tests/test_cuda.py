@@ -1,0 +1,186 @@
+"""The CUDA kernels where the tests of the core do not lead: wide indices, batches, seeds there.
+
+On the host, as `tests/cuda_on_host` runs them; `test_gpu.py` has what takes a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import gfnoise
+from cuda_on_host.launcher import ORDERS, HostLauncher, redirected
+from gfnoise import GaussianField
+from gfnoise._cuda import _launch, field, filters
+from gfnoise._cuda import thresholding as thresholds
+
+Array = NDArray[Any]
+SHAPE = (7, 21, 37)
+LABELS = (np.indices((2, *SHAPE)).sum(axis=0) // 9 % 3).astype(np.uint8)
+IMAGE = np.random.default_rng(0).random((2, *SHAPE), np.float32)
+NOISE = GaussianField([[2.0], [0.7]], [[5.0], [1.5]], ndim=3)
+
+
+def everything() -> dict[str, Array]:
+    """What each verb makes of the labels and the image."""
+    move = NOISE.displacement(SHAPE, seed=[3, 4])
+    options: dict[str, Any] = {"ndim": 3}
+    return {
+        "displacement": move,
+        "sample_labels": NOISE.sample_labels(LABELS, seed=[3, 4], n=2, ignore_index=1),
+        "sample_labels, order 1": NOISE.sample_labels(LABELS, seed=1, order=1, mode="nearest"),
+        "warp_labels": gfnoise.warp_labels(LABELS, move),
+        "map_coordinates": gfnoise.map_coordinates(IMAGE, move[0], mode="mirror"),
+        "marginals": NOISE.marginals(LABELS, num_classes=3, ignore_index=2, cval=1),
+        "gaussian_filter": gfnoise.gaussian_filter(IMAGE, (0, 1.0, 2.0, 9.0)),
+        "optimal_threshold": gfnoise.optimal_threshold(IMAGE, **options),
+        "first": gfnoise.optimal_segmentation(
+            np.round(IMAGE, 1), "volume", volume=0.3, ties="first", **options
+        ),
+        "votes": gfnoise.optimal_segmentation(LABELS, raters=3, **options),
+        "score": gfnoise.score(IMAGE > 0.6, IMAGE, **options),
+    }
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Array]:
+    """What the CPU's kernels make of it."""
+    return everything()
+
+
+@pytest.fixture
+def host() -> Iterator[HostLauncher]:
+    with redirected(HostLauncher()) as launcher:
+        yield launcher
+
+
+def assert_alike(found: dict[str, Array], expected: dict[str, Array]) -> None:
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype, name
+        tolerance = 1e-4 if name == "displacement" else 1e-6
+        if array.dtype.kind != "f":
+            tolerance = 0
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_order_of_threads_and_blocks_is_of_no_effect(
+    order: str, expected: dict[str, Array]
+) -> None:
+    with redirected(HostLauncher(order=order)):
+        assert_alike(everything(), expected)
+
+
+def test_volumes_beyond_32_bits(
+    host: HostLauncher, expected: dict[str, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path of wide indices, forced upon small volumes."""
+    monkeypatch.setattr(_launch, "_NARROW", 0)
+    seen = []
+    launch = host.launch
+
+    def spy(stem: str, name: str, defines: Any, *rest: Any) -> None:
+        seen.append((name, dict(defines).get("INDEX")))
+        launch(stem, name, defines, *rest)
+
+    monkeypatch.setattr(host, "launch", spy)
+    assert_alike(everything(), expected)
+    wide = {name for name, index in seen if index == "long long"}
+    assert wide >= {"sample_labels", "warp_labels", "map_coordinates", "filter_planes"}
+    assert not [name for name, index in seen if index == "int"]
+
+
+def test_streams_and_volumes_held_at_once(
+    host: HostLauncher, expected: dict[str, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit is done in batches; rows that do not, in memory of their own."""
+    for module in (field, filters):
+        monkeypatch.setattr(module, "_BUDGET", 1)
+        monkeypatch.setattr(module, "SHARED", 9 << 10)
+    monkeypatch.setattr(field, "_SPARE", 1 << 16)
+    monkeypatch.setattr(field, "_TILE_RUNS", 3)
+    monkeypatch.setattr(thresholds, "_EACH", 100)
+    assert_alike(everything(), expected)
+
+
+def test_grids_are_smaller_than_the_work(
+    host: HostLauncher, expected: dict[str, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (field, filters, thresholds):
+        monkeypatch.setattr(module, "MOST_BLOCKS", 1)
+    for name in ("field", "filters", "interpolation", "thresholding"):
+        module = __import__(f"gfnoise._cuda.{name}", fromlist=["MOST_ROWS"])
+        monkeypatch.setattr(module, "MOST_ROWS", 1)
+    assert_alike(everything(), expected)
+
+
+def test_more_items_than_are_passed_by_value(host: HostLauncher) -> None:
+    labels = np.stack([np.roll(LABELS[0, 0], i) for i in range(2 * field.ITEMS + 3)])
+    noise = GaussianField(1.5, 4.0, ndim=2)
+    seeds = np.arange(len(labels)) * 2**57
+    several = noise.sample_labels(labels, seed=seeds)
+    for i, label in enumerate(labels):
+        assert np.array_equal(several[i], noise.sample_labels(label, seed=int(seeds[i])))
+    rows = np.linspace(0.2, 3, len(labels))[:, None]
+    found = GaussianField(rows, 4.0, ndim=2).marginals(labels, num_classes=3)
+    for i, label in enumerate(labels):
+        alone = GaussianField(rows[i], 4.0, ndim=2).marginals(label, num_classes=3)
+        np.testing.assert_allclose(found[i], alone, rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_seeds_that_are_on_the_device(single: bool, host: HostLauncher) -> None:
+    """They are int64 there; on the host, seeds come as uint64, by value."""
+    out = np.empty((3, 1, 2, *LABELS.shape[-2:]), np.float32)
+    options: dict[str, Any] = {
+        "amplitude": np.full((3, 2), 2.0),
+        "length_scale": np.full((3, 2), 5.0),
+        "window": gfnoise._window.whole(LABELS.shape[-2:]),
+    }
+    seeds = np.array([2**62 + 1] if single else [5, 2**62, 7])
+    numbers = np.arange(3, dtype=np.uint32) if single else np.zeros(3, np.uint32)
+    field.displacement(out, seeds=seeds, numbers=numbers, **options)
+    noise = GaussianField(2.0, 5.0, ndim=2)
+    items = GaussianField([[2.0]] * 3, 5.0, ndim=2)
+    expected = (items if single else noise).displacement(
+        LABELS.shape[-2:], seed=int(seeds[0]) if single else seeds
+    )
+    assert np.array_equal(out[:, 0], expected)
+
+
+def test_values_that_are_not_checked(host: HostLauncher) -> None:
+    """On a device, a map of NaN has no threshold, and is segmented as nothing."""
+    maps = np.tile(np.linspace(0, 1, 50), (4, 1))
+    maps[0, 3], maps[1, 4], maps[2, 5] = np.nan, -0.5, 1.5
+    found, _ = thresholds.optimal_threshold(maps, weight=1.0, rank=thresholds.NO_RANK)
+    assert np.isnan(found[:3]).all()
+    assert found[3] == gfnoise.optimal_threshold(maps[3])
+    mask = np.ones(maps.shape, bool)
+    thresholds.segment(maps, mask, thresholds=found, strict=False, ranks=None)
+    assert not mask[:3].any()
+    assert mask[3].any()
+
+
+def test_no_kernel_names_a_type_that_is_not_declared() -> None:
+    """What is compiled ahead, for the matrix, is what is launched."""
+    declared = {(stem, defines) for stem, defines in _launch.variants()}
+    launched: set[tuple[str, Any]] = set()
+
+    class Spy(HostLauncher):
+        def launch(self, stem: str, name: str, defines: Any, *rest: Any) -> None:
+            launched.add((stem, tuple(defines)))
+            super().launch(stem, name, defines, *rest)
+
+    with redirected(Spy()):
+        everything()
+    assert launched <= declared
+
+
+@pytest.mark.parametrize("device", [True, -1, "gpu", "cuda:", "cuda:x", 1.5])
+def test_warm_up_of_no_device(device: Any) -> None:
+    with pytest.raises(ValueError, match=r"^device must be .*got"):
+        gfnoise.warm_up(device)
