@@ -71,7 +71,8 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
 
 
 def _check_device(function: str, arrays: dict[str, Any]) -> None:
-    """Raise ValueError unless the arrays are on the current device."""
+    """Raise unless the arrays are on the current device, and this process can use it."""
+    importlib.import_module("gfnoise._cuda._launch").check_process()
     devices = {name: array.device.id for name, array in arrays.items()}
     current = sys.modules["cupy"].cuda.Device().id
     if set(devices.values()) != {current}:
@@ -81,9 +82,14 @@ def _check_device(function: str, arrays: dict[str, Any]) -> None:
         )
 
 
+def placed(**values: Any) -> dict[str, Any]:
+    """Those of the values that are arrays on a device."""
+    return {name: value for name, value in values.items() if on_device(value)}
+
+
 def module(array: Any) -> Any:
-    """The library of an array, for what it has in common with NumPy."""
-    return np if isinstance(array, np.ndarray) else sys.modules["cupy"]
+    """The library of an array, for what it has in common with NumPy; NumPy without one."""
+    return np if array is None or isinstance(array, np.ndarray) else sys.modules["cupy"]
 
 
 def on_device(value: object) -> bool:

@@ -98,11 +98,11 @@ class GaussianField:
         n : int, optional
             Number of raters: independent fields per item.
         seed : int, or sequence of int
-            In [0, 2**63); one per item or one for all.
+            In [0, 2**63); one per item or one for all. int64 on a device is not read by the host.
         window : tuple of slices, optional
             The part of the grid to evaluate; the values are those of the whole.
         like : array, optional
-            An array of the library that the result shall belong to; NumPy by default.
+            An array of the library that the result shall belong to; the seed's by default.
 
         Returns
         -------
@@ -121,7 +121,8 @@ class GaussianField:
         >>> GaussianField(2.0, 7.0, ndim=2).displacement((64, 48), seed=[3, 4]).shape
         (2, 2, 64, 48)
         """
-        kernels = _array.kernels("displacement", "field", like=like)
+        placed = _array.placed(seed=seed)
+        kernels = _array.kernels("displacement", "field", like=like, **placed)
         grid = _checks.grid_shape("shape", shape, self.ndim)
         part = whole(grid) if window is None else cut(grid, window)
         raters = 1 if n is None else _checks.integer("n", n, 0)
@@ -130,7 +131,7 @@ class GaussianField:
         amplitude, length_scale = _in_voxels(self, items, grid)
 
         items_axis = seed_axis or self._own_items() is not None
-        library = np if like is None else _array.module(like)
+        library = _array.module(placed.get("seed") if like is None else like)
         out = library.empty((items, raters, self.ndim, *part.count), np.float32)
         if out.size:
             kernels.displacement(
@@ -165,7 +166,7 @@ class GaussianField:
         labels : array of bool or an integer dtype, (*lead, *space)
             The last `ndim` axes are space, all before are items, each with its own field.
         seed : int, or sequence of int
-            In [0, 2**63); one per item or one for all.
+            In [0, 2**63); one per item or one for all. int64 on a device is not read by the host.
         n : int, optional
             Number of raters per item, on a new axis just before space. Asking for more raters
             does not change the first ones.
@@ -211,7 +212,9 @@ class GaussianField:
         >>> np.unique(noisy).tolist()
         [0, 7]
         """
-        kernels = _array.kernels("sample_labels", "field", labels=labels, out=out)
+        kernels = _array.kernels(
+            "sample_labels", "field", labels=labels, out=out, **_array.placed(seed=seed)
+        )
         _checks.integral("labels", labels)
         ndim = _checks.dimensions(self.ndim, labels.ndim)
         _checks.choice("order", order, _labels.ORDERS)

@@ -130,7 +130,6 @@ class CupyLauncher:
         import cupy
 
         self._cupy = cupy
-        self._pid = os.getpid()
         self._kept: dict[tuple[Any, ...], Any] = {}
         self._captured: dict[tuple[Any, ...], Any] = {}
 
@@ -145,11 +144,6 @@ class CupyLauncher:
         shared: int = 0,
     ) -> None:
         """As `Launcher.launch`."""
-        if os.getpid() != self._pid:
-            raise RuntimeError(
-                "CUDA cannot be used in a process that was forked after CUDA was: start workers "
-                'with the method "spawn" or "forkserver", or give them NumPy arrays'
-            )
         device = self._cupy.cuda.Device().id
         kernel = self._function(device, stem, name, defines)
         kernel(tuple(grid), tuple(block), tuple(arguments), shared_mem=shared)
@@ -198,7 +192,19 @@ class CupyLauncher:
 
 
 _launchers: dict[str, Launcher] = {}
+_first_process: int | None = None
 _lock = threading.Lock()
+
+
+def check_process() -> None:
+    """Raise RuntimeError in a process that was forked after the first call for a device."""
+    global _first_process
+    _first_process = _first_process or os.getpid()
+    if os.getpid() != _first_process:
+        raise RuntimeError(
+            "CUDA cannot be used in a process that was forked after CUDA was: start workers with "
+            'the method "spawn" or "forkserver", or give them NumPy arrays'
+        )
 
 
 def launcher(array: Any) -> Launcher:

@@ -1,0 +1,62 @@
+"""Whether there is a GPU, and how what is called with NumPy arrays runs on it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gfnoise._cuda import _launch
+
+
+class StagedLauncher:
+    """Launches on a GPU what is called with NumPy arrays: copied there, and back."""
+
+    def __init__(self) -> None:
+        self._device = _launch.CupyLauncher()
+
+    def launch(
+        self,
+        stem: str,
+        name: str,
+        defines: _launch.Defines,
+        grid: Sequence[int],
+        block: Sequence[int],
+        arguments: Sequence[Any],
+        shared: int = 0,
+    ) -> None:
+        import cupy
+
+        staged = {
+            i: cupy.asarray(one)
+            for i, one in enumerate(arguments)
+            if isinstance(one, np.ndarray) and one.dtype.names is None
+        }
+        moved = [staged.get(i, one) for i, one in enumerate(arguments)]
+        self._device.launch(stem, name, defines, grid, block, moved, shared)
+        for i, one in staged.items():
+            if arguments[i].flags.writeable:
+                arguments[i][...] = one.get()
+
+    def empty(self, shape: Any, dtype: Any) -> Any:
+        return np.empty(shape, dtype)
+
+    def scratch(self, name: str, size: int, dtype: Any) -> Any:
+        return np.empty(size, dtype)
+
+
+def has_gpu() -> bool:
+    """Whether CuPy is installed and finds a device."""
+    if importlib.util.find_spec("cupy") is None:
+        return False
+    import cupy
+
+    try:
+        return bool(cupy.cuda.runtime.getDeviceCount())
+    except cupy.cuda.runtime.CUDARuntimeError:
+        return False
+
+
+GPU = has_gpu()
