@@ -1,0 +1,1 @@
+"""gfnoise for torch."""
