@@ -81,13 +81,17 @@ def rows(values: Numbers, ndim: int) -> tuple[Any, ...]:
 def _field(
     amplitude: Numbers, length_scale: Numbers, spacing: Numbers, ndim: int
 ) -> gfnoise.GaussianField:
-    return _made_field(tuple(amplitude), tuple(length_scale), tuple(spacing), ndim)
+    return field(tuple(amplitude), tuple(length_scale), tuple(spacing), ndim)
 
 
 @lru_cache(maxsize=64)
-def _made_field(
-    amplitude: Numbers, length_scale: Numbers, spacing: Numbers, ndim: int
+def field(
+    amplitude: tuple[float, ...],
+    length_scale: tuple[float, ...],
+    spacing: tuple[float, ...],
+    ndim: int,
 ) -> gfnoise.GaussianField:
+    """The field of parameters as `flat` gives them."""
     return gfnoise.GaussianField(
         rows(amplitude, ndim),
         rows(length_scale, ndim),

@@ -65,14 +65,14 @@ def _direct(
             raise ValueError(f"{name} cannot write to a tensor that requires grad: detach it first")
         if wants_gradient and written.is_floating_point():
             raise ValueError(f"{name} of a tensor that requires grad takes no output tensor")
-    with _home(device) as convert:
+    def on(convert: Callable[[str, torch.Tensor], Any]) -> Any:
         arrays = {
             one: convert(one, value) if isinstance(value, torch.Tensor) else _dtype(one, value)
             for one, value in given.items()
         }
         result = function(
-            *(arrays[places[i]] if i in places else value for i, value in enumerate(args)),
-            **{one: arrays.get(one, value) for one, value in kwargs.items()},
+            *[arrays[places[i]] if i in places else value for i, value in enumerate(args)],
+            **(kwargs | {one: arrays[one] for one in kwargs if one in arrays}),
         )
         if device is None:
             return result
@@ -80,7 +80,13 @@ def _direct(
             if not written.is_inference():
                 torch.autograd.graph.increment_version(written)
             return written
-        result = _as_tensors(result, device)
+        return _as_tensors(result, device)
+
+    if device is None or device.type == "cpu":
+        result = on(_view)
+    else:
+        with _on_cuda(device) as convert:
+            result = on(convert)
     if wants_gradient and isinstance(result, torch.Tensor) and result.is_floating_point():
         raise NotImplementedError(
             f"{name} has no gradient: call it under torch.no_grad() or with detached tensors"
@@ -175,16 +181,6 @@ def _as_tensors(result: Any, device: torch.device) -> Any:
     if device.type == "cuda" and hasattr(result, "__cuda_array_interface__"):
         return torch.as_tensor(result, device=device)
     return result
-
-
-@contextmanager
-def _home(device: torch.device | None) -> Iterator[Callable[[str, torch.Tensor], Any]]:
-    """Where arrays of a device are made and kernels run; gives what turns a tensor into one."""
-    if device is None or device.type == "cpu":
-        yield _view
-        return
-    with _on_cuda(device) as convert:
-        yield convert
 
 
 # --- CUDA ---------------------------------------------------------------------------------------
