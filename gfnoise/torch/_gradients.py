@@ -56,9 +56,7 @@ def gaussian_filter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...
 def _gathered(grad: Tensor, axis: int, sigma: float, radius: int) -> Tensor:
     size = grad.shape[axis]
     margin = grad.new_zeros([*grad.shape[:axis], radius, *grad.shape[axis + 1 :]])
-    wide = _filtered(
-        torch.cat([margin, grad, margin], axis), [(axis, sigma, radius, "constant")]
-    )
+    wide = _filtered(torch.cat([margin, grad, margin], axis), [(axis, sigma, radius, "constant")])
     before, inner, after = wide.split([radius, size, radius], axis)
     inner = inner.clone()
     inner.narrow(axis, 0, 1).add_(before.sum(axis, keepdim=True))

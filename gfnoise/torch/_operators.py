@@ -18,6 +18,7 @@ from . import _gradients
 LIBRARY = torch.library.Library("gfnoise", "DEF")
 DIFFERENTIABLE = ("gaussian_filter", "map_coordinates")
 ops = torch.ops.gfnoise
+core: Any = gfnoise  # whose functions take tensors as well, unknown to their types
 Tensor = torch.Tensor
 Numbers = Sequence[float]
 
@@ -54,8 +55,7 @@ def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
             )
     if name not in _TRACED:
         raise NotImplementedError(
-            f"{name} has no operator: it cannot be compiled, exported or called with "
-            f"fake tensors"
+            f"{name} has no operator: it cannot be compiled, exported or called with fake tensors"
         )
     return _TRACED[name](*args, **kwargs)
 
@@ -78,9 +78,7 @@ def rows(values: Numbers, ndim: int) -> tuple[Any, ...]:
     return tuple(tuple(values[i : i + ndim]) for i in range(0, len(values), ndim))
 
 
-def _field(
-    amplitude: Numbers, length_scale: Numbers, spacing: Numbers, ndim: int
-) -> gfnoise.GaussianField:
+def _field(amplitude: Numbers, length_scale: Numbers, spacing: Numbers, ndim: int) -> Any:
     return field(tuple(amplitude), tuple(length_scale), tuple(spacing), ndim)
 
 
@@ -125,10 +123,9 @@ def _sample_labels(
     cval: int,
     ignore_index: int | None,
 ) -> Tensor:
-    result: Any = _field(amplitude, length_scale, spacing, ndim).sample_labels(
+    return _field(amplitude, length_scale, spacing, ndim).sample_labels(
         labels, seed=seed, n=n, order=order, mode=mode, cval=cval, ignore_index=ignore_index
     )
-    return result  # type: ignore[no-any-return]
 
 
 def _trace_sample_labels(
@@ -171,7 +168,7 @@ def _marginals(
     cval: int,
     ignore_index: int | None,
 ) -> Tensor:
-    result: Any = _field(amplitude, length_scale, spacing, ndim).marginals(
+    return _field(amplitude, length_scale, spacing, ndim).marginals(
         labels,
         num_classes=num_classes,
         method=method,
@@ -179,7 +176,6 @@ def _marginals(
         cval=cval,
         ignore_index=ignore_index,
     )
-    return result  # type: ignore[no-any-return]
 
 
 def _trace_marginals(
@@ -231,15 +227,14 @@ def _warp_labels(
     cval: int,
     ignore_index: int | None,
 ) -> Tensor:
-    moved: Any = gfnoise.warp_labels(
-        labels,  # type: ignore[arg-type]
-        displacement,  # type: ignore[arg-type]
+    return core.warp_labels(
+        labels,
+        displacement,
         order=order,
         mode=mode,
         cval=cval,
         ignore_index=ignore_index,
     )
-    return moved  # type: ignore[no-any-return]
 
 
 def _trace_warp_labels(
@@ -277,17 +272,16 @@ def _gaussian_filter(
     output: torch.dtype | None,
 ) -> Tensor:
     modes = mode.split(",")
-    filtered: Any = gfnoise.gaussian_filter(
-        source,  # type: ignore[arg-type]
+    return core.gaussian_filter(
+        source,
         sigma[0] if len(sigma) == 1 else sigma,
         axes=axes,
         mode=modes[0] if len(modes) == 1 else modes,
         cval=cval,
         truncate=truncate,
         radius=radius[0] if radius is not None and len(radius) == 1 else radius,
-        output=output,  # type: ignore[arg-type]
+        output=output,
     )
-    return filtered  # type: ignore[no-any-return]
 
 
 def _trace_gaussian_filter(
@@ -330,15 +324,14 @@ def _map_coordinates(
     cval: float,
     output: torch.dtype | None,
 ) -> Tensor:
-    mapped: Any = gfnoise.map_coordinates(
-        source,  # type: ignore[arg-type]
-        coordinates,  # type: ignore[arg-type]
+    return core.map_coordinates(
+        source,
+        coordinates,
         order=order,
         mode=mode,
         cval=cval,
-        output=output,  # type: ignore[arg-type]
+        output=output,
     )
-    return mapped  # type: ignore[no-any-return]
 
 
 def _trace_map_coordinates(
@@ -386,15 +379,14 @@ def _optimal_threshold(
     volume: float | None,
     raters: int | None,
 ) -> Tensor:
-    threshold: Any = gfnoise.optimal_threshold(
-        marginals,  # type: ignore[arg-type]
+    return core.optimal_threshold(
+        marginals,
         metric,
         ndim=ndim,
         beta=beta,
         volume=volume,
         raters=raters,
     )
-    return threshold  # type: ignore[no-any-return]
 
 
 def _trace_optimal_threshold(
@@ -422,8 +414,8 @@ def _optimal_segmentation(
     raters: int | None,
     ties: str,
 ) -> Tensor:
-    mask: Any = gfnoise.optimal_segmentation(
-        marginals,  # type: ignore[arg-type]
+    return core.optimal_segmentation(
+        marginals,
         metric,
         ndim=ndim,
         beta=beta,
@@ -431,7 +423,6 @@ def _optimal_segmentation(
         raters=raters,
         ties=ties,
     )
-    return mask  # type: ignore[no-any-return]
 
 
 def _trace_optimal_segmentation(
@@ -456,14 +447,13 @@ def _trace_optimal_segmentation(
 def _score(
     segmentation: Tensor, marginals: Tensor, metric: str, ndim: int | None, beta: float
 ) -> Tensor:
-    found: Any = gfnoise.score(
-        segmentation,  # type: ignore[arg-type]
-        marginals,  # type: ignore[arg-type]
+    return core.score(
+        segmentation,
+        marginals,
         metric,
         ndim=ndim,
         beta=beta,
     )
-    return found  # type: ignore[no-any-return]
 
 
 def _trace_score(

@@ -65,6 +65,7 @@ def _direct(
             raise ValueError(f"{name} cannot write to a tensor that requires grad: detach it first")
         if wants_gradient and written.is_floating_point():
             raise ValueError(f"{name} of a tensor that requires grad takes no output tensor")
+
     def on(convert: Callable[[str, torch.Tensor], Any]) -> Any:
         arrays = {
             one: convert(one, value) if isinstance(value, torch.Tensor) else _dtype(one, value)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from .. import _checks, _labels
 from ..field import GaussianField
-from ..interpolation import map_coordinates
 from . import _operators, streams
 
 Params = list[dict[str, Any]]
@@ -184,9 +183,7 @@ class LabelNoise(torch.nn.Module):
             params.append(dict(zip(_KEYS, values, strict=True)))
         return params
 
-    def apply(  # type: ignore[override]
-        self, labels: Any, params: Params | None = None, *, interpolate: bool = False
-    ) -> Any:
+    def apply(self, labels: Any, params: Params | None = None, *, interpolate: bool = False) -> Any:
         """Apply drawn parameters to labels, or to an image.
 
         Parameters
@@ -215,7 +212,8 @@ class LabelNoise(torch.nn.Module):
         complete = all(isinstance(one, Mapping) and not set(_KEYS) - set(one) for one in params)
         if len(params) != count or not complete:
             raise ValueError(
-                f"params must hold {', '.join(_KEYS)} for each of {count} items, got {params!r:.200}"
+                f"params must hold {', '.join(_KEYS)} for each of {count} items, "
+                f"got {params!r:.200}"
             )
         return (self._apply_to_image if interpolate else self._apply_to_labels)(labels, params)
 
@@ -293,14 +291,14 @@ class LabelNoise(torch.nn.Module):
             noisy[applied] = self._apply_to_labels(labels[applied], [params[i] for i in applied])
             return noisy
         copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
-        result: Any = self._field(params, copies).sample_labels(
-            labels,  # type: ignore[arg-type]
+        field: Any = self._field(params, copies)
+        return field.sample_labels(
+            labels,
             seed=[one["seed"] for one in params for _ in range(copies)],
             order=self.order,
             mode=self.mode,
             ignore_index=self.ignore_index,
         )
-        return result  # type: ignore[no-any-return]
 
     def _apply_to_image(self, image: Tensor, params: Params) -> Tensor:
         items = []
@@ -309,14 +307,16 @@ class LabelNoise(torch.nn.Module):
                 items.append(one)
                 continue
             space = image.shape[image.dim() - self.ndim :]
-            move: Any = self._field([own]).displacement(space, seed=[own["seed"]], like=one.detach())
+            move: Any = self._field([own]).displacement(
+                space, seed=[own["seed"]], like=one.detach()
+            )
             grid = torch.meshgrid(
                 *(torch.arange(n, dtype=move.dtype, device=move.device) for n in space),
                 indexing="ij",
             )
             wide = one if one.dtype in (torch.float32, torch.float64) else one.float()
-            moved: Any = map_coordinates(
-                wide,  # type: ignore[arg-type]
+            moved = _operators.core.map_coordinates(
+                wide,
                 move[0] + torch.stack(grid),
                 mode=_OUTSIDE[self.mode],
             )
@@ -379,19 +379,19 @@ class LabelNoise(torch.nn.Module):
                 f"ranges {self.amplitude} and {self.length_scale}"
             )
         rows = self.spacing if spacing is None else self._rows(spacing)
-        field = GaussianField(
+        field: Any = GaussianField(
             self.amplitude[0], self.length_scale[0], spacing=rows, ndim=self.ndim
         )
         copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
-        noisy: Any = field.sample_labels(
-            labels,  # type: ignore[arg-type]
+        noisy = field.sample_labels(
+            labels,
             seed=seed.repeat_interleave(copies),
             order=self.order,
             mode=self.mode,
             ignore_index=self.ignore_index,
         )
         if self.p == 1:
-            return noisy  # type: ignore[no-any-return]
+            return noisy
         applied = streams.uniforms_on_device(seed, 1)[0] < self.p
         return torch.where(applied.reshape(-1, *[1] * (labels.dim() - 1)), noisy, labels)
 

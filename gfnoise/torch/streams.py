@@ -109,4 +109,3 @@ def _shifted(word: torch.Tensor, bits: int) -> torch.Tensor:
 def _signed(word: int) -> int:
     word &= _WORD
     return word - (1 << 64) if word >> 63 else word
-
