@@ -48,10 +48,11 @@ def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     """Call a public function as its operator."""
     name = function.__name__
     if not torch.compiler.is_compiling():
-        batched = torch._C._functorch.is_batchedtensor
-        if any(isinstance(one, Tensor) and batched(one) for one in (*args, *kwargs.values())):
+        wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+        if any(isinstance(one, Tensor) and wrapped(one) for one in (*args, *kwargs.values())):
             raise NotImplementedError(
-                f"{name} takes no tensors of torch.vmap: leading axes are a batch"
+                f"{name} takes no tensors of torch.vmap and torch.func: leading axes are a batch, "
+                f"and torch.autograd gives gradients"
             )
     if name not in _TRACED:
         raise NotImplementedError(
@@ -201,10 +202,10 @@ def _store(out: Tensor | None, result: Tensor) -> Tensor:
     """The result, in the caller's tensor if there is one."""
     if out is None:
         return result
-    if out.dtype != result.dtype or out.shape != result.shape:
+    if (out.dtype, out.shape, out.device) != (result.dtype, result.shape, result.device):
         raise ValueError(
-            f"out must be {result.dtype} of shape {tuple(result.shape)}, "
-            f"got {out.dtype} of shape {tuple(out.shape)}"
+            f"out must be {result.dtype} of shape {tuple(result.shape)} on {result.device}, "
+            f"got {out.dtype} of shape {tuple(out.shape)} on {out.device}"
         )
     return out.copy_(result)
 
