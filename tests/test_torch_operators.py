@@ -153,10 +153,10 @@ def test_fake_and_meta_tensors() -> None:
 
 def test_what_cannot_be_traced_says_so() -> None:
     meta = LABELS.to("meta")
-    with pytest.raises(NotImplementedError, match="^sample_labels of a window has no operator"):
+    with pytest.raises(NotImplementedError, match=r"^sample_labels of a window has no operator"):
         FIELD.sample_labels(meta, seed=1, window=(slice(4), slice(4)))
     with pytest.raises(
-        NotImplementedError, match="^displacement has no operator: it cannot be com"
+        NotImplementedError, match=r"^displacement has no operator: it cannot be com"
     ):
         FIELD.displacement((3, 4), seed=1, like=meta)
 

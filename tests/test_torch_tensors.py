@@ -125,8 +125,8 @@ def test_seeds_of_any_kind() -> None:
 def test_displacement_like_a_tensor() -> None:
     expected = FIELD.displacement((5, 6), 2, seed=[1, 2])
     same(FIELD.displacement((5, 6), 2, seed=[1, 2], like=torch.zeros(1)), expected)
-    seeds = torch.tensor([1, 2])
-    same(FIELD.displacement((5, 6), 2, seed=seeds, like=torch.zeros(1)), expected)
+    seeds, like = torch.tensor([1, 2]), torch.zeros(3, dtype=torch.bfloat16)
+    same(FIELD.displacement((5, 6), 2, seed=seeds, like=like), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -204,9 +204,9 @@ def test_libraries_do_not_mix(name: str) -> None:
 
 
 def test_lists_are_named_as_before() -> None:
-    with pytest.raises(TypeError, match="^out must be a NumPy array, .*got builtins.list"):
+    with pytest.raises(TypeError, match=r"^out must be a NumPy array, .*got builtins.list"):
         FIELD.sample_labels(torch.from_numpy(LABELS), seed=1, out=[0])
-    with pytest.raises(TypeError, match="^displacement must be .*got builtins.list"):
+    with pytest.raises(TypeError, match=r"^displacement must be .*got builtins.list"):
         gfnoise.warp_labels(torch.from_numpy(LABELS), [0])
 
 
@@ -241,7 +241,7 @@ def test_negated_views() -> None:
     values = torch.complex(torch.zeros(9, 11), torch.from_numpy(MAPS[0])).conj().imag
     assert values.is_neg()
     same(gfnoise.gaussian_filter(values, 1.0), gfnoise.gaussian_filter(-MAPS[0], 1.0))
-    with pytest.raises(ValueError, match="^output must not be a conjugated or negated view"):
+    with pytest.raises(ValueError, match=r"^output must not be a conjugated or negated view"):
         gfnoise.gaussian_filter(torch.from_numpy(MAPS[0]), 1.0, output=values)
 
 
@@ -251,12 +251,14 @@ def test_output_dtypes_that_numpy_lacks() -> None:
 
 
 def test_errors_are_those_of_arrays() -> None:
-    with pytest.raises(TypeError, match="^labels must be of bool or an integer dtype, got float32"):
+    with pytest.raises(
+        TypeError, match=r"^labels must be of bool or an integer dtype, got float32"
+    ):
         FIELD.sample_labels(torch.from_numpy(MAPS), seed=0)
-    with pytest.raises(ValueError, match="^seed must be an integer"):
+    with pytest.raises(ValueError, match=r"^seed must be an integer"):
         FIELD.sample_labels(torch.from_numpy(LABELS), seed=torch.tensor([-1, 2]))
     labels = torch.from_numpy(LABELS.copy())
-    with pytest.raises(ValueError, match="^out must not share memory with labels"):
+    with pytest.raises(ValueError, match=r"^out must not share memory with labels"):
         FIELD.sample_labels(labels, seed=0, out=labels)
 
 
@@ -309,9 +311,9 @@ def test_what_has_no_gradient_says_so() -> None:
 
 def test_outputs_and_gradients() -> None:
     maps = torch.from_numpy(MAPS).requires_grad_()
-    with pytest.raises(ValueError, match="^marginals cannot write to a tensor that requires grad"):
+    with pytest.raises(ValueError, match=r"^marginals cannot write to a tensor that requires grad"):
         FIELD.marginals(torch.from_numpy(LABELS), out=maps)
-    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):  # torch's own
+    with pytest.raises(RuntimeError, match=r"a leaf Variable that requires grad"):  # torch's own
         gfnoise.gaussian_filter(torch.from_numpy(MAPS), 1.0, output=maps)
     assert np.array_equal(maps.detach().numpy(), MAPS)
     out = torch.zeros(2, 9, 11)

@@ -68,7 +68,9 @@ def _direct(
 
     def on(convert: Callable[[str, torch.Tensor], Any]) -> Any:
         arrays = {
-            one: convert(one, value) if isinstance(value, torch.Tensor) else _dtype(one, value)
+            one: convert(one, _sought(one, value))
+            if isinstance(value, torch.Tensor)
+            else _dtype(one, value)
             for one, value in given.items()
         }
         result = function(
@@ -138,6 +140,11 @@ def _dtype(name: str, value: Any) -> Any:
             raise TypeError(f"{name} must be of a dtype that NumPy has, got {value}")
         return _DTYPES[value]
     return value
+
+
+def _sought(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """What a function wants of a tensor; of `like`, no more than where it lives."""
+    return torch.empty(0, device=tensor.device) if name == "like" else tensor
 
 
 def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:

@@ -225,19 +225,24 @@ class NoisyLabelLoader:
                     "sampler": RandomSampler(self.dataset, generator=self._order),
                 }
         # An ordinary loader checks the arguments and makes the batches of indices.
-        plain = DataLoader(self.dataset, **loader)
+        batching = {name: value for name, value in loader.items() if name in _BATCHING}
+        plain = DataLoader(self.dataset, generator=loader.get("generator"), **batching)
         if plain.batch_sampler is None:
             raise ValueError("batch_size must be a number, got None: NoisyLabels takes any loader")
         self.by = by or ("position" if _replaces(plain.batch_sampler) else "index")
-        self._here = self._on_cuda
+        self._here = self._noise_is_made_here()
         self._batches = _SeededBatches(plain.batch_sampler, self.by == "position")
         collate = loader.pop("collate_fn", None) or default_collate
         self.loader = DataLoader(
             _Seeded(self.dataset, None if self._here else self._change),
             batch_sampler=self._batches,
             collate_fn=_Paired(collate) if self._here else collate,
-            **{name: value for name, value in loader.items() if name not in _BATCHING},
+            **{name: value for name, value in loader.items() if name not in batching},
         )
+
+    def _noise_is_made_here(self) -> bool:
+        """Whether batches get their noise in this process, not in the workers."""
+        return self._on_cuda
 
     def __len__(self) -> int:
         return len(self.loader)
