@@ -112,8 +112,7 @@ def test_batches_and_workers_change_nothing(workers: int, batch_size: int) -> No
     assert dict(labels_of(plain)) == EPOCHS[0]
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize("workers", [2])
+@pytest.mark.parametrize(("method", "workers"), [("fork", 2), ("spawn", 1)])
 def test_epochs_reach_persistent_workers(method: str, workers: int) -> None:
     options: dict[str, Any] = {"num_workers": workers, "persistent_workers": True, "batch_size": 3}
     options |= {"multiprocessing_context": method, "timeout": LIMIT}

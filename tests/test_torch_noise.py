@@ -145,7 +145,7 @@ def test_strengths_are_uniform_and_p_is_a_probability() -> None:
 
 
 def test_the_default_seed_is_one_number_of_torchs_generator() -> None:
-    state = np.random.get_state()[1].copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
     torch.manual_seed(3)
     first, second = NOISE(LABELS), NOISE(LABELS)
     after = torch.rand(1)
@@ -156,7 +156,7 @@ def test_the_default_seed_is_one_number_of_torchs_generator() -> None:
     assert torch.equal(NOISE(LABELS, seed=numbers[0]), first)
     assert torch.equal(NOISE(LABELS, seed=torch.tensor(numbers[1])), second)
     assert torch.equal(NOISE(LABELS, generator=torch.Generator().manual_seed(3)), first)
-    assert (np.random.get_state()[1] == state).all()
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
 
 
 def test_parameters_are_replayed_from_json() -> None:
