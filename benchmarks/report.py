@@ -15,6 +15,7 @@ HEADINGS = {
     "bench_interpolation.py": "Interpolation",
     "bench_filters.py": "Filters and marginals",
     "bench_thresholding.py": "Decisions",
+    "bench_torch.py": "The torch layer",
 }
 
 
@@ -77,8 +78,8 @@ def table(races: list[dict[str, Any]]) -> list[str]:
         cells = [
             f"`{b['name'].removeprefix('test_')}`",
             info["reference"],
-            f"{1e3 * median:.2f}",
-            f"{1e3 * info['reference_median']:.1f}",
+            f"{1e3 * median:.{2 if median > 1e-3 else 3}f}",
+            f"{1e3 * info['reference_median']:.{1 if median > 1e-3 else 3}f}",
             f"**{ratio(b):.1f}**",
             f"{1e9 * median / info['voxels']:.2f}",
             f"{info['extra_bytes_per_voxel']:.2f}",

@@ -61,12 +61,11 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(
             [block(1, features), block(features, 2 * features), block(2 * features, 4 * features)]
         )
-        self.up = nn.ModuleList(
-            [block(6 * features, 2 * features), block(3 * features, features)]
-        )
+        self.up = nn.ModuleList([block(6 * features, 2 * features), block(3 * features, features)])
         self.head = nn.Conv3d(features, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute logits."""
         kept = [self.down[0](x)]
         for stage in self.down[1:]:
             kept.append(stage(F.max_pool3d(kept[-1], 2)))

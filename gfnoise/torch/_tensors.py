@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from .. import _array
+from . import _operators
 
 _DTYPES = {
     getattr(torch, name): np.dtype(name)
@@ -34,8 +35,6 @@ def call(
     kwargs: dict[str, Any],
 ) -> Any:
     """Call a function of arrays with tensors as the arguments that `places` names."""
-    from . import _operators
-
     names = places.values()
     given = {name: args[i] for i, name in places.items() if i < len(args)}
     given |= {name: value for name, value in kwargs.items() if name in names}
