@@ -210,10 +210,14 @@ def _on_cuda(device: torch.device) -> Iterator[Callable[[str, torch.Tensor], Any
     cupy = _cupy(device)
     index = torch.cuda.current_device() if device.index is None else device.index
     stream = torch.cuda.current_stream(index)
+    if hasattr(stream, "__cuda_stream__"):
+        stream = cupy.cuda.Stream.from_external(stream)
+    else:  # an older torch
+        stream = cupy.cuda.ExternalStream(stream.cuda_stream, index)
     with (
         torch.cuda.device(index),
         cupy.cuda.Device(index),
-        cupy.cuda.Stream.from_external(stream),
+        stream,
         cupy.cuda.using_allocator(functools.partial(_torch_memory, cupy, index)),
     ):
         yield functools.partial(_cuda_view, cupy, index)
@@ -235,14 +239,17 @@ def _cuda_view(cupy: Any, index: int, name: str, tensor: torch.Tensor) -> Any:
         return _view(name, tensor)
     if tensor.device.index != index:
         raise ValueError(f"{name} must be on cuda:{index} or the CPU, got {tensor.device}")
-    dense = _dense(name, tensor)
-    itemsize = dense.element_size()
-    extent = sum((n - 1) * step for n, step in zip(dense.shape, dense.stride(), strict=True)) + 1
-    size = itemsize * extent if dense.numel() else 0
-    memory = cupy.cuda.UnownedMemory(dense.data_ptr(), size, dense, index)
+    return _at_address(cupy, index, _dense(name, tensor))
+
+
+def _at_address(cupy: Any, index: int, tensor: torch.Tensor) -> Any:
+    itemsize = tensor.element_size()
+    extent = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+    size = itemsize * extent if tensor.numel() else 0
+    memory = cupy.cuda.UnownedMemory(tensor.data_ptr(), size, tensor, index)
     return cupy.ndarray(
-        tuple(dense.shape),
-        _DTYPES[dense.dtype],
+        tuple(tensor.shape),
+        _DTYPES[tensor.dtype],
         cupy.cuda.MemoryPointer(memory, 0),
-        strides=tuple(itemsize * step for step in dense.stride()),
+        strides=tuple(itemsize * step for step in tensor.stride()),
     )
