@@ -154,6 +154,8 @@ def test_the_default_seed_is_one_number_of_torchs_generator() -> None:
     numbers = [int(torch.randint(2**63 - 1, ())) for _ in range(2)]
     assert torch.equal(torch.rand(1), after)
     assert torch.equal(NOISE(LABELS, seed=numbers[0]), first)
+    seeds = [item_seed(numbers[0], 0, i) for i in range(3)]
+    assert torch.equal(NOISE(LABELS, seed=seeds), first)
     assert torch.equal(NOISE(LABELS, seed=torch.tensor(numbers[1])), second)
     assert torch.equal(NOISE(LABELS, generator=torch.Generator().manual_seed(3)), first)
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002

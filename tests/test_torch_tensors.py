@@ -264,7 +264,7 @@ def test_errors_are_those_of_arrays() -> None:
 
 def test_devices_do_not_mix() -> None:
     labels = torch.from_numpy(LABELS)
-    with pytest.raises(ValueError, match=r"^out must be torch\.uint8 .* on cpu, got .* on meta"):
+    with pytest.raises(ValueError, match=r"^sample_labels takes .*got labels on cpu, out on meta"):
         FIELD.sample_labels(labels, seed=[1, 2], out=torch.empty_like(labels, device="meta"))
 
 
@@ -316,6 +316,8 @@ def test_outputs_and_gradients() -> None:
     with pytest.raises(RuntimeError, match=r"a leaf Variable that requires grad"):  # torch's own
         gfnoise.gaussian_filter(torch.from_numpy(MAPS), 1.0, output=maps)
     assert np.array_equal(maps.detach().numpy(), MAPS)
+    with pytest.raises(TypeError, match=r"^gaussian_filter .*input of torch, output of numpy"):
+        gfnoise.gaussian_filter(maps, 1.0, output=MAPS)
     out = torch.zeros(2, 9, 11)
     assert gfnoise.gaussian_filter(maps, 1.0, output=out) is out
     out.sum().backward()  # as after copy_

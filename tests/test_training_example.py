@@ -24,7 +24,10 @@ def script() -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # for a few voxels, threads cost more than they give
     yield module
+    torch.set_num_threads(threads)
     del sys.modules[spec.name]
 
 

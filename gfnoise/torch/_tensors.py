@@ -39,12 +39,15 @@ def call(
     given = {name: args[i] for i, name in places.items() if i < len(args)}
     given |= {name: value for name, value in kwargs.items() if name in names}
     found = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
-    if torch.compiler.is_compiling() or any(map(_is_traced, found.values())):
+    if torch.compiler.is_compiling():
         return _operators.trace(function, args, kwargs)
+    device = _device(function.__name__, given)
     wants_gradient = torch.is_grad_enabled() and any(one.requires_grad for one in found.values())
-    if wants_gradient and function.__name__ in _operators.DIFFERENTIABLE:
+    if any(map(_is_traced, found.values())) or (
+        wants_gradient and function.__name__ in _operators.DIFFERENTIABLE
+    ):
         return _operators.trace(function, args, kwargs)
-    return _direct(function, given, places, args, kwargs, wants_gradient)
+    return _direct(function, given, places, args, kwargs, device, wants_gradient)
 
 
 def _direct(
@@ -53,11 +56,15 @@ def _direct(
     places: Mapping[int, str],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
+    device: torch.device | None,
     wants_gradient: bool,
 ) -> Any:
     """Call the function with arrays on the memory of the tensors."""
     name = function.__name__
-    device = _device(name, given)
+    if device is not None and device.type not in ("cpu", "cuda"):
+        raise NotImplementedError(
+            f"{name} has no kernels for tensors on {device}: move them to the CPU or to CUDA"
+        )
     written = next((given[one] for one in _WRITTEN if given.get(one) is not None), None)
     if isinstance(written, torch.Tensor):
         if written.requires_grad and torch.is_grad_enabled():
@@ -89,11 +96,15 @@ def _direct(
     else:
         with _on_cuda(device) as convert:
             result = on(convert)
-    if wants_gradient and isinstance(result, torch.Tensor) and result.is_floating_point():
+    if wants_gradient and any(map(_is_real, result if isinstance(result, tuple) else (result,))):
         raise NotImplementedError(
             f"{name} has no gradient: call it under torch.no_grad() or with detached tensors"
         )
     return result
+
+
+def _is_real(result: Any) -> bool:
+    return isinstance(result, torch.Tensor) and result.is_floating_point()
 
 
 def _is_traced(tensor: torch.Tensor) -> bool:
@@ -124,12 +135,7 @@ def _device(function: str, given: Mapping[str, Any]) -> torch.device | None:
         owners = {n: "torch" if isinstance(h, torch.device) else h for n, h in homes.items()}
         listed = ", ".join(f"{name} of {owner}" for name, owner in owners.items())
         raise TypeError(f"{function} takes arrays of one library, got {listed}")
-    device: torch.device = next(iter(homes.values()))
-    if device.type not in ("cpu", "cuda"):
-        raise NotImplementedError(
-            f"{function} has no kernels for tensors on {device}: move them to the CPU or to CUDA"
-        )
-    return device
+    return next(iter(homes.values()))
 
 
 def _dtype(name: str, value: Any) -> Any:

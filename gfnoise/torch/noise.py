@@ -104,8 +104,8 @@ class LabelNoise(torch.nn.Module):
         generator : torch.Generator, optional
             A generator of the CPU to draw the call's seed from, in place of torch's own.
         seed : int, or sequence or tensor of int, optional
-            In [0, 2**63): one per item, or one from which those of the items follow; nothing is
-            drawn then.
+            In [0, 2**63): one per item, or one for the call, whose item i has the seed
+            ``item_seed(seed, 0, i)``. Nothing is drawn then.
 
         Returns
         -------
