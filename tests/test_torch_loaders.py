@@ -253,6 +253,11 @@ def test_copies_have_an_epoch_of_their_own(copied: Any) -> None:
     assert (other.epoch, digest(other[0]["label"])) == (1, EPOCHS[1][0])
     assert digest(dataset[-1]["label"]) == EPOCHS[2][COUNT - 1]
     assert len(list(dataset)) == COUNT
+    options: dict[str, Any] = {"num_workers": 1, "multiprocessing_context": "fork"}
+    loader = DataLoader(other, persistent_workers=True, timeout=LIMIT, **options)
+    for epoch in (1, 3):
+        other.set_epoch(epoch)
+        assert dict(labels_of(loader)) == EPOCHS[epoch]
 
 
 # ------------------------------------------------------------------ iterables and replacement

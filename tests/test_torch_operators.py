@@ -134,6 +134,19 @@ def test_a_compiled_gradient() -> None:
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.filterwarnings("ignore:Error detected in:UserWarning")  # torch's, with a traceback
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_score_has_no_gradient(backend: str) -> None:
+    torch._dynamo.reset()
+    maps = MAPS.clone().requires_grad_()
+    for function in (
+        lambda maps: gfnoise.score(LABELS, maps, ndim=2).sum(),
+        lambda maps: gfnoise.optimal_threshold(maps, ndim=2).sum(),
+    ):
+        with pytest.raises(Exception, match=r"thresholds and scores have no gradient"):
+            torch.compile(function, fullgraph=True, backend=backend)(maps).backward()
+
+
 def test_fake_and_meta_tensors() -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 

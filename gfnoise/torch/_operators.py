@@ -33,12 +33,8 @@ def define(schema: str, fake: Callable[..., Tensor]) -> Callable[..., Callable[.
     torch.library.register_fake(f"gfnoise::{name}", fake, lib=LIBRARY)
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def kernel(*args: Any) -> Tensor:
-            with torch.no_grad():  # an operator's gradient is not its kernel's matter
-                return function(*args)
-
         for device in ("CPU", "CUDA"):
-            LIBRARY.impl(name, kernel, device)
+            LIBRARY.impl(name, function, device)
         return function
 
     return register
@@ -348,15 +344,6 @@ def _trace_map_coordinates(
     return _store(out, ops.map_coordinates(input, coordinates, order, mode, cval, dtype))
 
 
-for _name in DIFFERENTIABLE:
-    torch.library.register_autograd(
-        f"gfnoise::{_name}",
-        getattr(_gradients, f"{_name}_backward"),
-        setup_context=getattr(_gradients, f"{_name}_context"),
-        lib=LIBRARY,
-    )
-
-
 # --- decisions ----------------------------------------------------------------------------------
 
 
@@ -467,6 +454,20 @@ def _trace_score(
 ) -> Tensor:
     return ops.score(segmentation, marginals, metric, ndim, beta)
 
+
+def _refuse(ctx: Any, grad: Tensor) -> None:
+    raise NotImplementedError("thresholds and scores have no gradient")
+
+
+for _name in DIFFERENTIABLE:
+    torch.library.register_autograd(
+        f"gfnoise::{_name}",
+        getattr(_gradients, f"{_name}_backward"),
+        setup_context=getattr(_gradients, f"{_name}_context"),
+        lib=LIBRARY,
+    )
+for _name in ("optimal_threshold", "score"):
+    torch.library.register_autograd(f"gfnoise::{_name}", _refuse, lib=LIBRARY)
 
 _TRACED: dict[str, Callable[..., Tensor]] = {
     "sample_labels": _trace_sample_labels,
