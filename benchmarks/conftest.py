@@ -32,6 +32,7 @@ class Race:
         name: str,
         voxels: int,
         verify: Callable[[Any, Any], None],
+        rounds: int | None = None,
     ) -> None:
         """Compare `ours` with `reference`; `verify` takes what they return."""
         start = time.perf_counter()
@@ -45,7 +46,7 @@ class Race:
             reference()
             times.append(time.perf_counter() - start)
 
-        rounds = int(np.clip(_SECONDS / taken, 3, 15))
+        rounds = rounds or int(np.clip(_SECONDS / taken, 3, 15))
         self.benchmark.pedantic(ours, setup=turn, rounds=rounds, warmup_rounds=1)
         info = self.benchmark.extra_info
         info["reference"] = name

@@ -16,6 +16,7 @@ HEADINGS = {
     "bench_filters.py": "Filters and marginals",
     "bench_thresholding.py": "Decisions",
     "bench_volumes.py": "Volumes and expected scores",
+    "bench_torch.py": "The torch layer",
 }
 
 
@@ -78,8 +79,8 @@ def table(races: list[dict[str, Any]]) -> list[str]:
         cells = [
             f"`{b['name'].removeprefix('test_')}`",
             info["reference"],
-            f"{1e3 * median:.2f}",
-            f"{1e3 * info['reference_median']:.1f}",
+            f"{1e3 * median:.{2 if median > 1e-3 else 3}f}",
+            f"{1e3 * info['reference_median']:.{1 if median > 1e-3 else 3}f}",
             f"**{ratio(b):.1f}**",
             f"{1e9 * median / info['voxels']:.2f}",
             f"{info['extra_bytes_per_voxel']:.2f}",

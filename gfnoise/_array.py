@@ -1,9 +1,12 @@
 """Which library owns an array, and which kernels run on it: the only place that chooses."""
 
+import functools
 import importlib
+import inspect
 import sys
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +16,37 @@ _OPTIONAL = ("like", "out", "output")
 _PACKAGES = {"numpy": "gfnoise._cpu", "cupy": "gfnoise._cuda"}
 _NAMES = {"numpy": "NumPy", "cupy": "CuPy", "torch": "torch"}
 _checked = False
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def _library(array: object) -> str | None:
+def tensors(*names: str) -> Callable[[Function], Function]:
+    """Let torch tensors be given as the arguments `names`; the function sees arrays alone.
+
+    Tensors become arrays on the same memory, and arrays in the result become tensors. Without a
+    tensor among the arguments it costs about a microsecond; torch is not imported, only looked up.
+    """
+
+    def decorate(function: Function) -> Function:
+        order = list(inspect.signature(function).parameters)
+        places = {order.index(name): name for name in names}
+
+        @functools.wraps(function)
+        def door(*args: Any, **kwargs: Any) -> Any:
+            kind = getattr(sys.modules.get("torch"), "Tensor", None)
+            if kind is not None:
+                for value in (*args, *kwargs.values()):
+                    if isinstance(value, kind):
+                        from .torch import _tensors
+
+                        return _tensors.call(function, places, args, kwargs)
+            return function(*args, **kwargs)
+
+        return door  # type: ignore[return-value]
+
+    return decorate
+
+
+def library(array: object) -> str | None:
     """Name the library of an array, without importing any."""
     if isinstance(array, np.ndarray):
         return "numpy"
@@ -25,7 +56,7 @@ def _library(array: object) -> str | None:
 
 def split_output(output: Any) -> tuple[NDArray[Any] | None, Any]:
     """SciPy's `output`, an array or a dtype, as the array and its dtype."""
-    if _library(output) is not None and hasattr(output, "shape"):
+    if library(output) is not None and hasattr(output, "shape"):
         return output, output.dtype
     return None, output
 
@@ -47,7 +78,7 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
     }
     owners = {}
     for name, array in given.items():
-        owner = _library(array)
+        owner = library(array)
         if owner is None or isinstance(array, np.ma.MaskedArray):
             raise TypeError(
                 f"{name} must be a NumPy array, a CuPy array or a torch tensor, "
@@ -94,7 +125,7 @@ def module(array: Any) -> Any:
 
 def on_device(value: object) -> bool:
     """Whether a value is an array on a device."""
-    return _library(value) == "cupy"
+    return library(value) == "cupy"
 
 
 def check_values(flag: bool) -> None:

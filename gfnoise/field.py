@@ -80,6 +80,7 @@ class GaussianField:
             object.__setattr__(self, name, value)
         self._own_items()
 
+    @_array.tensors("seed", "like")
     def displacement(
         self,
         shape: Sequence[int],
@@ -145,6 +146,7 @@ class GaussianField:
         lead = (items,) * items_axis + (raters,) * (n is not None)
         return out.reshape(*lead, self.ndim, *part.count)
 
+    @_array.tensors("labels", "seed", "out")
     def sample_labels(
         self,
         labels: NDArray[Any],
@@ -245,6 +247,7 @@ class GaussianField:
             )
         return output.finish()
 
+    @_array.tensors("labels", "out")
     def marginals(
         self,
         labels: NDArray[Any],

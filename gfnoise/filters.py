@@ -16,6 +16,7 @@ _UNFILTERED = [0.0, 0, "nearest"]
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap", *_SAME)
 
 
+@_array.tensors("input", "output")
 def gaussian_filter(
     input: NDArray[Any],
     sigma: float | Sequence[float],

@@ -12,6 +12,7 @@ _MODES = ("constant", "grid-constant", "nearest", "reflect", "mirror", "grid-wra
 _SAME = {"grid-mirror": "reflect"}
 
 
+@_array.tensors("labels", "displacement", "out")
 def warp_labels(
     labels: NDArray[Any],
     displacement: NDArray[Any],
@@ -115,6 +116,7 @@ def _displaced_axes(labels: NDArray[Any], displacement: NDArray[Any]) -> int:
     )
 
 
+@_array.tensors("input", "coordinates", "output")
 def map_coordinates(
     input: NDArray[Any],
     coordinates: NDArray[Any],

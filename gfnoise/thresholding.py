@@ -18,6 +18,7 @@ _MAX_RATERS = 65535
 _LEAST_BETA = Fraction(1e-6)
 
 
+@_array.tensors("marginals")
 def optimal_threshold(
     marginals: NDArray[Any],
     metric: str = "dice",
@@ -77,6 +78,7 @@ def optimal_threshold(
     return plan.solve().thresholds.reshape(plan.batch)[()]
 
 
+@_array.tensors("marginals", "out")
 def optimal_segmentation(
     marginals: NDArray[Any],
     metric: str = "dice",
@@ -141,6 +143,7 @@ def optimal_segmentation(
     return output.finish()
 
 
+@_array.tensors("segmentation", "marginals")
 def score(
     segmentation: NDArray[Any],
     marginals: NDArray[Any],

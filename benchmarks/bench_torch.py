@@ -1,0 +1,76 @@
+"""`gfnoise.torch` against the core: what the layer adds, in all and per call."""
+
+import numpy as np
+import pytest
+
+import gfnoise
+from cases import MIDDLE, STRUCTURES
+
+torch = pytest.importorskip("torch")
+
+from gfnoise.torch import LabelNoise, _operators  # noqa: E402
+
+SEEDS = [3, 4, 5, 6]
+
+
+def same(result, expected):
+    np.testing.assert_array_equal(np.asarray(result), np.asarray(expected))
+
+
+def batch(shape, items):
+    labels = np.stack([STRUCTURES["ball"](shape)] * items)[:, None]
+    return labels, torch.from_numpy(labels.copy())
+
+
+@pytest.mark.parametrize("items", [1, 4])
+def test_label_noise(race, items):
+    """A batch (items, 1, 128, 128, 128)."""
+    labels, tensor = batch(MIDDLE, items)
+    field = gfnoise.GaussianField(4.0, 11.3, ndim=3)
+    noise = LabelNoise(4.0, 11.3, ndim=3)
+    seeds = SEEDS[:items]
+    race(
+        lambda: noise(tensor, seed=seeds),
+        lambda: field.sample_labels(labels, seed=seeds, mode="nearest"),
+        name="GaussianField.sample_labels",
+        voxels=labels.size,
+        verify=same,
+    )
+
+
+@pytest.mark.parametrize("amplitude", [1.5, (1.0, 2.0)], ids=["number", "range"])
+def test_small_label(race, amplitude):
+    """(1, 1, 32, 32, 32): what a call costs beyond the core's."""
+    labels, tensor = batch((32,) * 3, 1)
+    noise = LabelNoise(amplitude, 5.0, ndim=3)
+    (one,) = noise.sample_params(1, seed=SEEDS[:1])
+    field = gfnoise.GaussianField(one["amplitude"], 5.0, ndim=3)
+    race(
+        lambda: noise(tensor, seed=SEEDS[:1]),
+        lambda: field.sample_labels(labels, seed=SEEDS[:1], mode="nearest"),
+        name="GaussianField.sample_labels",
+        voxels=labels.size,
+        verify=same,
+        rounds=300,
+    )
+
+
+@pytest.mark.parametrize("kind", ["tensor", "operator"])
+def test_overhead(race, kind):
+    """A call on four voxels, as a tensor and as a registered operator, against NumPy's."""
+    maps = np.array([[0.1, 0.7], [0.6, 0.3]], np.float32)
+    tensor = torch.from_numpy(maps.copy())
+    calls = {
+        "tensor": lambda: gfnoise.optimal_segmentation(tensor, "accuracy"),
+        "operator": lambda: _operators.ops.optimal_segmentation(
+            tensor, "accuracy", None, 1.0, None, None, "largest"
+        ),
+    }
+    race(
+        calls[kind],
+        lambda: gfnoise.optimal_segmentation(maps, "accuracy"),
+        name="optimal_segmentation of an array",
+        voxels=maps.size,
+        verify=same,
+        rounds=2000,
+    )

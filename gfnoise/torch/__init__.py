@@ -1,0 +1,19 @@
+"""gfnoise for torch: noisy labels in a training loop, and losses that take them.
+
+The functions of `gfnoise` take tensors by themselves; this package is imported with the first one.
+"""
+
+from .loaders import NoisyLabelLoader, NoisyLabels
+from .losses import AdaptiveWingLoss, NormReLU, SoftDiceLoss
+from .noise import LabelNoise
+from .streams import item_seed
+
+__all__ = [
+    "AdaptiveWingLoss",
+    "LabelNoise",
+    "NoisyLabelLoader",
+    "NoisyLabels",
+    "NormReLU",
+    "SoftDiceLoss",
+    "item_seed",
+]

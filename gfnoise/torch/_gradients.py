@@ -1,0 +1,177 @@
+"""The gradients of the filter and of the interpolation, as torch's own operations."""
+
+import itertools
+from typing import Any
+
+import torch
+
+from .. import filters
+
+Tensor = torch.Tensor
+
+
+# --- the filter ---------------------------------------------------------------------------------
+
+
+def gaussian_filter_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Keep the settings; a filter is linear and needs no more."""
+    source, sigma, axes, mode, _, truncate, radius, _ = inputs
+    ctx.dtype = source.dtype
+    axes = filters._axes(axes, source.dim())
+    modes = mode.split(",")
+    sigma, modes, radius = (
+        values * len(axes) if values is not None and len(values) == 1 else values
+        for values in (sigma, modes, radius)
+    )
+    if radius is None:
+        radius = [int(truncate * s + 0.5) for s in sigma]
+    ctx.plan = [
+        (axis, s, r, filters._SAME.get(m, m))
+        for axis, s, r, m in zip(axes, sigma, radius, modes, strict=True)
+        if s > 0 and r > 0
+    ]
+
+
+def gaussian_filter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Apply the transpose of the filter, axis by axis.
+
+    As a matrix, a filter with symmetric taps equals its transpose where the outside is zero, the
+    image repeated, or the image reflected about its edge. In the mode "mirror" that holds once
+    the outermost voxels are counted half, for they alone have no image of their own. In the mode
+    "nearest", what the taps would leave outside the image is gathered into its outermost voxels.
+    """
+    alike = [setting for setting in ctx.plan if setting[-1] not in ("mirror", "nearest")]
+    grad = _filtered(grad, alike)
+    for axis, sigma, radius, mode in ctx.plan:
+        if mode == "mirror":
+            weight = grad.new_ones(grad.shape[axis])
+            weight[0] = weight[-1] = 2
+            weight = weight.reshape([-1] + [1] * (grad.dim() - 1 - axis))
+            grad = _filtered(grad * weight, [(axis, sigma, radius, mode)]) / weight
+        elif mode == "nearest":
+            grad = _gathered(grad, axis, sigma, radius)
+    return grad.to(ctx.dtype), *[None] * 7
+
+
+def _gathered(grad: Tensor, axis: int, sigma: float, radius: int) -> Tensor:
+    size = grad.shape[axis]
+    margin = grad.new_zeros([*grad.shape[:axis], radius, *grad.shape[axis + 1 :]])
+    wide = _filtered(torch.cat([margin, grad, margin], axis), [(axis, sigma, radius, "constant")])
+    before, inner, after = wide.split([radius, size, radius], axis)
+    inner = inner.clone()
+    inner.narrow(axis, 0, 1).add_(before.sum(axis, keepdim=True))
+    inner.narrow(axis, size - 1, 1).add_(after.sum(axis, keepdim=True))
+    return inner
+
+
+def _filtered(values: Tensor, plan: list[tuple[int, float, int, str]]) -> Tensor:
+    if not plan or not values.numel():
+        return values
+    axes, sigma, radius, modes = (list(column) for column in zip(*plan, strict=True))
+    return torch.ops.gfnoise.gaussian_filter(
+        values, sigma, axes, ",".join(modes), 0.0, 4.0, radius, None
+    )
+
+
+# --- the interpolation --------------------------------------------------------------------------
+
+
+def map_coordinates_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Keep both arrays: the gradient of each is a matter of the other."""
+    source, coordinates, ctx.order, ctx.mode, ctx.cval, _ = inputs
+    ctx.save_for_backward(source, coordinates)
+
+
+def map_coordinates_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Spread the gradient over the corners; their differences are the gradient of a point."""
+    source, coordinates = ctx.saved_tensors
+    axes = coordinates.shape[0]
+    lead, space = source.shape[: source.dim() - axes], source.shape[source.dim() - axes :]
+    images = source.to(grad.dtype).reshape(lead.numel(), space.numel())
+    spread = grad.reshape(lead.numel(), -1)
+    corners, lost = _corners(coordinates.reshape(axes, -1), space, ctx.order, ctx.mode)
+    spread = spread.masked_fill(lost, 0)
+
+    to_source = torch.zeros_like(images) if ctx.needs_input_grad[0] else None
+    to_points = torch.zeros_like(spread[:1].expand(axes, -1)) if ctx.needs_input_grad[1] else None
+    for corner in itertools.product(*corners):
+        flat, valid = torch.zeros_like(corner[0][0]), torch.ones_like(lost)
+        for (index, *_), size in zip(corner, space, strict=True):
+            flat, valid = flat * size + index.clamp(min=0), valid & (index >= 0)
+        weights = torch.stack([weight for _, weight, _ in corner]).to(grad.dtype)
+        if to_source is not None:
+            share = (weights.prod(0) * spread).masked_fill(~valid, 0)
+            to_source = to_source.index_add(1, flat, share)
+        if to_points is not None:
+            value = images[:, flat].masked_fill(~valid, ctx.cval)
+            value = (value * spread).sum(0)
+            slopes = [
+                value * slope * weights[[i for i in range(axes) if i != axis]].prod(0)
+                for axis, (*_, slope) in enumerate(corner)
+            ]
+            to_points = to_points + torch.stack(slopes)
+    return (
+        None if to_source is None else to_source.reshape(source.shape).to(source.dtype),
+        None if to_points is None else to_points.reshape(coordinates.shape).to(coordinates.dtype),
+        *[None] * 4,
+    )
+
+
+def _corners(
+    points: Tensor, space: torch.Size, order: int, mode: str
+) -> tuple[list[list[tuple[Tensor, Tensor, Tensor]]], Tensor]:
+    """Per axis the voxels around each point, as (index or -1, weight, its slope); lost points."""
+    corners = []
+    lost = torch.zeros_like(points[0], dtype=torch.bool)
+    for coordinate, size in zip(points.double(), space, strict=True):
+        folded, slope, gone = _fold(coordinate, size, mode)
+        lost = lost | gone
+        if order == 0:
+            index = _voxel((folded + 0.5).floor().long(), size, mode)
+            corners.append([(index, torch.ones_like(folded), torch.zeros_like(folded))])
+            continue
+        low = folded.floor()
+        fraction, low = folded - low, low.long()
+        corners.append(
+            [
+                (_voxel(low, size, mode), 1 - fraction, -slope),
+                (_voxel(low + 1, size, mode), fraction, slope),
+            ]
+        )
+    return corners, lost
+
+
+def _fold(x: Tensor, size: int, mode: str) -> tuple[Tensor, Tensor, Tensor]:
+    """A coordinate as the kernels map it, the slope of that, and whether it is lost."""
+    last = size - 1
+    outside = (x < 0) | (x > last)
+    one, never = torch.ones_like(x), torch.zeros_like(outside)
+    if mode == "constant":
+        return x.masked_fill(outside, 0), one, outside
+    if mode == "grid-constant":
+        far = (x < -1) | (x > size)
+        return x.masked_fill(far, 0), one, far
+    if mode == "nearest":
+        return x.clamp(0, last), one.masked_fill(outside, 0), never
+    if mode == "grid-wrap":
+        return x.remainder(size), one, never
+    if size == 1:
+        return torch.zeros_like(x), torch.zeros_like(x), never
+    if mode == "wrap":  # SciPy's own: the last voxel is the first
+        return torch.where(outside, x.remainder(last), x), one, never
+    if mode == "mirror":
+        y = x.remainder(2 * last)
+        turned = y > last
+        return torch.where(turned, 2 * last - y, y), torch.where(turned, -one, one), never
+    y = (x + 0.5).remainder(2 * size)  # reflect
+    turned = y > size
+    return torch.where(turned, 2 * size - y, y) - 0.5, torch.where(turned, -one, one), never
+
+
+def _voxel(index: Tensor, size: int, mode: str) -> Tensor:
+    """The voxel of a grid point next to the grid; -1 where there is none."""
+    if mode in ("constant", "grid-constant"):
+        return index.masked_fill((index < 0) | (index >= size), -1)
+    if mode == "grid-wrap":
+        return index.remainder(size)
+    return index.clamp(0, size - 1)

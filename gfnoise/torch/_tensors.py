@@ -1,0 +1,261 @@
+"""Tensors for the functions of arrays: the same memory as arrays, and arrays given back as tensors.
+
+CPU tensors become NumPy arrays, CUDA tensors CuPy arrays on torch's current device and stream,
+whose outputs and working memory come from torch's allocator.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import _array
+from . import _operators
+
+_DTYPES = {
+    getattr(torch, name): np.dtype(name)
+    for name in (
+        *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+        *("float16", "float32", "float64", "complex64", "complex128"),
+    )
+}
+_PLAIN = torch.Tensor.__torch_dispatch__
+_STREAMS = ("seed",)  # numbers that may lie elsewhere than the arrays
+_WRITTEN = ("out", "output")
+
+
+def call(
+    function: Callable[..., Any],
+    places: Mapping[int, str],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Call a function of arrays with tensors as the arguments that `places` names."""
+    names = places.values()
+    given = {name: args[i] for i, name in places.items() if i < len(args)}
+    given |= {name: value for name, value in kwargs.items() if name in names}
+    found = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
+    if torch.compiler.is_compiling():
+        return _operators.trace(function, args, kwargs)
+    device = _device(function.__name__, given)
+    wants_gradient = torch.is_grad_enabled() and any(one.requires_grad for one in found.values())
+    if any(map(_is_traced, found.values())) or (
+        wants_gradient and function.__name__ in _operators.DIFFERENTIABLE
+    ):
+        return _operators.trace(function, args, kwargs)
+    return _direct(function, given, places, args, kwargs, device, wants_gradient)
+
+
+def _direct(
+    function: Callable[..., Any],
+    given: dict[str, Any],
+    places: Mapping[int, str],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    device: torch.device | None,
+    wants_gradient: bool,
+) -> Any:
+    """Call the function with arrays on the memory of the tensors."""
+    name = function.__name__
+    if device is not None and device.type not in ("cpu", "cuda"):
+        raise NotImplementedError(
+            f"{name} has no kernels for tensors on {device}: move them to the CPU or to CUDA"
+        )
+    written = next((given[one] for one in _WRITTEN if given.get(one) is not None), None)
+    if isinstance(written, torch.Tensor):
+        if written.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{name} cannot write to a tensor that requires grad: detach it first")
+        if wants_gradient and written.is_floating_point():
+            raise ValueError(f"{name} of a tensor that requires grad takes no output tensor")
+
+    def on(convert: Callable[[str, torch.Tensor], Any]) -> Any:
+        arrays = {
+            one: convert(one, _sought(one, value))
+            if isinstance(value, torch.Tensor)
+            else _dtype(one, value)
+            for one, value in given.items()
+        }
+        result = function(
+            *[arrays[places[i]] if i in places else value for i, value in enumerate(args)],
+            **(kwargs | {one: arrays[one] for one in kwargs if one in arrays}),
+        )
+        if device is None:
+            return result
+        if isinstance(written, torch.Tensor):
+            if not written.is_inference():
+                torch.autograd.graph.increment_version(written)
+            return written
+        return _as_tensors(result, device)
+
+    if device is None or device.type == "cpu":
+        result = on(_view)
+    else:
+        with _on_cuda(device) as convert:
+            result = on(convert)
+    if wants_gradient and any(map(_is_real, result if isinstance(result, tuple) else (result,))):
+        raise NotImplementedError(
+            f"{name} has no gradient: call it under torch.no_grad() or with detached tensors"
+        )
+    return result
+
+
+def _is_real(result: Any) -> bool:
+    return isinstance(result, torch.Tensor) and result.is_floating_point()
+
+
+def _is_traced(tensor: torch.Tensor) -> bool:
+    """Whether only operators apply: a tensor without memory, or one that records or dispatches."""
+    return (
+        type(tensor).__torch_dispatch__ is not _PLAIN
+        or tensor.device.type == "meta"
+        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )
+
+
+def _device(function: str, given: Mapping[str, Any]) -> torch.device | None:
+    """The device of all tensors but the seeds; None if there is none."""
+    homes: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in _STREAMS:
+            continue
+        if isinstance(value, torch.Tensor):
+            homes[name] = value.device
+        elif _array.library(value) is not None and hasattr(value, "shape"):
+            homes[name] = _array.library(value)
+    if not any(isinstance(home, torch.device) for home in homes.values()):
+        return None
+    if len(set(homes.values())) > 1:
+        if all(isinstance(home, torch.device) for home in homes.values()):
+            listed = ", ".join(f"{name} on {home}" for name, home in homes.items())
+            raise ValueError(f"{function} takes tensors of one device, got {listed}")
+        owners = {n: "torch" if isinstance(h, torch.device) else h for n, h in homes.items()}
+        listed = ", ".join(f"{name} of {owner}" for name, owner in owners.items())
+        raise TypeError(f"{function} takes arrays of one library, got {listed}")
+    return next(iter(homes.values()))
+
+
+def _dtype(name: str, value: Any) -> Any:
+    """A torch dtype as NumPy's; anything else as it is."""
+    if isinstance(value, torch.dtype):
+        if value not in _DTYPES:
+            raise TypeError(f"{name} must be of a dtype that NumPy has, got {value}")
+        return _DTYPES[value]
+    return value
+
+
+def _sought(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """What a function wants of a tensor; of `like`, no more than where it lives."""
+    return torch.empty(0, device=tensor.device) if name == "like" else tensor
+
+
+def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor whose memory is its values; an error where there is none."""
+    if type(tensor) is not torch.Tensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            tensor = tensor.as_subclass(torch.Tensor)
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        kind = "quantized" if tensor.is_quantized else kind
+        raise TypeError(f"{name} must be a dense tensor, got a {kind} one of {tensor.dtype}")
+    if tensor.dtype not in _DTYPES:
+        raise TypeError(
+            f"{name} must be of a dtype that NumPy has, got {tensor.dtype}: convert it first, "
+            f"as by {name}.float()"
+        )
+    if tensor.is_neg() or tensor.is_conj():
+        if name in _WRITTEN:
+            raise ValueError(f"{name} must not be a conjugated or negated view")
+        tensor = tensor.resolve_conj().resolve_neg()
+    return tensor.detach()
+
+
+def _view(name: str, tensor: torch.Tensor) -> Any:
+    """A CPU tensor as a NumPy array on the same memory."""
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name} must be on the CPU, as the other arguments, got {tensor.device}")
+    return _dense(name, tensor).numpy()
+
+
+def _as_tensors(result: Any, device: torch.device) -> Any:
+    """Arrays as tensors, in tuples, lists and dicts as well."""
+    if isinstance(result, (np.ndarray, np.generic)):
+        return torch.from_numpy(np.asarray(result))
+    if isinstance(result, tuple):
+        made = [_as_tensors(one, device) for one in result]
+        return type(result)(*made) if hasattr(result, "_fields") else tuple(made)
+    if isinstance(result, list):
+        return [_as_tensors(one, device) for one in result]
+    if isinstance(result, dict):
+        return {key: _as_tensors(one, device) for key, one in result.items()}
+    if device.type == "cuda" and hasattr(result, "__cuda_array_interface__"):
+        return torch.as_tensor(result, device=device)
+    return result
+
+
+# --- CUDA ---------------------------------------------------------------------------------------
+
+
+def _cupy(device: torch.device) -> Any:
+    """CuPy, or an ImportError that names what to install."""
+    try:
+        return importlib.import_module("cupy")
+    except ImportError as error:
+        major = (torch.version.cuda or "12").partition(".")[0]
+        raise ImportError(
+            f"tensors on {device} need CuPy: pip install 'gfnoise[cuda{major}]'"
+        ) from error
+
+
+@contextmanager
+def _on_cuda(device: torch.device) -> Iterator[Callable[[str, torch.Tensor], Any]]:
+    """CuPy on torch's device, current stream and allocator."""
+    cupy = _cupy(device)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    stream = torch.cuda.current_stream(index)
+    if hasattr(stream, "__cuda_stream__"):
+        stream = cupy.cuda.Stream.from_external(stream)
+    else:  # an older torch
+        stream = cupy.cuda.ExternalStream(stream.cuda_stream, index)
+    with (
+        torch.cuda.device(index),
+        cupy.cuda.Device(index),
+        stream,
+        cupy.cuda.using_allocator(functools.partial(_torch_memory, cupy, index)),
+    ):
+        yield functools.partial(_cuda_view, cupy, index)
+
+
+def _torch_memory(cupy: Any, index: int, size: int) -> Any:
+    """Memory of torch's allocator for CuPy; it lives as long as what CuPy makes of it."""
+    owner = torch.empty(size, dtype=torch.uint8, device=torch.device("cuda", index))
+    memory = cupy.cuda.UnownedMemory(owner.data_ptr(), size, owner, index)
+    return cupy.cuda.MemoryPointer(memory, 0)
+
+
+def _cuda_view(cupy: Any, index: int, name: str, tensor: torch.Tensor) -> Any:
+    """A CUDA tensor as a CuPy array on the same memory; seeds on the CPU as a NumPy array.
+
+    By its address: DLPack may wait for a stream, and a captured graph must not.
+    """
+    if tensor.device.type == "cpu":
+        return _view(name, tensor)
+    if tensor.device.index != index:
+        raise ValueError(f"{name} must be on cuda:{index} or the CPU, got {tensor.device}")
+    return _at_address(cupy, index, _dense(name, tensor))
+
+
+def _at_address(cupy: Any, index: int, tensor: torch.Tensor) -> Any:
+    itemsize = tensor.element_size()
+    extent = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+    size = itemsize * extent if tensor.numel() else 0
+    memory = cupy.cuda.UnownedMemory(tensor.data_ptr(), size, tensor, index)
+    return cupy.ndarray(
+        tuple(tensor.shape),
+        _DTYPES[tensor.dtype],
+        cupy.cuda.MemoryPointer(memory, 0),
+        strides=tuple(itemsize * step for step in tensor.stride()),
+    )

@@ -1,0 +1,214 @@
+"""Losses and activations for soft labels; cross-entropy with soft targets is torch's own."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .. import _checks
+
+_REDUCTIONS = ("mean", "sum", "none")
+
+
+class SoftDiceLoss(nn.Module):
+    """Soft-Dice: ``1 - 2 sum(c m) / (|c|_1 + |m|_1)`` (Nordström, Hult and Maki 2023, eq. 2).
+
+    Parameters
+    ----------
+    batch : bool, default False
+        Sum over the items of the batch as well, as if they were one image; else each item and
+        channel has a Dice of its own.
+    reduction : {"mean", "sum", "none"}
+        Over items and channels; "none" gives (B, C), or (C,) with `batch`.
+
+    Notes
+    -----
+    `forward(input, target)` takes probabilities of shape (B, C, *space), from a sigmoid, a softmax
+    or `NormReLU`, and soft labels or masks of the same shape. Two maps without mass agree: their
+    loss is 0. Sums are in float32 at least.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gfnoise.torch import SoftDiceLoss
+    >>> probabilities = torch.tensor([[[1.0, 0.5, 0.0, 0.0]]])
+    >>> marginals = torch.tensor([[[1.0, 1.0, 0.0, 0.0]]])
+    >>> round(SoftDiceLoss()(probabilities, marginals).item(), 4)  # 1 - 2 * 1.5 / 3.5
+    0.1429
+    """
+
+    def __init__(self, *, batch: bool = False, reduction: str = "mean"):
+        super().__init__()
+        _checks.choice("reduction", reduction, _REDUCTIONS)
+        self.batch, self.reduction = bool(batch), reduction
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss of probabilities against soft labels."""
+        c, m = _pair(input, target, least=2)
+        axes = [0] * self.batch + [*range(2, c.dim())]
+        inside, mass = (c * m).sum(axes), (c.abs() + m.abs()).sum(axes)
+        empty = mass == 0
+        dice = torch.where(empty, 1.0, 2 * inside / torch.where(empty, 1.0, mass))
+        return _reduced(1 - dice, self.reduction)
+
+    def extra_repr(self) -> str:
+        """The settings, for `print`."""
+        return f"batch={self.batch}, reduction={self.reduction!r}"
+
+
+class AdaptiveWingLoss(nn.Module):
+    """Regression loss that weighs foreground more (Lemay 2022, eq. 3.1; Wang et al. 2019).
+
+    With ``d = |y - prediction|`` for a target y: ``omega ln(1 + (d / epsilon)**(alpha - y))`` where
+    ``d < theta``, else ``A d - C``, with A and C such that value and slope go on at theta.
+
+    Parameters
+    ----------
+    alpha : float, default 2.1
+        Above 2, for a slope of 0 at ``d = 0``.
+    omega, theta, epsilon : float, default 8, 0.5 and 1
+        Positive.
+    reduction : {"mean", "sum", "none"}
+        Over all elements.
+
+    Notes
+    -----
+    `forward(input, target)` takes tensors of one shape, targets in [0, 1]. The target gets no
+    gradient. Computed in float32 at least.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gfnoise.torch import AdaptiveWingLoss
+    >>> loss = AdaptiveWingLoss()(torch.tensor([0.9, 0.0]), torch.tensor([1.0, 0.0]))
+    >>> round(loss.item(), 4)
+    0.3057
+    """
+
+    def __init__(
+        self,
+        alpha: float = 2.1,
+        omega: float = 8.0,
+        theta: float = 0.5,
+        epsilon: float = 1.0,
+        *,
+        reduction: str = "mean",
+    ):
+        super().__init__()
+        self.alpha = _checks.positive("alpha", alpha)
+        if self.alpha <= 2:
+            raise ValueError(f"alpha must be above 2, got {alpha!r}")
+        self.omega = _checks.positive("omega", omega)
+        self.theta = _checks.positive("theta", theta)
+        self.epsilon = _checks.positive("epsilon", epsilon)
+        _checks.choice("reduction", reduction, _REDUCTIONS)
+        self.reduction = reduction
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss of a prediction against soft labels."""
+        prediction, y = _pair(input, target.detach(), least=0)
+        distance = (y - prediction).abs()
+        exponent = self.alpha - y
+        ratio = (self.theta / self.epsilon) ** exponent
+        at_theta = self.omega * torch.log1p(ratio)
+        slope = self.omega * exponent * ratio / (self.theta * (1 + ratio))
+        near = self.omega * torch.log1p((distance / self.epsilon) ** exponent)
+        far = slope * (distance - self.theta) + at_theta
+        return _reduced(torch.where(distance < self.theta, near, far), self.reduction)
+
+    def extra_repr(self) -> str:
+        """The settings, for `print`."""
+        return (
+            f"alpha={self.alpha}, omega={self.omega}, theta={self.theta}, epsilon={self.epsilon}, "
+            f"reduction={self.reduction!r}"
+        )
+
+
+class NormReLU(nn.Module):
+    """Normalised ReLU, an activation that does not polarise soft predictions (Lemay 2022, eq. 4.1).
+
+    Parameters
+    ----------
+    multiclass : bool, default False
+        False: ``ReLU(x)`` over its maximum, per item, over channels and space; 0 where that is 0.
+        True: ``ReLU(x)`` over its sum on the channel axis; a voxel without any positive value is
+        background.
+    background : int, default 0
+        The channel of the background.
+
+    Notes
+    -----
+    `forward(input)` takes and returns (B, C, *space), in the dtype of the input.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gfnoise.torch import NormReLU
+    >>> NormReLU()(torch.tensor([[[-1.0, 1.0, 4.0]]]))
+    tensor([[[0.0000, 0.2500, 1.0000]]])
+    >>> NormReLU(multiclass=True)(torch.tensor([[[3.0, -1.0], [1.0, -2.0]]]))
+    tensor([[[0.7500, 1.0000],
+             [0.2500, 0.0000]]])
+    """
+
+    def __init__(self, *, multiclass: bool = False, background: int = 0):
+        super().__init__()
+        self.multiclass = bool(multiclass)
+        self.background = _checks.integer("background", background, 0)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Compute the activation."""
+        _floating("input", input)
+        if input.dim() < 2:
+            raise ValueError(f"input must be of shape (B, C, *space), got {tuple(input.shape)}")
+        positive = input.relu()
+        if not self.multiclass:
+            if not input.numel():
+                return positive
+            largest = positive.amax(list(range(1, input.dim())), keepdim=True)
+            return positive / torch.where(largest > 0, largest, 1)
+        if self.background >= input.shape[1]:
+            raise ValueError(
+                f"background must be one of the {input.shape[1]} channels, got {self.background}"
+            )
+        total = positive.sum(1, keepdim=True, dtype=_wide(input))
+        none = total == 0
+        shares = (positive / torch.where(none, 1, total)).to(input.dtype)
+        channel = torch.arange(input.shape[1], device=input.device) == self.background
+        rest = none & channel.reshape(1, -1, *[1] * (input.dim() - 2))
+        return torch.where(rest, 1, shares)
+
+    def extra_repr(self) -> str:
+        """The settings, for `print`."""
+        return f"multiclass={self.multiclass}, background={self.background}"
+
+
+def _floating(name: str, tensor: Tensor) -> None:
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__qualname__
+        raise TypeError(f"{name} must be a tensor of a floating dtype, got {kind}")
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    """float64 for float64, float32 for all else."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def _pair(input: Tensor, target: Tensor, *, least: int) -> tuple[Tensor, Tensor]:
+    """Prediction and target in one wide dtype."""
+    _floating("input", input)
+    if not isinstance(target, Tensor) or target.shape != input.shape:
+        shape: Sequence[int] | str = "no tensor"
+        if isinstance(target, Tensor):
+            shape = tuple(target.shape)
+        raise ValueError(f"target must be of the input's shape {tuple(input.shape)}, got {shape}")
+    if input.dim() < least:
+        raise ValueError(f"input must be of shape (B, C, *space), got {tuple(input.shape)}")
+    dtype = torch.promote_types(_wide(input), _wide(target))
+    return input.to(dtype), target.to(dtype)
+
+
+def _reduced(loss: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return loss
+    return loss.mean() if reduction == "mean" else loss.sum()

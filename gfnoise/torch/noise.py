@@ -1,0 +1,464 @@
+"""Label noise as a module of a network's pipeline."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import _checks, _labels
+from ..field import GaussianField
+from . import _operators, streams
+
+Params = list[dict[str, Any]]
+_KEYS = ("seed", "applied", "amplitude", "length_scale", "spacing")
+_OUTSIDE = {"constant": "grid-constant", "nearest": "nearest"}  # in the terms of map_coordinates
+
+
+class LabelNoise(torch.nn.Module):
+    """Fresh noisy labels in every training step, by Gaussian field deformations.
+
+    Parameters
+    ----------
+    amplitude, length_scale : float or (low, high)
+        Of the noise, as in `GaussianField`: a number, or a range from which each item draws its
+        own, uniformly.
+    ndim : {2, 3}
+        Number of spatial axes, the last ones.
+    spacing : float, array_like or "unit", default 1.0
+        Voxel size, as in `GaussianField`: for all items, or one row per item.
+    p : float, default 1.0
+        The probability that an item gets any noise.
+    order : {0, 1}, default 0
+        0: the label of the voxel that holds the displaced point. 1: the voxels around it vote.
+    mode : {"nearest", "constant"}, default "nearest"
+        What lies outside the labels: the nearest voxel, for patches cut through organs, or class 0.
+    ignore_index : int, optional
+        A label that stays exactly where it is.
+
+    Notes
+    -----
+    All that is random about an item, its strengths, whether `p` applies and its field, follows from
+    its seed: `item_seed` makes seeds that do not depend on batches, workers or ranks. In `eval()`
+    the module returns what it is given. It has neither parameters nor buffers, and draws nothing
+    from any generator but torch's, and from that one number per call.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gfnoise.torch import LabelNoise
+    >>> labels = torch.zeros(2, 1, 32, 32, 32, dtype=torch.uint8)
+    >>> labels[..., 8:24, 8:24, 8:24] = 1
+    >>> noise = LabelNoise(amplitude=(0.5, 2.0), length_scale=6.0, ndim=3)
+    >>> noisy = noise(labels, seed=[10, 11])
+    >>> noisy.shape, noisy.dtype
+    (torch.Size([2, 1, 32, 32, 32]), torch.uint8)
+    >>> bool((noise(labels[1:], seed=[11]) == noisy[1:]).all())
+    True
+    """
+
+    def __init__(
+        self,
+        amplitude: float | Sequence[float],
+        length_scale: float | Sequence[float],
+        *,
+        ndim: int,
+        spacing: Any = 1.0,
+        p: float = 1.0,
+        order: int = 0,
+        mode: str = "nearest",
+        ignore_index: int | None = None,
+    ):
+        super().__init__()
+        self.ndim = _checks.dimensions(ndim)
+        self.amplitude = _range("amplitude", amplitude, zero=True)
+        self.length_scale = _range("length_scale", length_scale, zero=False)
+        self.spacing = self._rows(spacing)
+        self.p = _checks.share("p", p)
+        _checks.choice("order", order, _labels.ORDERS)
+        _checks.choice("mode", mode, _labels.MODES)
+        self.order, self.mode = order, mode
+        if ignore_index is not None:
+            ignore_index = _checks.label_value("ignore_index", ignore_index, np.dtype(np.int64))
+        self.ignore_index = ignore_index
+
+    def forward(
+        self,
+        labels: Any,
+        *,
+        spacing: Any = None,
+        generator: torch.Generator | None = None,
+        seed: Any = None,
+    ) -> Any:
+        """Draw noisy labels.
+
+        Parameters
+        ----------
+        labels : tensor of bool or an integer dtype, (B, C, *space) or (B, *space), or dict
+            Integer-coded: C label maps share the field of their item. In a dict, tensors of a
+            floating dtype (B, C, *space) are images and move with the labels, by linear
+            interpolation; what has other axes, or is no tensor, stays as it is.
+        spacing : float, array_like or "unit", optional
+            Voxel size of these labels, in place of the module's.
+        generator : torch.Generator, optional
+            A generator of the CPU to draw the call's seed from, in place of torch's own.
+        seed : int, or sequence or tensor of int, optional
+            In [0, 2**63): one per item, or one for the call, whose item i has the seed
+            ``item_seed(seed, 0, i)``. Nothing is drawn then.
+
+        Returns
+        -------
+        tensor or dict
+            As the input. In `eval()`, the input.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+        """
+        if not self.training:
+            return labels
+        if isinstance(labels, Mapping):
+            return self._move_together(labels, spacing, generator, seed)
+        if torch.compiler.is_compiling():
+            return self._traced(labels, spacing, generator, seed)
+        if isinstance(labels, Tensor) and labels.is_cuda:
+            if isinstance(seed, Tensor) and seed.is_cuda:
+                return self._on_device(labels, spacing, seed)
+            if seed is None and torch.cuda.is_current_stream_capturing():
+                if generator is not None:
+                    raise ValueError("generator must be None while a CUDA graph is captured")
+                seed = torch.randint(streams.SEEDS, labels.shape[:1], device=labels.device)
+                return self._on_device(labels, spacing, seed)
+        count = self._check(labels)
+        params = self.sample_params(count, spacing=spacing, generator=generator, seed=seed)
+        return self._apply_to_labels(labels, params)
+
+    def sample_params(
+        self,
+        batch_size: int,
+        *,
+        spacing: Any = None,
+        generator: torch.Generator | None = None,
+        seed: Any = None,
+    ) -> Params:
+        """Draw what is random about the items of a batch.
+
+        Parameters
+        ----------
+        batch_size : int
+            Number of items.
+        spacing, generator, seed
+            As in `forward`.
+
+        Returns
+        -------
+        list of dict
+            One per item, of plain numbers that JSON can hold: its seed, whether noise is applied,
+            its amplitude, length scale and spacing. `apply` takes them, now or later.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+        """
+        count = _checks.integer("batch_size", batch_size, 0)
+        rows = self.spacing if spacing is None else self._rows(spacing)
+        if rows == "unit" or not isinstance(rows[0], tuple):
+            rows = (rows,)
+        if len(rows) not in (1, count):
+            raise ValueError(f"spacing must be given once or for {count} items, got {len(rows)}")
+        seeds = self._seeds(count, generator, seed)
+        ranges = self.amplitude, self.length_scale
+        params = []
+        for i, one in enumerate(seeds):
+            chance, *shares = streams.uniforms(one, 3)
+            amplitude, length_scale = (
+                low + (high - low) * share
+                for (low, high), share in zip(ranges, shares, strict=True)
+            )
+            row = rows[i % len(rows)]
+            values = one, chance < self.p, amplitude, length_scale, row if row == "unit" else [*row]
+            params.append(dict(zip(_KEYS, values, strict=True)))
+        return params
+
+    def apply(self, labels: Any, params: Params | None = None, *, interpolate: bool = False) -> Any:
+        """Apply drawn parameters to labels, or to an image.
+
+        Parameters
+        ----------
+        labels : tensor, (B, C, *space) or (B, *space)
+            As in `forward`; with `interpolate`, an image of a floating dtype.
+        params : list of dict
+            One per item, from `sample_params`.
+        interpolate : bool, default False
+            Interpolate linearly: the image moves as the labels do with the same parameters.
+
+        Returns
+        -------
+        tensor
+            As the input.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+        """
+        if params is None and callable(labels):
+            return super().apply(labels)  # torch's own, of a function to modules
+        count = self._check(labels, floating=interpolate)
+        params = [] if params is None else params
+        complete = all(isinstance(one, Mapping) and not set(_KEYS) - set(one) for one in params)
+        if len(params) != count or not complete:
+            raise ValueError(
+                f"params must hold {', '.join(_KEYS)} for each of {count} items, "
+                f"got {params!r:.200}"
+            )
+        return (self._apply_to_image if interpolate else self._apply_to_labels)(labels, params)
+
+    def extra_repr(self) -> str:
+        """The settings, for `print`."""
+        return (
+            f"amplitude={self.amplitude}, length_scale={self.length_scale}, ndim={self.ndim}, "
+            f"spacing={self.spacing}, p={self.p}, order={self.order}, mode={self.mode!r}, "
+            f"ignore_index={self.ignore_index}"
+        )
+
+    def _rows(self, spacing: Any) -> Any:
+        """A tuple per item, one tuple for all, or "unit"."""
+        if isinstance(spacing, str) and spacing == "unit":
+            return spacing
+        return _checks.strengths("spacing", spacing, self.ndim, zero=False)
+
+    def _check(self, labels: Any, *, floating: bool = False, name: str = "labels") -> int:
+        """Check labels or an image, and count their items."""
+        if not isinstance(labels, Tensor):
+            kind = f"{type(labels).__module__}.{type(labels).__qualname__}"
+            raise TypeError(f"{name} must be a torch tensor, got {kind}")
+        real = labels.is_floating_point()
+        if real is not floating or labels.is_complex():
+            expected = "a floating dtype" if floating else "bool or an integer dtype"
+            hint = "" if floating else " (integer-coded)"
+            raise TypeError(
+                f"{name} must be of {expected}{hint}, got {labels.dtype} of shape "
+                f"{tuple(labels.shape)}"
+            )
+        if labels.dim() - self.ndim not in (1, 2):
+            raise ValueError(
+                f"{name} must be of shape (B, C, *space) or (B, *space) with ndim={self.ndim} axes "
+                f"of space, got {tuple(labels.shape)}"
+            )
+        if not floating and labels.dim() == self.ndim + 2 and labels.shape[1] > 1:
+            _refuse_one_hot(name, labels)
+        return labels.shape[0]
+
+    def _seeds(self, count: int, generator: torch.Generator | None, seed: Any) -> list[int]:
+        """The seeds of the items."""
+        if seed is None:
+            return streams.items(int(self._draw(generator)), count)
+        if isinstance(seed, Tensor):
+            if seed.device.type != "cpu":
+                raise ValueError(f"seed must be on the CPU here, got a tensor on {seed.device}")
+            seed = seed.numpy()
+        numbers, _, per_item = _checks.seeds(seed, count)
+        return numbers.tolist() if per_item else streams.items(int(seed), count)
+
+    def _draw(self, generator: torch.Generator | None) -> Tensor:
+        """One number of torch's generator."""
+        if generator is not None and generator.device.type != "cpu":
+            raise ValueError(f"generator must be one of the CPU, got one of {generator.device}")
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(
+                "parameters cannot be drawn on the host while a CUDA graph is captured: every "
+                "replay would have the same; call the module itself"
+            )
+        return torch.randint(streams.SEEDS, (), generator=generator)
+
+    def _field(self, params: Params, copies: int = 1) -> GaussianField:
+        """The noise model of the items, each `copies` times."""
+        amplitude, length_scale, spacing = (
+            _per_item([one[name] for one in params], copies, self.ndim) for name in _KEYS[2:]
+        )
+        return _operators.field(amplitude, length_scale, spacing, self.ndim)
+
+    def _apply_to_labels(self, labels: Tensor, params: Params) -> Tensor:
+        applied = [i for i, one in enumerate(params) if one["applied"]]
+        if not applied:
+            return labels.clone()
+        if len(applied) < len(params):
+            noisy = labels.clone()
+            noisy[applied] = self._apply_to_labels(labels[applied], [params[i] for i in applied])
+            return noisy
+        copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
+        field: Any = self._field(params, copies)
+        return field.sample_labels(
+            labels,
+            seed=[one["seed"] for one in params for _ in range(copies)],
+            order=self.order,
+            mode=self.mode,
+            ignore_index=self.ignore_index,
+        )
+
+    def _apply_to_image(self, image: Tensor, params: Params) -> Tensor:
+        items = []
+        for one, own in zip(image, params, strict=True):
+            if not own["applied"]:
+                items.append(one)
+                continue
+            space = image.shape[image.dim() - self.ndim :]
+            move: Any = self._field([own]).displacement(
+                space, seed=[own["seed"]], like=one.detach()
+            )
+            grid = torch.meshgrid(
+                *(torch.arange(n, dtype=move.dtype, device=move.device) for n in space),
+                indexing="ij",
+            )
+            wide = one if one.dtype in (torch.float32, torch.float64) else one.float()
+            moved = _operators.core.map_coordinates(
+                wide,
+                move[0] + torch.stack(grid),
+                mode=_OUTSIDE[self.mode],
+            )
+            items.append(moved.to(image.dtype))
+        return torch.stack(items) if items else image.clone()
+
+    def _move_together(
+        self, sample: Mapping[Any, Any], spacing: Any, generator: torch.Generator | None, seed: Any
+    ) -> dict[Any, Any]:
+        """Move labels and images of a dict by the same field."""
+        axes = (self.ndim + 1, self.ndim + 2)
+        moving = {
+            key: one
+            for key, one in sample.items()
+            if isinstance(one, Tensor) and one.dim() in axes[one.is_floating_point() :]
+        }
+        shapes = {(one.shape[0], *one.shape[-self.ndim :]) for one in moving.values()}
+        if len(shapes) != 1:
+            listed = ", ".join(f"{key!r} of {tuple(one.shape)}" for key, one in moving.items())
+            raise ValueError(
+                f"a dict must hold labels (B, C, *space) or (B, *space) and images (B, C, *space) "
+                f"of one batch and one space of {self.ndim} axes, got {listed or 'neither'}"
+            )
+        count = max(
+            self._check(one, floating=one.is_floating_point(), name=repr(key))
+            for key, one in moving.items()
+        )
+        params = self.sample_params(count, spacing=spacing, generator=generator, seed=seed)
+        return {
+            key: self.apply(one, params, interpolate=one.is_floating_point())
+            if key in moving
+            else one
+            for key, one in sample.items()
+        }
+
+    def _traced(
+        self, labels: Tensor, spacing: Any, generator: torch.Generator | None, seed: Any
+    ) -> Tensor:
+        """The operator, which reads the seeds when it runs."""
+        if generator is not None:
+            raise ValueError("generator must be None where the module is compiled: give a seed")
+        if seed is None:
+            seed = torch.randint(streams.SEEDS, ())
+        elif not isinstance(seed, Tensor):
+            seed = torch.tensor(seed, dtype=torch.int64)
+        rows = self.spacing if spacing is None else self._rows(spacing)
+        return torch.ops.gfnoise.label_noise(
+            labels,
+            seed,
+            *(list(self.amplitude), list(self.length_scale), _operators.flat(rows), self.ndim),
+            *(self.p, self.order, self.mode, self.ignore_index),
+        )
+
+    def _on_device(self, labels: Tensor, spacing: Any, seed: Tensor) -> Tensor:
+        """Seeds on the device, which the host never reads."""
+        self._check(labels)
+        if self.amplitude[0] < self.amplitude[1] or self.length_scale[0] < self.length_scale[1]:
+            raise NotImplementedError(
+                "amplitude and length_scale must be numbers where seeds are on the device, got "
+                f"ranges {self.amplitude} and {self.length_scale}"
+            )
+        rows = self.spacing if spacing is None else self._rows(spacing)
+        field: Any = GaussianField(
+            self.amplitude[0], self.length_scale[0], spacing=rows, ndim=self.ndim
+        )
+        copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
+        noisy = field.sample_labels(
+            labels,
+            seed=seed.repeat_interleave(copies),
+            order=self.order,
+            mode=self.mode,
+            ignore_index=self.ignore_index,
+        )
+        if self.p == 1:
+            return noisy
+        applied = streams.uniforms_on_device(seed, 1)[0] < self.p
+        return torch.where(applied.reshape(-1, *[1] * (labels.dim() - 1)), noisy, labels)
+
+
+def _range(name: str, value: Any, *, zero: bool) -> tuple[float, float]:
+    """A number or (low, high) as (low, high)."""
+    expected = f"{name} must be a number or a range (low, high) with low <= high"
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(given) != 2:
+        raise ValueError(f"{expected}, got {value!r}")
+    low, high = (
+        _checks.number(name, one, 0.0) if zero else _checks.positive(name, one) for one in given
+    )
+    if low > high:
+        raise ValueError(f"{expected}, got {value!r}")
+    return low, high
+
+
+def _per_item(values: list[Any], copies: int, ndim: int) -> tuple[float, ...]:
+    """A parameter as `_operators.field` takes it: for all items, where they agree, or for each."""
+    if values.count(values[0]) == len(values):
+        values, copies = values[:1], 1
+    rows = ([one] * ndim if isinstance(one, float) else one for one in values)
+    return tuple(number for row in rows if row != "unit" for _ in range(copies) for number in row)
+
+
+def _refuse_one_hot(name: str, labels: Tensor) -> None:
+    """Raise ValueError if the channels of CPU labels are indicators of classes."""
+    if labels.device.type != "cpu" or not labels.numel():
+        return
+    for part in (labels[:, :, :1], labels):  # most label maps are known by their first plane
+        if ((part != 0) & (part != 1)).any() or (part.sum(1) != 1).any():
+            return
+    raise ValueError(
+        f"{name} must be integer-coded, got one-hot ones of shape {tuple(labels.shape)}: use "
+        f"labels.argmax(1, keepdim=True)"
+    )
+
+
+@_operators.define(
+    "label_noise(Tensor labels, Tensor seed, float[] amplitude, float[] length_scale, "
+    "float[] spacing, int ndim, float p, int order, str mode, int? ignore_index) -> Tensor",
+    lambda labels, *rest: labels.new_empty(labels.shape),
+)
+def _label_noise(
+    labels: Tensor,
+    seed: Tensor,
+    amplitude: list[float],
+    length_scale: list[float],
+    spacing: list[float],
+    ndim: int,
+    p: float,
+    order: int,
+    mode: str,
+    ignore_index: int | None,
+) -> Tensor:
+    noise = LabelNoise(
+        amplitude,
+        length_scale,
+        ndim=ndim,
+        spacing=_operators.rows(spacing, ndim) if spacing else "unit",
+        p=p,
+        order=order,
+        mode=mode,
+        ignore_index=ignore_index,
+    )
+    if seed.is_cuda and not seed.dim():
+        seed = seed.cpu()
+    noisy: Tensor = noise(labels, seed=seed)
+    return noisy

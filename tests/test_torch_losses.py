@@ -1,0 +1,214 @@
+"""Losses and activations: values by hand and by NumPy, gradients by finite differences."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gfnoise import GaussianField, optimal_segmentation, score
+
+torch = pytest.importorskip("torch")
+
+from gfnoise.torch import AdaptiveWingLoss, NormReLU, SoftDiceLoss  # noqa: E402
+
+GENERATOR = torch.Generator().manual_seed(0)
+C = torch.rand(2, 3, 4, 5, dtype=torch.float64, generator=GENERATOR)
+M = torch.rand(2, 3, 4, 5, dtype=torch.float64, generator=GENERATOR)
+
+
+# ------------------------------------------------------------------------------- soft-Dice
+
+
+def test_soft_dice_is_eq_2() -> None:
+    c, m = C.numpy(), M.numpy()
+    space = (2, 3)
+    expected = 1 - 2 * (c * m).sum(space) / (c.sum(space) + m.sum(space))
+    np.testing.assert_allclose(SoftDiceLoss(reduction="none")(C, M), expected, rtol=1e-12)
+    assert SoftDiceLoss()(C, M).item() == pytest.approx(expected.mean(), rel=1e-12)
+    assert SoftDiceLoss(reduction="sum")(C, M).item() == pytest.approx(expected.sum(), rel=1e-12)
+    space = (0, 2, 3)
+    expected = 1 - 2 * (c * m).sum(space) / (c.sum(space) + m.sum(space))
+    found = SoftDiceLoss(batch=True, reduction="none")(C, M)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_soft_dice_of_a_mask_is_one_minus_its_score() -> None:
+    label = np.zeros((1, 1, 20, 20), np.uint8)
+    label[..., 5:15, 4:12] = 1
+    marginal = GaussianField(2.0, 5.0, ndim=2).marginals(label)
+    mask = optimal_segmentation(marginal, ndim=2)
+    loss = SoftDiceLoss()(torch.from_numpy(mask).float(), torch.from_numpy(marginal))
+    assert loss.item() == pytest.approx(1 - score(mask, marginal, ndim=2).item(), abs=1e-6)
+
+
+def test_soft_dice_of_empty_maps() -> None:
+    empty = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    target = torch.zeros(1, 2, 3, 3)
+    target[0, 1, 1, 1] = 1
+    loss = SoftDiceLoss(reduction="none")(empty, target)
+    assert loss.tolist() == [[0.0, 1.0]]
+    loss.sum().backward()
+    assert torch.isfinite(empty.grad).all()
+    assert (empty.grad[0, 0] == 0).all()  # nothing to learn where both are empty
+    assert empty.grad[0, 1, 1, 1] < 0
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_gradient_of_soft_dice(batch: bool) -> None:
+    c, m = C.clone().requires_grad_(), M.clone().requires_grad_()
+    assert torch.autograd.gradcheck(SoftDiceLoss(batch=batch), (c, m))
+    assert torch.autograd.gradgradcheck(SoftDiceLoss(batch=batch), (c, m))
+
+
+def test_soft_dice_in_half_precision_sums_in_float32() -> None:
+    c = torch.full((1, 1, 300, 300), 1.0, dtype=torch.float16)  # 90000 overflows float16
+    loss = SoftDiceLoss()(c, torch.ones(1, 1, 300, 300, dtype=torch.uint8))
+    assert (loss.dtype, loss.item()) == (torch.float32, 0.0)
+
+
+# --------------------------------------------------------------------------- adaptive wing
+
+
+def wing(
+    prediction: float, y: float, alpha: float, omega: float, theta: float, eps: float
+) -> float:
+    """Eq. 3.1, as it is printed."""
+    distance = abs(y - prediction)
+    if distance < theta:
+        return omega * np.log(1 + abs((y - prediction) / eps) ** (alpha - y))
+    power = theta / eps
+    a = omega * (alpha - y) * power ** (alpha - y - 1) / (eps * (1 + power ** (alpha - y)))
+    c = theta * a - omega * np.log(1 + power ** (alpha - y))
+    return a * distance - c
+
+
+@pytest.mark.parametrize("settings", [(2.1, 8.0, 0.5, 1.0), (2.5, 3.0, 0.2, 0.7)])
+def test_adaptive_wing_is_eq_3_1(settings: tuple[float, ...]) -> None:
+    x = 1.4 * C - 0.2
+    pairs = zip(x.flatten().tolist(), M.flatten().tolist(), strict=True)
+    expected = [wing(c, m, *settings) for c, m in pairs]
+    found = AdaptiveWingLoss(*settings, reduction="none")(x, M)
+    np.testing.assert_allclose(found.flatten(), expected, rtol=1e-12)
+    assert AdaptiveWingLoss(*settings)(x, M).item() == pytest.approx(np.mean(expected))
+
+
+def test_adaptive_wing_is_smooth_at_theta() -> None:
+    loss = AdaptiveWingLoss(reduction="sum")
+    y = torch.linspace(0, 1, 11, dtype=torch.float64)
+    sides = []
+    for step in (-1e-9, 1e-9):
+        x = (y + 0.5 + step).requires_grad_()
+        value = loss(x, y)
+        value.backward()
+        sides.append((value.item(), x.grad))
+    assert sides[0][0] == pytest.approx(sides[1][0], abs=1e-6)
+    torch.testing.assert_close(sides[0][1], sides[1][1], atol=1e-6, rtol=0)
+
+
+def test_gradient_of_adaptive_wing() -> None:
+    x = (1.6 * C - 0.3).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: AdaptiveWingLoss()(x, M), x)
+    exact = M.clone().requires_grad_()
+    AdaptiveWingLoss()(exact, M).backward()  # no distance: no slope, and no NaN
+    assert (exact.grad == 0).all()
+    target = M.clone().requires_grad_()
+    x = C.clone().requires_grad_()
+    AdaptiveWingLoss()(x, target).backward()
+    assert target.grad is None
+    ones = torch.ones(4, dtype=torch.uint8)
+    x = torch.ones(4, dtype=torch.float16, requires_grad=True)
+    loss = AdaptiveWingLoss()(x, ones)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert (x.grad == 0).all()
+
+
+# -------------------------------------------------------------------------------- NormReLU
+
+
+def test_norm_relu_is_eq_4_1() -> None:
+    x = 2 * C - 1
+    x[1] = -x[1].abs()
+    x[0, 2] -= 5
+    found = NormReLU()(x)
+    positive = np.maximum(x.numpy(), 0)
+    np.testing.assert_allclose(found[0], positive[0] / positive[0].max(), rtol=1e-12)
+    assert (found[1] == 0).all()
+    assert found[0].max() == 1
+    assert NormReLU()(x[:0]).shape == (0, 3, 4, 5)
+
+
+def test_norm_relu_of_classes_is_a_distribution() -> None:
+    x = 2 * C - 1
+    x[0, :, 0] = -1
+    x[1, :, 0, 0] = 0
+    for background in (0, 2):
+        found = NormReLU(multiclass=True, background=background)(x)
+        np.testing.assert_allclose(found.sum(1), 1, rtol=1e-12)
+        assert (found >= 0).all()
+        assert (found[0, background, 0] == 1).all()
+        assert found[1, background, 0, 0] == 1
+        some = (x > 0).any(1, keepdim=True)
+        shares = x.relu() / x.relu().sum(1, keepdim=True)
+        torch.testing.assert_close(found[some.expand_as(x)], shares[some.expand_as(x)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_norm_relu_keeps_the_dtype(dtype: Any) -> None:
+    x = torch.full((1, 3, 2, 2), 4e4, dtype=dtype)  # a sum beyond float16
+    for one in (NormReLU(), NormReLU(multiclass=True)):
+        found = one(x)
+        assert found.dtype == dtype
+        expected = 1 / 3 if one.multiclass else 1.0
+        assert (found.float() - expected).abs().max() < 2e-3
+
+
+@pytest.mark.parametrize("multiclass", [False, True])
+def test_gradient_of_norm_relu(multiclass: bool) -> None:
+    x = 2 * C - 1
+    x[0, :, 0] = -0.5
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(NormReLU(multiclass=multiclass), x)
+    empty = torch.zeros(1, 2, 3, requires_grad=True)
+    NormReLU(multiclass=multiclass)(empty).sum().backward()
+    assert torch.isfinite(empty.grad).all()
+
+
+# ----------------------------------------------------------------------------------- both
+
+
+@pytest.mark.parametrize("module", [SoftDiceLoss(batch=True), AdaptiveWingLoss(), NormReLU()])
+def test_modules_are_plain(module: Any) -> None:
+    assert module.state_dict() == {}
+    arguments = (C,) if isinstance(module, NormReLU) else (C, M)
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert torch.equal(other(*arguments), module(*arguments))
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*arguments), module(*arguments))
+    assert "=" in repr(module)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: SoftDiceLoss(reduction="max"), ValueError, "^reduction .*got 'max'"),
+        (lambda: SoftDiceLoss()(C, M[:1]), ValueError, r"^target .*\(2, 3, 4, 5\), got \(1, 3"),
+        (lambda: SoftDiceLoss()(C, C.numpy()), ValueError, "^target .*got no tensor"),
+        (lambda: SoftDiceLoss()(C.long(), M), TypeError, r"^input .*floating.*got torch\.int64"),
+        (lambda: SoftDiceLoss()(C[0, 0, 0], M[0, 0, 0]), ValueError, r"^input .*\(B, C, \*space\)"),
+        (lambda: AdaptiveWingLoss(2.0), ValueError, r"^alpha must be above 2, got 2\.0"),
+        (lambda: AdaptiveWingLoss(theta=0), ValueError, "^theta must be a positive.*got 0"),
+        (lambda: AdaptiveWingLoss()(C, M[0]), ValueError, "^target must be of the input's shape"),
+        (lambda: NormReLU(background=-1), ValueError, "^background .*got -1"),
+        (lambda: NormReLU(multiclass=True, background=3)(C), ValueError, "one of the 3 channels"),
+        (lambda: NormReLU()(C.long()), TypeError, "^input must be a tensor of a floating dtype"),
+        (lambda: NormReLU()(C[0, 0, 0]), ValueError, r"^input .*got \(5,\)"),
+    ],
+)
+def test_bad_input(call: Any, error: Any, match: str) -> None:
+    with pytest.raises(error, match=match):
+        call()

@@ -1,0 +1,382 @@
+"""LabelNoise and the seeds of items."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import gfnoise
+from gfnoise import GaussianField
+
+torch = pytest.importorskip("torch")
+
+from gfnoise.torch import LabelNoise, item_seed, streams  # noqa: E402
+
+LABELS = torch.zeros(3, 1, 12, 14, 16, dtype=torch.uint8)
+LABELS[0, 0, 3:9, 3:9, 4:12] = 1
+LABELS[1, 0, :6, 5:, 2:9] = 2
+LABELS[2, 0, 4:8, 4:8, 4:8] = 7
+NOISE = LabelNoise((0.5, 2.0), (3.0, 5.0), ndim=3, p=0.7)
+SEEDS = [11, 8, 2**62]
+
+
+# ---------------------------------------------------------------------------------- seeds
+
+
+def test_item_seed_is_what_it_was() -> None:
+    """Golden values: to change them is a line in CHANGELOG.md."""
+    found = [item_seed(0, 0, 0), item_seed(0, 3, 17), item_seed(2**63 - 1, 2**23 - 1, 2**40 - 1)]
+    assert found == [6473275921476908553, 1336494617552781089, 1926850414029025928]
+    assert streams.uniforms(7, 2) == [0.5243459416779314, 0.30213903321684277]
+
+
+def test_no_two_items_share_a_seed() -> None:
+    rng = np.random.default_rng(0)
+    epochs, indices = rng.integers(0, 2**23, 20_000), rng.integers(0, 2**40, 20_000)
+    pairs = {*zip(epochs.tolist(), indices.tolist(), strict=True)}
+    pairs |= {(epoch, index) for epoch in range(100) for index in range(300)}
+    seeds = {item_seed(5, epoch, index) for epoch, index in pairs}
+    assert len(seeds) == len(pairs)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert not seeds & {item_seed(6, epoch, index) for epoch, index in pairs}
+
+
+def test_item_seed_is_a_permutation() -> None:
+    """Each step can be undone."""
+    word = _unpermuted(9, item_seed(9, 123, 456))
+    assert divmod(word, 2**40) == (123, 456)
+
+
+def _unpermuted(base: int, word: int) -> int:
+    mask = 2**63 - 1
+    keys = [
+        streams._mix(streams._mix(base) + i * streams._GOLDEN & 2**64 - 1) & mask for i in (1, 2, 3)
+    ]
+    for odd, key in zip((streams._FIRST, streams._SECOND, streams._FIRST), keys[::-1], strict=True):
+        word ^= word >> 32  # undone by itself: two shifts of 32 leave nothing of 63 bits
+        word = word * pow(odd, -1, 2**63) & mask
+        word ^= key
+    return word
+
+
+def test_seeds_and_shares_look_random() -> None:
+    """One bit of an item changes half of its seed's; uniform shares. Confidence 1 - 1e-6 each."""
+    base = np.array([item_seed(0, 0, i) for i in range(2000)], np.uint64)
+    for bit in (0, 1, 7, 20, 39, 45, 62):
+        other = [item_seed(0, *divmod(i ^ 1 << bit, 2**40)) for i in range(2000)]
+        changed = np.bitwise_count(base ^ np.array(other, np.uint64))
+        spread = np.sqrt(63 / 4 / 2000)
+        assert abs(changed.mean() - 31.5) < 4.9 * spread, bit
+    shares = np.array([streams.uniforms(int(seed), 3) for seed in base])
+    for column in shares.T:
+        assert stats.kstest(column, "uniform").pvalue > 1e-6
+    assert (np.abs(np.corrcoef(shares.T)[np.triu_indices(3, 1)]) < 4.9 / np.sqrt(2000)).all()
+
+
+def test_shares_on_the_device_are_the_same() -> None:
+    seeds = torch.randint(2**63 - 1, (500,), generator=torch.Generator().manual_seed(0))
+    expected = [streams.uniforms(seed, 3) for seed in seeds.tolist()]
+    assert streams.uniforms_on_device(seeds, 3).T.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "match"),
+    [
+        ((-1, 0, 0), ValueError, "^base .*got -1"),
+        ((2**63, 0, 0), ValueError, r"^base must be below 2\*\*63, got"),
+        ((0, 2**23, 0), ValueError, r"^epoch must be below 2\*\*23, got 8388608"),
+        ((0, 0, 2**40), ValueError, r"^index must be below 2\*\*40, got"),
+        ((0, 0.5, 0), TypeError, r"^epoch must be an integer.*got 0\.5"),
+        ((True, 0, 0), TypeError, "^base must be an integer.*got True"),
+    ],
+)
+def test_bad_items(given: Any, error: Any, match: str) -> None:
+    with pytest.raises(error, match=match):
+        item_seed(*given)
+
+
+# ---------------------------------------------------------------------------------- noise
+
+
+def test_it_is_the_noise_of_the_core() -> None:
+    """Parameters of an item, put into GaussianField by hand."""
+    noisy = NOISE(LABELS, seed=SEEDS)
+    assert noisy.dtype == LABELS.dtype
+    params = NOISE.sample_params(3, seed=SEEDS)
+    assert {one["applied"] for one in params} == {True, False}
+    for label, found, one in zip(LABELS, noisy, params, strict=True):
+        field = GaussianField(one["amplitude"], one["length_scale"], ndim=3)
+        expected = field.sample_labels(label, seed=[one["seed"]], mode="nearest")
+        assert torch.equal(found, expected if one["applied"] else label)
+
+
+def test_an_item_is_independent_of_its_batch() -> None:
+    noisy = NOISE(LABELS, seed=SEEDS)
+    for i in range(3):
+        assert torch.equal(NOISE(LABELS[[i]], seed=[SEEDS[i]])[0], noisy[i])
+    assert torch.equal(NOISE(LABELS.flip(0), seed=SEEDS[::-1]).flip(0), noisy)
+    assert torch.equal(NOISE(LABELS[:, 0], seed=torch.tensor(SEEDS)), noisy[:, 0])
+
+
+def test_channels_share_the_field_of_their_item() -> None:
+    both = torch.cat([LABELS, 2 * LABELS], 1)
+    noisy = NOISE(both, seed=SEEDS)
+    assert torch.equal(noisy[:, 1], 2 * noisy[:, 0])
+    assert torch.equal(noisy[:, :1], NOISE(LABELS, seed=SEEDS))
+
+
+def test_strengths_are_uniform_and_p_is_a_probability() -> None:
+    params = NOISE.sample_params(4000, seed=0)
+    applied = sum(one["applied"] for one in params)
+    assert stats.binomtest(applied, 4000, 0.7).pvalue > 1e-6
+    for name, low, width in (("amplitude", 0.5, 1.5), ("length_scale", 3.0, 2.0)):
+        values = [one[name] for one in params]
+        assert stats.kstest(values, "uniform", (low, width)).pvalue > 1e-6
+    assert len({one["seed"] for one in params}) == 4000
+    for p, expected in ((0.0, False), (1.0, True)):
+        noise = LabelNoise(1.0, 4.0, ndim=3, p=p)
+        assert {one["applied"] for one in noise.sample_params(500, seed=1)} == {expected}
+
+
+def test_the_default_seed_is_one_number_of_torchs_generator() -> None:
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    torch.manual_seed(3)
+    first, second = NOISE(LABELS), NOISE(LABELS)
+    after = torch.rand(1)
+    assert not torch.equal(first, second)
+    torch.manual_seed(3)
+    numbers = [int(torch.randint(2**63 - 1, ())) for _ in range(2)]
+    assert torch.equal(torch.rand(1), after)
+    assert torch.equal(NOISE(LABELS, seed=numbers[0]), first)
+    seeds = [item_seed(numbers[0], 0, i) for i in range(3)]
+    assert torch.equal(NOISE(LABELS, seed=seeds), first)
+    assert torch.equal(NOISE(LABELS, seed=torch.tensor(numbers[1])), second)
+    assert torch.equal(NOISE(LABELS, generator=torch.Generator().manual_seed(3)), first)
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+
+
+def test_parameters_are_replayed_from_json() -> None:
+    torch.manual_seed(0)
+    noisy = NOISE(LABELS, spacing=[[1, 2, 1], [1, 1, 1], [0.5, 1, 1]])
+    torch.manual_seed(0)
+    params = NOISE.sample_params(3, spacing=[[1, 2, 1], [1, 1, 1], [0.5, 1, 1]])
+    replayed = json.loads(json.dumps(params))
+    assert replayed == params
+    assert torch.equal(NOISE.apply(LABELS, replayed), noisy)
+    assert torch.equal(LabelNoise(9.0, 9.0, ndim=3).apply(LABELS, replayed), noisy)
+
+
+@pytest.mark.parametrize("spacing", [2.0, (1.0, 2.0, 0.5), "unit", [[1.0], [2.0], [3.0]]])
+def test_spacing(spacing: Any) -> None:
+    strength = (0.1, 0.3) if spacing == "unit" else (2.0, 6.0)
+    expected = GaussianField(*strength, spacing=spacing, ndim=3).sample_labels(
+        LABELS, seed=SEEDS, mode="nearest"
+    )
+    assert torch.equal(LabelNoise(*strength, spacing=spacing, ndim=3)(LABELS, seed=SEEDS), expected)
+    noise = LabelNoise(*strength, ndim=3)
+    assert torch.equal(noise(LABELS, seed=SEEDS, spacing=spacing), expected)
+    if isinstance(spacing, tuple):
+        rows = torch.tensor([spacing] * 3)
+        assert torch.equal(noise(LABELS, seed=SEEDS, spacing=rows), expected)
+
+
+@pytest.mark.parametrize("options", [{"order": 1}, {"mode": "constant"}, {"ignore_index": 2}])
+def test_options_reach_the_core(options: dict[str, Any]) -> None:
+    noise = LabelNoise(2.0, 4.0, ndim=3, **options)
+    expected = GaussianField(2.0, 4.0, ndim=3).sample_labels(
+        LABELS, seed=SEEDS, **{"mode": "nearest"} | options
+    )
+    assert torch.equal(noise(LABELS, seed=SEEDS), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.int16, torch.int64, torch.uint16])
+def test_dtypes_in_2d(dtype: Any) -> None:
+    labels = (LABELS[:, 0, 6] > 0).to(dtype)
+    noise = LabelNoise(2.0, 4.0, ndim=2)
+    noisy = noise(labels, seed=SEEDS)
+    assert noisy.dtype == dtype
+    assert not torch.equal(noisy, labels)
+
+
+def test_labels_are_left_as_they_are() -> None:
+    before = LABELS.clone()
+    for p in (0.0, 0.7, 1.0):
+        noisy = LabelNoise(2.0, 4.0, ndim=3, p=p)(LABELS, seed=1)
+        assert noisy.data_ptr() != LABELS.data_ptr()
+        noisy.fill_(9)
+        assert torch.equal(LABELS, before)
+    assert NOISE(LABELS[:0]).shape == (0, 1, 12, 14, 16)
+
+
+# --------------------------------------------------------------------- images and labels
+
+
+def test_an_image_moves_as_its_label() -> None:
+    params = NOISE.sample_params(3, seed=SEEDS)
+    image = torch.rand(3, 2, 12, 14, 16, generator=torch.Generator().manual_seed(0))
+    moved = NOISE.apply(image, params, interpolate=True)
+    for one, found, own in zip(image, moved, params, strict=True):
+        if not own["applied"]:
+            assert torch.equal(found, one)
+            continue
+        field = GaussianField(own["amplitude"], own["length_scale"], ndim=3)
+        points = field.displacement((12, 14, 16), seed=own["seed"])
+        points += np.indices((12, 14, 16), np.float32)
+        expected = gfnoise.map_coordinates(one.numpy(), points, mode="nearest")
+        np.testing.assert_array_equal(found.numpy(), expected)
+    # A step edge moves by what the label's moves, to half a voxel of interpolation.
+    ramp = torch.arange(16.0).expand(3, 1, 12, 14, 16).contiguous()
+    step = (ramp > 7.5).to(torch.uint8)
+    noise = LabelNoise(2.0, 5.0, ndim=3)
+    params = noise.sample_params(3, seed=4)
+    near = (noise.apply(ramp, params, interpolate=True) - 7.5).abs() < 1e-3
+    agree = noise.apply(ramp, params, interpolate=True) > 7.5
+    assert (near | (agree == noise.apply(step, params).bool())).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_images_keep_their_dtype(dtype: Any) -> None:
+    params = NOISE.sample_params(3, seed=SEEDS)
+    image = torch.rand(3, 1, 12, 14, 16).to(dtype)
+    moved = NOISE.apply(image, params, interpolate=True)
+    assert moved.dtype == dtype
+    expected = NOISE.apply(image.double(), params, interpolate=True)
+    torch.testing.assert_close(moved.double(), expected, atol=2 * torch.finfo(dtype).eps, rtol=0)
+
+
+def test_an_image_may_require_a_gradient() -> None:
+    image = torch.rand(3, 1, 12, 14, 16, requires_grad=True)
+    NOISE.apply(image, NOISE.sample_params(3, seed=SEEDS), interpolate=True).sum().backward()
+    # Interpolation weights of a point sum to 1, and outside is the nearest voxel.
+    torch.testing.assert_close(image.grad.sum(), torch.tensor(float(image.numel())))
+
+
+def test_a_dict_moves_together() -> None:
+    image = torch.rand(3, 2, 12, 14, 16)
+    sample = {"image": image, "label": LABELS, "mask": LABELS[:, 0] > 0, "id": torch.arange(3)}
+    sample |= {"spacing": torch.ones(3, 3), "name": ["a", "b", "c"]}
+    moved = NOISE(sample, seed=SEEDS)
+    params = NOISE.sample_params(3, seed=SEEDS)
+    assert list(moved) == list(sample)
+    assert torch.equal(moved["label"], NOISE.apply(LABELS, params))
+    assert torch.equal(moved["mask"], moved["label"][:, 0] > 0)
+    assert torch.equal(moved["image"], NOISE.apply(image, params, interpolate=True))
+    assert all(moved[key] is sample[key] for key in ("id", "spacing", "name"))
+    noise = copy.deepcopy(NOISE).eval()
+    assert noise(sample) is sample
+
+
+# ---------------------------------------------------------------------------- as a module
+
+
+def test_as_a_module() -> None:
+    assert NOISE.state_dict() == {}
+    assert not [*NOISE.parameters(), *NOISE.buffers()]
+    expected = NOISE(LABELS, seed=1)
+    for other in (
+        copy.deepcopy(NOISE),
+        pickle.loads(pickle.dumps(NOISE)),
+        copy.deepcopy(NOISE).to("cpu").half(),
+        copy.deepcopy(NOISE).double(),
+    ):
+        assert torch.equal(other(LABELS, seed=1), expected)
+    model = torch.nn.Sequential(copy.deepcopy(NOISE), torch.nn.Identity())
+    visited: list[Any] = []
+    assert model.apply(visited.append) is model  # torch's own `apply`
+    assert len(visited) == 3
+    with torch.autocast("cpu"), torch.inference_mode():
+        assert torch.equal(NOISE(LABELS, seed=1), expected)
+    model.eval()
+    assert model(LABELS) is LABELS
+    assert repr(NOISE).startswith("LabelNoise(amplitude=(0.5, 2.0), length_scale=(3.0, 5.0), ndim=")
+
+
+# ------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "match"),
+    [
+        ({"amplitude": (3.0, 1.0)}, ValueError, r"^amplitude .*low <= high, got \(3\.0, 1\.0\)"),
+        ({"amplitude": (1.0, 2.0, 3.0)}, ValueError, r"^amplitude .*range \(low, high\)"),
+        ({"amplitude": -1}, ValueError, "^amplitude .*at least 0, got -1"),
+        ({"amplitude": (0, float("nan"))}, ValueError, "^amplitude .*got nan"),
+        ({"amplitude": "1"}, TypeError, "^amplitude .*got '1'"),
+        ({"length_scale": (0.0, 1.0)}, ValueError, r"^length_scale .*positive.*got 0\.0"),
+        ({"length_scale": None}, TypeError, "^length_scale .*got None"),
+        ({"p": 1.5}, ValueError, r"^p must be a number in \[0, 1\], got 1\.5"),
+        ({"p": -0.1}, ValueError, r"^p must be a number in \[0, 1\], got -0\.1"),
+        ({"p": True}, TypeError, "^p .*got True"),
+        ({"order": 3}, ValueError, "^order must be one of 0, 1, got 3"),
+        ({"mode": "reflect"}, ValueError, "^mode must be one of .*got 'reflect'"),
+        ({"ndim": 4}, ValueError, "^ndim must be 2 or 3, got 4"),
+        ({"spacing": 0.0}, ValueError, r"^spacing .*got 0\.0"),
+        ({"ignore_index": 0.5}, TypeError, r"^ignore_index .*got 0\.5"),
+    ],
+)
+def test_bad_settings(given: dict[str, Any], error: Any, match: str) -> None:
+    with pytest.raises(error, match=match):
+        LabelNoise(**{"amplitude": 1.0, "length_scale": 4.0, "ndim": 3} | given)
+
+
+def one_hot() -> Any:
+    return torch.nn.functional.one_hot((LABELS[:, 0] > 0).long(), 2).movedim(-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "error", "match"),
+    [
+        (LABELS.float(), {}, TypeError, r"^labels .*integer dtype \(integer-coded\), got torch\.f"),
+        (one_hot(), {}, ValueError, r"^labels must be integer-coded, got one-hot .*argmax\(1"),
+        (one_hot().bool(), {}, ValueError, "^labels must be integer-coded, got one-hot"),
+        (LABELS.numpy(), {}, TypeError, r"^labels must be a torch tensor, got numpy\.ndarray"),
+        (LABELS[0, 0], {}, ValueError, r"^labels .*\(B, C, \*space\) .*ndim=3.*got \(12, 14, 16\)"),
+        (LABELS[None], {}, ValueError, r"^labels .*got \(1, 3, 1, 12, 14, 16\)"),
+        (LABELS, {"seed": [1, 2]}, ValueError, "^seed .*3 items, got 2 seeds"),
+        (LABELS, {"seed": -1}, ValueError, r"^seed .*\[0, 2\*\*63\).*got -1"),
+        (LABELS, {"seed": torch.rand(3)}, TypeError, "^seed must be an integer"),
+        (LABELS, {"spacing": [[1.0], [2.0]]}, ValueError, "^spacing .*for 3 items, got 2"),
+        (LABELS, {"spacing": -1.0}, ValueError, "^spacing .*positive"),
+        ({"id": 3}, {}, ValueError, "^a dict must hold labels .*got neither"),
+        ({"a": LABELS, "b": LABELS[:2]}, {}, ValueError, r"one batch .*'a' of \(3, .*'b' of \(2, "),
+        ({"image": LABELS.float(), "hot": one_hot()}, {}, ValueError, "^'hot' must be integer-cod"),
+    ],
+)
+def test_bad_labels(labels: Any, options: dict[str, Any], error: Any, match: str) -> None:
+    with pytest.raises(error, match=match):
+        NOISE(labels, **options)
+
+
+def test_channels_that_only_begin_like_one_hot_labels() -> None:
+    labels = torch.zeros(1, 2, 12, 14, 16, dtype=torch.uint8)
+    labels[:, 0] = 1
+    labels[:, 0, 6:] = 3
+    assert NOISE(labels, seed=1).shape == labels.shape
+
+
+def test_a_generator_of_another_device() -> None:
+    class Elsewhere:
+        device = torch.device("cuda", 0)
+
+    with pytest.raises(ValueError, match=r"^generator must be one of the CPU, got one of cuda:0"):
+        NOISE(LABELS, generator=Elsewhere())
+
+
+@pytest.mark.parametrize(
+    "params",
+    [None, [], [{"seed": 1}] * 3, [3, 4, 5], NOISE.sample_params(2, seed=1)],
+)
+def test_bad_parameters(params: Any) -> None:
+    with pytest.raises(ValueError, match=r"^params must hold seed, .* for each of 3 items, got"):
+        NOISE.apply(LABELS, params)
+
+
+def test_images_are_floats() -> None:
+    with pytest.raises(TypeError, match=r"^labels must be of a floating dtype, got torch\.uint8"):
+        NOISE.apply(LABELS, NOISE.sample_params(3), interpolate=True)

@@ -1,0 +1,246 @@
+"""The registered operators: opcheck, compile, export, fake tensors; and the gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gfnoise
+from gfnoise import GaussianField
+
+torch = pytest.importorskip("torch")
+
+from gfnoise.torch import LabelNoise, _operators  # noqa: E402
+
+RNG = np.random.default_rng(1)
+FIELD = GaussianField(1.5, 4.0, ndim=2)
+ITEMS = GaussianField([[1.0], [2.0]], 4.0, spacing="unit", ndim=2)
+LABELS = torch.from_numpy((RNG.random((2, 9, 11)) < 0.4).astype(np.uint8))
+MAPS = torch.from_numpy(RNG.random((2, 9, 11), np.float32))
+MOVE = torch.from_numpy(RNG.normal(0, 2, (2, 3, 2, 9, 11)).astype(np.float32))
+POINTS = torch.from_numpy(RNG.uniform(-2, 12, (2, 7)))
+SEEDS = torch.tensor([3, 4])
+PLAIN = _operators._plain(FIELD)
+FILTER = ([1.0, 2.0], [1, 2], "nearest,mirror", 0.0, 4.0, None, None)
+
+OPERATORS: dict[str, tuple[Any, ...]] = {
+    "sample_labels": (LABELS, SEEDS, *PLAIN, 2, 1, "nearest", 0, None),
+    "marginals": (LABELS, *PLAIN, 3, "integrated", "constant", 0, None),
+    "warp_labels": (LABELS, MOVE, 0, "constant", 0, None),
+    "gaussian_filter": (MAPS.clone().requires_grad_(), *FILTER),
+    "map_coordinates": (
+        MAPS.clone().requires_grad_(),
+        POINTS.clone().requires_grad_(),
+        *(1, "nearest", 0.0, None),
+    ),
+    "optimal_threshold": (MAPS, "dice", 2, 1.0, None, None),
+    "optimal_segmentation": (MAPS, "volume", 2, 1.0, 0.25, None, "first"),
+    "score": (LABELS, MAPS, "iou", 2, 1.0),
+    "label_noise": (LABELS, SEEDS, [0.5, 2.0], [3.0, 5.0], [1.0, 2.0], 2, 0.5, 0, "nearest", None),
+}
+FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "sample_labels": lambda labels, maps: FIELD.sample_labels(labels, seed=[3, 4], n=2),
+    "sample_labels, one seed": lambda labels, maps: ITEMS.sample_labels(labels, seed=7),
+    "sample_labels, tensor": lambda labels, maps: FIELD.sample_labels(labels, seed=SEEDS),
+    "sample_labels, out": lambda labels, maps: FIELD.sample_labels(
+        labels, seed=[3, 4], out=torch.zeros_like(labels)
+    ),
+    "marginals": lambda labels, maps: ITEMS.marginals(labels, num_classes=2),
+    "warp_labels": lambda labels, maps: gfnoise.warp_labels(labels, MOVE, order=1),
+    "gaussian_filter": lambda labels, maps: gfnoise.gaussian_filter(
+        maps, 1.0, axes=(1, -1), mode=("wrap", "mirror"), output=torch.float64
+    ),
+    "map_coordinates": lambda labels, maps: gfnoise.map_coordinates(maps, POINTS, order=0),
+    "optimal_threshold": lambda labels, maps: gfnoise.optimal_threshold(maps, ndim=2),
+    "optimal_segmentation": lambda labels, maps: gfnoise.optimal_segmentation(maps, ndim=2),
+    "score": lambda labels, maps: gfnoise.score(labels, maps, ndim=2),
+}
+
+
+def test_every_operator_is_checked() -> None:
+    defined = {name.partition("::")[2] for name in torch._C._dispatch_get_all_op_names()
+               if name.startswith("gfnoise::")}  # fmt: skip
+    assert defined == set(OPERATORS)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_opcheck(name: str) -> None:
+    torch.library.opcheck(getattr(torch.ops.gfnoise, name).default, OPERATORS[name])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_compiled(name: str) -> None:
+    torch._dynamo.reset()
+    function = FUNCTIONS[name]
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    expected = function(LABELS, MAPS)
+    assert torch.equal(compiled(LABELS, MAPS), expected)
+    # Of another size: shapes may be symbols.
+    labels, maps = LABELS.repeat(1, 2, 1), MAPS.repeat(1, 2, 1)
+    if name != "warp_labels":
+        assert torch.equal(compiled(labels, maps), function(labels, maps))
+
+
+class Pipeline(torch.nn.Module):
+    """What a training step does with labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise = LabelNoise((0.5, 2.0), 4.0, ndim=2, p=0.8)
+
+    def forward(self, labels: Any, maps: Any, seeds: Any) -> Any:
+        noisy = self.noise(labels, seed=seeds)
+        smooth = gfnoise.gaussian_filter(maps + FIELD.marginals(noisy), 1.0, axes=(1, 2)) / 2
+        return noisy, gfnoise.optimal_segmentation(smooth, ndim=2)
+
+
+def test_exported() -> None:
+    module = Pipeline()
+    expected = module(LABELS, MAPS, SEEDS)
+    exported = torch.export.export(module, (LABELS, MAPS, SEEDS))
+    for found, wanted in zip(exported.module()(LABELS, MAPS, SEEDS), expected, strict=True):
+        assert torch.equal(found, wanted)
+    assert "gfnoise.label_noise" in exported.graph_module.code
+
+
+def test_compiled_module_and_its_default_seed() -> None:
+    torch._dynamo.reset()
+    noise = LabelNoise((0.5, 2.0), (3.0, 4.0), ndim=2)
+    compiled = torch.compile(noise, fullgraph=True, backend="aot_eager")
+    torch.manual_seed(5)
+    expected = [noise(LABELS) for _ in range(3)]
+    torch.manual_seed(5)
+    found = [compiled(LABELS) for _ in range(3)]
+    assert all(map(torch.equal, found, expected))
+    assert not torch.equal(found[0], found[1])
+    assert torch.equal(compiled(LABELS, seed=9), noise(LABELS, seed=9))
+    with pytest.raises(Exception, match="generator"):
+        compiled(LABELS, generator=torch.Generator())
+
+
+def test_a_compiled_gradient() -> None:
+    torch._dynamo.reset()
+
+    def loss(maps: Any) -> Any:
+        return gfnoise.gaussian_filter(maps, 2.0, mode="nearest").pow(2).sum()
+
+    maps = MAPS.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(maps), maps)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    (found,) = torch.autograd.grad(compiled(maps), maps)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore:Error detected in:UserWarning")  # torch's, with a traceback
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_score_has_no_gradient(backend: str) -> None:
+    torch._dynamo.reset()
+    maps = MAPS.clone().requires_grad_()
+    for function in (
+        lambda maps: gfnoise.score(LABELS, maps, ndim=2).sum(),
+        lambda maps: gfnoise.optimal_threshold(maps, ndim=2).sum(),
+    ):
+        with pytest.raises(Exception, match=r"thresholds and scores have no gradient"):
+            torch.compile(function, fullgraph=True, backend=backend)(maps).backward()
+
+
+def test_fake_and_meta_tensors() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    for name, function in FUNCTIONS.items():
+        if name in ("sample_labels, tensor", "warp_labels", "map_coordinates"):
+            continue
+        expected = function(LABELS, MAPS)
+        found = function(LABELS.to("meta"), MAPS.to("meta"))
+        assert (found.shape, found.dtype, found.device.type) == (
+            *(expected.shape, expected.dtype),
+            "meta",
+        )
+        with FakeTensorMode() as mode:
+            fake = function(mode.from_tensor(LABELS), mode.from_tensor(MAPS))
+        assert (fake.shape, fake.dtype) == (expected.shape, expected.dtype)
+
+
+def test_what_cannot_be_traced_says_so() -> None:
+    meta = LABELS.to("meta")
+    with pytest.raises(NotImplementedError, match=r"^sample_labels of a window has no operator"):
+        FIELD.sample_labels(meta, seed=1, window=(slice(4), slice(4)))
+    with pytest.raises(
+        NotImplementedError, match=r"^displacement has no operator: it cannot be com"
+    ):
+        FIELD.displacement((3, 4), seed=1, like=meta)
+
+
+# ------------------------------------------------------------------------------- gradients
+
+
+@pytest.mark.parametrize("mode", ["reflect", "constant", "nearest", "mirror", "wrap"])
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_gradient_of_the_filter(mode: str, size: int) -> None:
+    x = torch.rand(size, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x.requires_grad_()
+    for sigma in (0.6, 3.0, (0.0, 1.5)):
+
+        def smooth(x: Any, sigma: Any = sigma) -> Any:
+            return gfnoise.gaussian_filter(x, sigma, mode=mode, cval=2.0)
+
+        assert torch.autograd.gradcheck(smooth, x)
+    assert torch.autograd.gradgradcheck(smooth, x)
+
+
+def test_gradient_of_the_filter_with_its_options() -> None:
+    x = torch.rand(3, 4, 5, dtype=torch.float64).requires_grad_()
+    for options in (
+        {"axes": (2, 0), "mode": ("nearest", "mirror"), "radius": (4, 2)},
+        {"axes": 1, "truncate": 1.5, "mode": "grid-mirror"},
+        {"radius": 7, "mode": ["grid-wrap", "grid-constant", "nearest"]},
+    ):
+        check = torch.autograd.gradcheck
+        assert check(lambda x, o=options: gfnoise.gaussian_filter(x, 1.2, **o), x)
+
+
+def test_gradients_of_other_dtypes() -> None:
+    for dtype in (torch.float16, torch.float32):
+        x = MAPS.to(dtype, copy=True).requires_grad_()
+        gfnoise.gaussian_filter(x, 1.0).sum().backward()
+        assert x.grad.dtype == dtype
+    y = MAPS.clone().requires_grad_()
+    gfnoise.gaussian_filter(y, 1.0, output=torch.float64).sum().backward()
+    torch.testing.assert_close(y.grad, x.grad)
+
+
+MODES = ["constant", "grid-constant", "nearest", "reflect", "grid-mirror", "mirror", "wrap"]
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("mode", [*MODES, "grid-wrap"])
+def test_gradients_of_the_interpolation(mode: str, order: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    for shape in ((5, 6), (2, 4, 3, 1), (4,)):
+        axes = min(3, len(shape))
+        x = torch.rand(shape, dtype=torch.float64, generator=generator).requires_grad_()
+        points = 16 * torch.rand(axes, 2, 5, dtype=torch.float64, generator=generator) - 6
+        points.requires_grad_()
+
+        def mapped(x: Any, points: Any) -> Any:
+            return gfnoise.map_coordinates(x, points, order=order, mode=mode, cval=1.5)
+
+        assert torch.autograd.gradcheck(mapped, (x, points))
+    assert torch.autograd.gradgradcheck(mapped, (x, points))
+
+
+def test_functorch_is_refused() -> None:
+    def smooth(x: Any) -> Any:
+        return gfnoise.gaussian_filter(x, 1.0).sum()
+
+    for transform in (torch.vmap, torch.func.grad):
+        match = r"^gaussian_filter takes no .*torch\.vmap.*torch\.func: leading axes are a batch"
+        with pytest.raises(NotImplementedError, match=match):
+            transform(smooth)(MAPS)
+    with pytest.raises(
+        NotImplementedError, match=r"^sample_labels takes no tensors of torch\.vmap"
+    ):
+        torch.vmap(lambda one: FIELD.sample_labels(one, seed=1))(LABELS)

@@ -1,0 +1,53 @@
+"""What gfnoise.torch shows: documentation whose code runs, and no CUDA at import."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+
+import pytest
+import test_package as package
+
+pytest.importorskip("torch")
+
+import gfnoise.torch
+
+MODULES = [one.name for one in pkgutil.iter_modules(gfnoise.torch.__path__)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_the_docstrings_run(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"gfnoise.torch.{name}"))
+    assert result.failed == 0
+    assert result.attempted or name.startswith("_")
+
+
+@pytest.mark.parametrize("name", gfnoise.torch.__all__)
+def test_public_names_are_documented(name: str) -> None:
+    one = getattr(gfnoise.torch, name)
+    found = package.sections(one)
+    assert re.match(r"[A-Z`].*\.$", found["Summary"].splitlines()[0])
+    assert package.documented_parameters(one) == [*inspect.signature(one).parameters]
+    assert ">>> " in found["Examples"]
+    for method, function in vars(one).items() if inspect.isclass(one) else ():
+        if inspect.isfunction(function) and not method.startswith("_"):
+            assert inspect.cleandoc(function.__doc__ or "").splitlines()[0].endswith("."), method
+
+
+def test_import_starts_no_cuda_and_loads_no_kernels() -> None:
+    code = """
+import sys
+import torch
+from gfnoise.torch import *
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(torch.cuda.is_initialized(), *sorted({"numba", "scipy", "cupy"} & loaded))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
