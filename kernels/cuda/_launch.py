@@ -123,7 +123,8 @@ class CupyLauncher:
 
     Scratch memory belongs to a thread and a stream, and is kept: the second call of a shape
     allocates nothing. A call that is captured into a graph takes its scratch memory along, for
-    good: the graph may be replayed whenever it likes.
+    good: the graph may be replayed whenever it likes, but not at the same time as another that was
+    captured on the same stream.
     """
 
     def __init__(self) -> None:
@@ -176,19 +177,31 @@ class CupyLauncher:
         stream = cuda.get_current_stream()
         key = (threading.get_ident(), cuda.Device().id, stream.ptr, name, np.dtype(dtype).str)
         if stream.is_capturing():
-            held = self._captured.get(key)
-            if held is None or held.size < size:
-                held = self._captured[key] = self._kept.pop(key, None)
-            if held is None or held.size < size:
-                raise RuntimeError(
-                    "a call that is captured into a CUDA graph must have been made once before, "
-                    "with the same shapes, on the same stream and thread"
-                )
-            return held[:size]
+            return self._for_good(key, size)[:size]
         held = self._kept.get(key)
         if held is None or held.size < size:
             held = self._kept[key] = self._cupy.empty(size, dtype)
         return held[:size]
+
+    def _for_good(self, key: tuple[Any, ...], size: int) -> Any:
+        """Scratch memory for a graph: that of an earlier call, of this thread on any stream.
+
+        Nothing may be allocated while a stream is captured.
+        """
+        held = self._captured.get(key)
+        if held is None or held.size < size:
+            others = [
+                other
+                for other, memory in self._kept.items()
+                if other[:2] + other[3:] == key[:2] + key[3:] and memory.size >= size
+            ]
+            if not others:
+                raise RuntimeError(
+                    "a call that is captured into a CUDA graph must have been made once before by "
+                    "the same thread, with the same shapes"
+                )
+            held = self._captured[key] = self._kept.pop(others[0])
+        return held
 
 
 _launchers: dict[str, Launcher] = {}
