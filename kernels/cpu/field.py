@@ -22,14 +22,14 @@ from . import _pool
 from ._jit import device, kernel, same_type
 from ._random import normals
 from ._uniform import Table, confine, settle
+from ._vector import contract
 from .interpolation import run_scratch, take_run
 
-BLOCK = 64  # rows of a block: its contractions stay in the first cache
+BLOCK = 64  # rows of a block at most: its contractions stay in the first cache
 _BUDGET = 1 << 24  # coefficients held at once
 _SHARE = 1 << 12  # coefficients of a task
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
 _DIAGONAL = np.float32(0.41421360)
-_NONE = np.float32(0)
 
 
 # --- the field ----------------------------------------------------------------------------------
@@ -54,36 +54,16 @@ def _coefficients(out, seed, item, rater, scale, start, stop):
 
 
 @device
-def _contract(factors, terms, out, width):
-    """out[:width] = factors @ terms, summed in the order of the terms.
-
-    Four terms a pass: the sum is loaded and stored once for four products.
-    """
-    count = factors.size
-    for i in range(width):
-        out[i] = _NONE
-    fours = count - count % 4
-    for k in range(0, fours, 4):
-        f0, f1, f2, f3 = factors[k], factors[k + 1], factors[k + 2], factors[k + 3]
-        for i in range(width):
-            out[i] = (
-                out[i]
-                + f0 * terms[k, i]
-                + f1 * terms[k + 1, i]
-                + f2 * terms[k + 2, i]
-                + f3 * terms[k + 3, i]
-            )
-    for k in range(fours, count):
-        factor = factors[k]
-        for i in range(width):
-            out[i] += factor * terms[k, i]
+def _padded(count):
+    """Rows as whole vectors: there is room for them, and what they hold is not used."""
+    return (count + RUN - 1) // RUN * RUN
 
 
 @device
 def _contract_plane(coefficients, basis_z, z, out):
     """Contract the first axis at plane z: (c, j, k l), (j, z) -> (c, k l)."""
     for c in range(out.shape[0]):
-        _contract(basis_z[:, z], coefficients[c], out[c], out.shape[1])
+        contract(basis_z[:, z], coefficients[c], out[c], out.shape[1])
 
 
 @device
@@ -91,7 +71,7 @@ def _contract_rows(plane, basis_y, count, out):
     """Contract the second axis at `count` rows: (c, k, l), (k, y) -> (c, l, y)."""
     for c in range(out.shape[0]):
         for m in range(out.shape[1]):
-            _contract(plane[c, :, m], basis_y, out[c, m], count)
+            contract(plane[c, :, m], basis_y, out[c, m], _padded(count))
 
 
 @kernel
@@ -105,14 +85,14 @@ def _displacement(coefficients, bases, out, start, stop):
     rows = np.empty((components, terms_x, BLOCK), np.float32)
     for z in range(start, stop):
         _contract_plane(coefficients, basis_z, z, flat)
-        for first in range(0, ny, BLOCK):
-            count = min(BLOCK, ny - first)
-            _contract_rows(plane, basis_y[first // BLOCK], count, rows)
+        for first in range(0, ny, basis_y.shape[2]):
+            count = min(basis_y.shape[2], ny - first)
+            _contract_rows(plane, basis_y[first // basis_y.shape[2]], count, rows)
             for c, row in np.ndindex(components, count):
                 for left in range(0, nx, BLOCK):
                     line = out[c, z, first + row, left:]
                     width = min(BLOCK, nx - left)
-                    _contract(rows[c, :, row], basis_x[left // BLOCK], line, width)
+                    contract(rows[c, :, row], basis_x[left // BLOCK], line, width)
 
 
 # --- the fused field and warp -------------------------------------------------------------------
@@ -124,7 +104,7 @@ def _bound(rows, nodes, curvature, count, edge, slack):
     components, terms, _ = rows.shape
     for c in range(components):
         for node in range(nodes.shape[1]):
-            _contract(nodes[:, node], rows[c], edge[c, node], count)
+            contract(nodes[:, node], rows[c], edge[c, node], _padded(count))
         for row in range(count):
             slack[c, row] = curvature[0] * abs(rows[c, 0, row])
         for k in range(1, terms, 2):
@@ -166,6 +146,7 @@ def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, ord
     width = out.shape[2]
     runs = -(-width // RUN)
     parts = (nodes.shape[1] - 1) // runs  # of a run, between its nodes
+    height = basis_y.shape[2]  # of a block
     components = coefficients.shape[0]
     terms_y, terms_x = basis_y.shape[1], basis_x.shape[1]
 
@@ -181,9 +162,9 @@ def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, ord
     for iz in range(plane_start, plane_stop):
         z = origin_z + step_z * iz
         _contract_plane(coefficients, basis_z, iz, flat)
-        for first in range(row_start, row_stop, BLOCK):
-            count = min(BLOCK, row_stop - first)
-            _contract_rows(plane, basis_y[first // BLOCK], count, rows)
+        for first in range(row_start, row_stop, height):
+            count = min(height, row_stop - first)
+            _contract_rows(plane, basis_y[first // height], count, rows)
             _bound(rows, nodes, curvature, count, edge, slack)
             for run in range(runs):
                 left = run * RUN
@@ -207,7 +188,7 @@ def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, ord
                         continue
                     for c in range(components):
                         shift = scratch[0][3 - components + c]
-                        _contract(rows[c, :, row], basis_x[run], shift, RUN)
+                        contract(rows[c, :, row], basis_x[run], shift, RUN)
                     take_run(labels, voxel, order, rule, scratch, out, place)
 
 
@@ -217,9 +198,10 @@ def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, ord
 @lru_cache(maxsize=24)
 def _bases(length_scale, window, tile):
     """The bases of the three axes on the window, the last two in tiles: (tiles, terms, tile)."""
+    height = _height(window.count[-2])
     counts = [
         -(-count // part) * part
-        for count, part in zip(window.count, (1, BLOCK, tile)[-len(window.count) :], strict=True)
+        for count, part in zip(window.count, (1, height, tile)[-len(window.count) :], strict=True)
     ]
     axes = [
         axis_basis(size, length, start, count, step).values
@@ -228,7 +210,13 @@ def _bases(length_scale, window, tile):
         )
     ]
     first = axes[0] if len(axes) == 3 else axis_basis(1, 0.0).values  # a single plane, constant
-    return first, _tiles(axes[-2], BLOCK), _tiles(axes[-1], tile)
+    return first, _tiles(axes[-2], height), _tiles(axes[-1], tile)
+
+
+def _height(ny):
+    """Rows of a block: whole vectors, and blocks of the same size."""
+    blocks = max(1, -(-ny // BLOCK))
+    return max(RUN, -(-ny // (blocks * RUN)) * RUN)
 
 
 def _tiles(basis, tile):
@@ -304,7 +292,8 @@ def _blocks(shape):
     """Cut (z, y, x) into blocks of whole rows: (first plane, last, first row, last)."""
     nz, ny, nx = shape
     planes = max(1, _pool.SLAB // (ny * nx))
-    rows = max(BLOCK, _pool.SLAB // nx // BLOCK * BLOCK)
+    height = _height(ny)
+    rows = max(height, _pool.SLAB // nx // height * height)
     return [
         (z, min(z + planes, nz), y, min(y + rows, ny))
         for z in range(0, nz, planes)
