@@ -1,6 +1,7 @@
 """Label noise as a module of a network's pipeline."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from .. import _checks, _labels
 from ..field import GaussianField
-from . import _operators, streams
+from . import _operators, _tensors, streams
 
 Params = list[dict[str, Any]]
 _KEYS = ("seed", "applied", "amplitude", "length_scale", "spacing")
@@ -296,13 +297,16 @@ class LabelNoise(torch.nn.Module):
             return noisy
         copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
         field: Any = self._field(params, copies)
-        return field.sample_labels(
-            labels,
+        plain = type(labels) is Tensor and labels.device.type == "cpu"
+        noisy = field.sample_labels(
+            # An array needs no door: a fifth of the overhead.
+            _tensors.view("labels", labels) if plain else labels,
             seed=[one["seed"] for one in params for _ in range(copies)],
             order=self.order,
             mode=self.mode,
             ignore_index=self.ignore_index,
         )
+        return torch.from_numpy(noisy) if plain else noisy
 
     def _apply_to_image(self, image: Tensor, params: Params) -> Tensor:
         items = []
@@ -452,7 +456,27 @@ def _label_noise(
     mode: str,
     ignore_index: int | None,
 ) -> Tensor:
-    noise = LabelNoise(
+    settings = tuple(amplitude), tuple(length_scale), tuple(spacing), ndim, p
+    noise = _made(*settings, order, mode, ignore_index)
+    if seed.is_cuda and not seed.dim():
+        seed = seed.cpu()
+    noisy: Tensor = noise(labels, seed=seed)
+    return noisy
+
+
+@lru_cache(maxsize=64)
+def _made(
+    amplitude: tuple[float, ...],
+    length_scale: tuple[float, ...],
+    spacing: tuple[float, ...],
+    ndim: int,
+    p: float,
+    order: int,
+    mode: str,
+    ignore_index: int | None,
+) -> LabelNoise:
+    """The module of an operator's arguments."""
+    return LabelNoise(
         amplitude,
         length_scale,
         ndim=ndim,
@@ -462,7 +486,3 @@ def _label_noise(
         mode=mode,
         ignore_index=ignore_index,
     )
-    if seed.is_cuda and not seed.dim():
-        seed = seed.cpu()
-    noisy: Tensor = noise(labels, seed=seed)
-    return noisy
