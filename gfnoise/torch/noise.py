@@ -291,7 +291,10 @@ class LabelNoise(torch.nn.Module):
         applied = [i for i, one in enumerate(params) if one["applied"]]
         if not applied:
             return labels.clone()
-        if len(applied) < len(params):
+        if len(applied) < len(params) and labels.is_cuda:
+            # Without a choice of items, whose indices the host would wait to see copied.
+            params = [one if one["applied"] else {**one, "amplitude": 0.0} for one in params]
+        elif len(applied) < len(params):
             noisy = labels.clone()
             noisy[applied] = self._apply_to_labels(labels[applied], [params[i] for i in applied])
             return noisy
