@@ -64,6 +64,11 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
     zero : bool
         Whether 0 is allowed.
     """
+    given = value if type(value) is tuple else (value,)
+    if len(given) in (1, ndim) and all(
+        type(one) is float and (0 < one < math.inf or (zero and one == 0)) for one in given
+    ):  # what a field is made of most often; without NumPy, it is faster
+        return given if len(given) == ndim else given * ndim
     bound = "at least 0" if zero else "positive"
     expected = f"{name} must be finite and {bound}"
     array = _as_array(f"{name} must be a number or a regular array of numbers", value)

@@ -235,6 +235,7 @@ class VolumeCurves:
         return np.interp(shares, self.volumes, self.masses)
 
 
+@_array.tensors("marginals")
 def volume_range(
     marginals: NDArray[Any],
     metric: str = "dice",
@@ -316,6 +317,7 @@ def volume_range(
     return VolumeRange(fewest, most, mean, plan.maps.shape[1])
 
 
+@_array.tensors("mean_volume")
 def volume_bounds(
     mean_volume: float | NDArray[Any], metric: str = "dice", *, beta: float = 1.0
 ) -> VolumeBounds:
@@ -369,6 +371,7 @@ def volume_bounds(
     return VolumeBounds(least[()], most[()])
 
 
+@_array.tensors("marginals")
 def volume_curves(
     marginals: NDArray[Any], *, raters: int | None = None, exact: bool = False
 ) -> VolumeCurves:

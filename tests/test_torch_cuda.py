@@ -49,16 +49,19 @@ def test_values() -> None:
     alike(gfnoise.warp_labels(labels[:, 0], move), FIELD.sample_labels(LABELS[:, 0], seed=[1, 2]))
 
 
-def test_noise_does_not_wait() -> None:
+@pytest.mark.parametrize("p", [1.0, 0.7])
+def test_noise_does_not_wait(p: float) -> None:
+    noise = LabelNoise((1.0, 2.0), 6.0, ndim=3, p=p)
+    assert {one["applied"] for one in noise.sample_params(2, seed=[4, 8])} == {True, p == 1}
     labels = LABELS.cuda()
-    NOISE(labels, seed=[1, 2])  # compiles
+    noise(labels, seed=[4, 8])  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:
-        noisy, seeded = NOISE(labels), NOISE(labels, seed=[1, 2])
+        noisy, seeded = noise(labels), noise(labels, seed=[4, 8])
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert noisy.shape == labels.shape
-    alike(seeded, NOISE(LABELS, seed=[1, 2]))
+    alike(seeded, noise(LABELS, seed=[4, 8]))
 
 
 def test_memory_is_torchs() -> None:

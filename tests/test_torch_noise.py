@@ -204,6 +204,12 @@ def test_dtypes_in_2d(dtype: Any) -> None:
     assert not torch.equal(noisy, labels)
 
 
+@pytest.mark.parametrize("order", [0, 1])
+def test_no_amplitude_is_no_noise(order: int) -> None:
+    noise = LabelNoise(0.0, 4.0, ndim=3, order=order)
+    assert torch.equal(noise(LABELS, seed=SEEDS), LABELS)
+
+
 def test_labels_are_left_as_they_are() -> None:
     before = LABELS.clone()
     for p in (0.0, 0.7, 1.0):

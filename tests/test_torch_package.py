@@ -39,6 +39,12 @@ def test_public_names_are_documented(name: str) -> None:
             assert inspect.cleandoc(function.__doc__ or "").splitlines()[0].endswith("."), method
 
 
+def test_every_function_of_arrays_takes_tensors() -> None:
+    plain = {name for name, one in package.public().items() if not hasattr(one, "__wrapped__")}
+    curves = {f"VolumeCurves.{name}" for name in ("accuracy", "cdf", "dice", "quantile")}
+    assert plain == {"check_values", "warm_up", *curves}
+
+
 def test_import_starts_no_cuda_and_loads_no_kernels() -> None:
     code = """
 import sys

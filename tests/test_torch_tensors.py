@@ -122,6 +122,26 @@ def test_seeds_of_any_kind() -> None:
     assert isinstance(FIELD.displacement((3, 4), seed=torch.tensor([5])), np.ndarray)
 
 
+def test_tuples_of_results() -> None:
+    found = gfnoise.volume_range(torch.from_numpy(MAPS), ndim=2)
+    expected = gfnoise.volume_range(MAPS, ndim=2)
+    assert type(found) is type(expected)
+    for one, wanted in zip(found[:3], expected[:3], strict=True):
+        same(one, wanted)
+    assert found.voxels == expected.voxels
+    masks, labels = torch.from_numpy(LABELS), torch.from_numpy(LABELS)
+    sampled = gfnoise.expected_score(masks, labels, FIELD, n=3, seed=torch.tensor([1, 2]))
+    same(sampled.mean, gfnoise.expected_score(LABELS, LABELS, FIELD, n=3, seed=[1, 2]).mean)
+    curves = gfnoise.volume_curves(torch.from_numpy(MAPS[0]))
+    assert np.array_equal(curves.masses, gfnoise.volume_curves(MAPS[0]).masses)
+    volumes = np.array([0.25, 0.5])
+    bounds = gfnoise.volume_bounds(torch.from_numpy(volumes))
+    for one, wanted in zip(bounds, gfnoise.volume_bounds(volumes), strict=True):
+        same(one, wanted)
+    with pytest.raises(NotImplementedError, match=r"^volume_range has no gradient"):
+        gfnoise.volume_range(torch.from_numpy(MAPS).requires_grad_(), ndim=2)
+
+
 def test_displacement_like_a_tensor() -> None:
     expected = FIELD.displacement((5, 6), 2, seed=[1, 2])
     same(FIELD.displacement((5, 6), 2, seed=[1, 2], like=torch.zeros(1)), expected)

@@ -92,7 +92,7 @@ def _direct(
         return _as_tensors(result, device)
 
     if device is None or device.type == "cpu":
-        result = on(_view)
+        result = on(view)
     else:
         with _on_cuda(device) as convert:
             result = on(convert)
@@ -173,7 +173,7 @@ def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach()
 
 
-def _view(name: str, tensor: torch.Tensor) -> Any:
+def view(name: str, tensor: torch.Tensor) -> Any:
     """A CPU tensor as a NumPy array on the same memory."""
     if tensor.device.type != "cpu":
         raise ValueError(f"{name} must be on the CPU, as the other arguments, got {tensor.device}")
@@ -242,7 +242,7 @@ def _cuda_view(cupy: Any, index: int, name: str, tensor: torch.Tensor) -> Any:
     By its address: DLPack may wait for a stream, and a captured graph must not.
     """
     if tensor.device.type == "cpu":
-        return _view(name, tensor)
+        return view(name, tensor)
     if tensor.device.index != index:
         raise ValueError(f"{name} must be on cuda:{index} or the CPU, got {tensor.device}")
     return _at_address(cupy, index, _dense(name, tensor))
