@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 MAX_TERMS = 1 << 21
 """Terms per axis that a coefficient's 63-bit number has room for."""
 
-_PADDING = 4.1  # correlation lengths between the image and its periodic copy
-_TAIL = 1e-4  # share of the spectrum that is cut
-_WHITE = 0.1  # voxels; below, neighbours correlate by less than exp(-50): white noise
-_CONSTANT = 1e15  # voxels; above, a field is the same at all voxels, for float32
+PADDING = 4.1  # correlation lengths between the image and its periodic copy
+TAIL = 1e-4  # share of the spectrum that is cut
+WHITE = 0.1  # voxels; below, neighbours correlate by less than exp(-50): white noise
+CONSTANT = 1e15  # voxels; above, a field is the same at all voxels, for float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +69,8 @@ class Harmonics:
 @lru_cache(maxsize=256)
 def harmonics(size: int, length_scale: float) -> Harmonics:
     """Cut the spectrum of an axis of `size` voxels where its tail is below 1e-4 of the sum."""
-    length = min(max(length_scale, _WHITE), _CONSTANT)
-    period = float(math.ceil(size - 1 + _PADDING * length))
+    length = min(max(length_scale, WHITE), CONSTANT)
+    period = float(math.ceil(size - 1 + PADDING * length))
     unit = 2 * math.pi / period * length
     terms = 1 + 2 * min(4 / unit, period / 2)
     if terms > MAX_TERMS:
@@ -80,7 +80,7 @@ def harmonics(size: int, length_scale: float) -> Harmonics:
         )
     weights = _weights(unit, math.ceil(6 / unit) + 1)  # beyond, nothing is left in float32
     tail = np.cumsum(weights[::-1])[::-1] / weights.sum()
-    kept = max(1, int(np.count_nonzero(tail >= _TAIL)))
+    kept = max(1, int(np.count_nonzero(tail >= TAIL)))
     highest = min(kept - 1, int(period) // 2)
     return Harmonics(period, length, kept, 2 * highest + 1)
 

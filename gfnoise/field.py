@@ -214,6 +214,39 @@ class GaussianField:
         >>> np.unique(noisy).tolist()
         [0, 7]
         """
+        return self._sample(
+            labels,
+            seed=seed,
+            n=n,
+            order=order,
+            mode=mode,
+            cval=cval,
+            ignore_index=ignore_index,
+            window=window,
+            full_shape=full_shape,
+            out=out,
+        )
+
+    def _sample(
+        self,
+        labels: NDArray[Any],
+        *,
+        seed: Any,
+        n: int | None = None,
+        order: int = 0,
+        mode: str = "constant",
+        cval: int = 0,
+        ignore_index: int | None = None,
+        window: tuple[slice, ...] | None = None,
+        full_shape: Sequence[int] | None = None,
+        out: NDArray[Any] | None = None,
+        strengths: Any = None,
+    ) -> NDArray[Any]:
+        """As `sample_labels`; on a device also with strengths that the host never reads.
+
+        They are float64 (items, 2, ndim), amplitudes and length scales in voxels, and the field's
+        own are what they are at most, and at least.
+        """
         kernels = _array.kernels(
             "sample_labels", "field", labels=labels, out=out, **_array.placed(seed=seed)
         )
@@ -244,6 +277,7 @@ class GaussianField:
                 origin=origin,
                 order=order,
                 rule=rule,
+                **({} if strengths is None else {"strengths": strengths}),
             )
         return output.finish()
 

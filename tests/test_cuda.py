@@ -17,6 +17,7 @@ from cuda_on_host.launcher import ORDERS, HostLauncher, redirected
 from gfnoise import GaussianField
 from gfnoise._cuda import _launch, field, filters
 from gfnoise._cuda import thresholding as thresholds
+from gfnoise._spectrum import harmonics
 
 Array = NDArray[Any]
 SHAPE = (7, 21, 37)
@@ -150,6 +151,30 @@ def test_seeds_that_are_on_the_device(single: bool, host: HostLauncher) -> None:
         LABELS.shape[-2:], seed=int(seeds[0]) if single else seeds
     )
     assert np.array_equal(out[:, 0], expected)
+
+
+def test_room_for_terms_of_any_longer_length_scale() -> None:
+    scales = np.concatenate([np.linspace(0.02, 4, 60), np.geomspace(4, 1000, 40)])
+    for n in (1, 2, 3, 7, 16, 33, 64, 128, 131):
+        terms = [harmonics(n, float(b)).terms for b in scales]
+        for i, b in enumerate(scales):
+            assert max(terms[i:]) <= field.room_for_terms(n, float(b))
+
+
+@pytest.mark.parametrize("lengths", [(3.0, 9.0), (0.05, 2.0), (6.7, 6.9)])
+def test_strengths_that_are_on_the_device(lengths: tuple[float, float], host: HostLauncher) -> None:
+    """Spectra are cut there, where the host knows but the range of length scales."""
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([LABELS] * 10)
+    strengths = np.stack(
+        [rng.uniform(0.5, 3, (len(labels), 3)), rng.uniform(*lengths, (len(labels), 3))], axis=1
+    )
+    seeds = np.arange(len(labels))
+    bounds = GaussianField(3.0, lengths[0], ndim=3)
+    for order in (0, 1):
+        found = bounds._sample(labels, seed=seeds, order=order, strengths=strengths)
+        exact = GaussianField(strengths[:, 0], strengths[:, 1], ndim=3)
+        assert np.array_equal(found, exact.sample_labels(labels, seed=seeds, order=order))
 
 
 def test_values_that_are_not_checked(host: HostLauncher) -> None:

@@ -129,7 +129,7 @@ def test_number_of_terms(n: int) -> None:
 @pytest.mark.parametrize("tail", [1e-2, 1e-4, 1e-6])
 def test_terms_are_numbered_by_frequency(tail: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Term j is frequency (j + 1) // 2, whatever the size, the length scale or the tolerance."""
-    monkeypatch.setattr(_spectrum, "_TAIL", tail)
+    monkeypatch.setattr(_spectrum, "TAIL", tail)
     monkeypatch.setattr(_spectrum, "harmonics", _spectrum.harmonics.__wrapped__)
     for n, b in [(2, 0.1), (3, 5.0), (17, 0.3), (64, 0.7), (64, 9.0), (65, 9.0), (200, 40.0)]:
         found = axis_basis.__wrapped__(n, b)
@@ -149,7 +149,7 @@ def test_terms_are_numbered_by_frequency(tail: float, monkeypatch: pytest.Monkey
 
 def test_a_tolerance_only_cuts_and_rescales(monkeypatch: pytest.MonkeyPatch) -> None:
     fine = axis_basis(64, 6.8).scales
-    monkeypatch.setattr(_spectrum, "_TAIL", 1e-2)
+    monkeypatch.setattr(_spectrum, "TAIL", 1e-2)
     monkeypatch.setattr(_spectrum, "harmonics", _spectrum.harmonics.__wrapped__)
     coarse = axis_basis.__wrapped__(64, 6.8).scales
     assert len(coarse) < len(fine)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import _checks, _labels
+from .. import _array, _checks, _labels
 from ..field import GaussianField
 from . import _operators, _tensors, streams
 
@@ -384,27 +384,50 @@ class LabelNoise(torch.nn.Module):
     def _on_device(self, labels: Tensor, spacing: Any, seed: Tensor) -> Tensor:
         """Seeds on the device, which the host never reads."""
         self._check(labels)
-        if self.amplitude[0] < self.amplitude[1] or self.length_scale[0] < self.length_scale[1]:
-            raise NotImplementedError(
-                "amplitude and length_scale must be numbers where seeds are on the device, got "
-                f"ranges {self.amplitude} and {self.length_scale}"
-            )
         rows = self.spacing if spacing is None else self._rows(spacing)
-        field: Any = GaussianField(
-            self.amplitude[0], self.length_scale[0], spacing=rows, ndim=self.ndim
-        )
+        field = GaussianField(self.amplitude[1], self.length_scale[0], spacing=rows, ndim=self.ndim)
         copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
-        noisy = field.sample_labels(
+        chance, *shares = streams.uniforms_on_device(seed, 3)
+        strengths = None
+        if self.amplitude[0] < self.amplitude[1] or self.length_scale[0] < self.length_scale[1]:
+            strengths = self._strengths(shares, rows, labels).repeat_interleave(copies, 0)
+        noisy: Tensor = _sample(
+            field,
             labels,
             seed=seed.repeat_interleave(copies),
             order=self.order,
             mode=self.mode,
             ignore_index=self.ignore_index,
+            strengths=strengths,
         )
         if self.p == 1:
             return noisy
-        applied = streams.uniforms_on_device(seed, 1)[0] < self.p
-        return torch.where(applied.reshape(-1, *[1] * (labels.dim() - 1)), noisy, labels)
+        applied = (chance < self.p).reshape(-1, *[1] * (labels.dim() - 1))
+        return torch.where(applied, noisy, labels)
+
+    def _strengths(self, shares: list[Tensor], rows: Any, labels: Tensor) -> Tensor:
+        """Amplitudes and length scales in voxels, on the device: (items, 2, ndim)."""
+        drawn = [
+            low + (high - low) * share
+            for (low, high), share in zip((self.amplitude, self.length_scale), shares, strict=True)
+        ]
+        if rows == "unit":
+            rows = tuple(1 / max(n, 1) for n in labels.shape[-self.ndim :])
+        # Numbers of the host go by value: a copy to the device would be waited for.
+        items = rows if isinstance(rows[0], tuple) else (rows,)
+        if len(set(items)) > 1:
+            raise NotImplementedError(
+                f"spacing must be the same for all items where seeds are on the device, got {rows}"
+            )
+        return torch.stack(
+            [torch.stack([one / size for size in items[0]], dim=-1) for one in drawn], dim=1
+        )
+
+
+@_array.tensors("labels", "seed", "strengths")
+def _sample(field: GaussianField, labels: Any, *, seed: Any, strengths: Any, **options: Any) -> Any:
+    """`sample_labels` with strengths that may be on the device."""
+    return field._sample(labels, seed=seed, strengths=strengths, **options)
 
 
 def _range(name: str, value: Any, *, zero: bool) -> tuple[float, float]:

@@ -42,12 +42,50 @@ struct Field {  // what all streams of a call share; per axis (z, y, x)
 
 #ifndef LABEL
 
-extern "C" __global__ void prepare_streams(Streams given, const int64* seeds, int seed_step,
-                                           int first, int count, Stream* streams) {
+struct Cut {  // where a spectrum is cut; the numbers of gfnoise/_spectrum.py
+  double padding, tail, white, constant;
+};
+
+// Cut the spectrum of one axis for a length scale that the host does not know. Of what the kept
+// harmonics and the periods were for the shortest, `room` terms are enough.
+__device__ void cut_spectrum(Stream& stream, int axis, double length, int size, int room,
+                             const Cut& cut) {
+  length = fmin(fmax(length, cut.white), cut.constant);
+  double period = ceil(size - 1 + cut.padding * length), unit = 2 * PI / period * length;
+  int count = (int)ceil(6 / unit) + 1;  // beyond, nothing is left in float32
+  double total = 0, tail = 0;
+  for (int k = count - 1; k >= 0; --k) total += (k ? 2 : 1) * exp(-0.5 * (unit * k) * (unit * k));
+  int kept = count;
+  while (kept > 1) {
+    double w = unit * (kept - 1);
+    tail += 2 * exp(-0.5 * w * w);
+    if (tail / total >= cut.tail) break;
+    --kept;
+  }
+  stream.length[axis] = length;
+  stream.period[axis] = period;
+  stream.harmonics[axis] = kept;
+  int64 highest = min((int64)(kept - 1), (int64)period / 2);
+  stream.terms[axis] = min((int)(2 * highest + 1), room);
+}
+
+// Bring the streams of some items to the device; a thread for each. Seeds and strengths, (items, 2,
+// ndim) of amplitudes and length scales, may be there already.
+extern "C" __global__ void prepare_streams(Field f, Streams given, const int64* seeds, int seed_step,
+                                           const double* strengths, Cut cut, int first, int count,
+                                           Stream* streams) {
   int i = threadIdx.x;
   if (i >= count) return;
   Stream stream = given.of[i];
   if (seeds) stream.seed = (uint64)seeds[(int64)(first + i) * seed_step];
+  if (strengths) {
+    int ndim = f.components;
+    const double* own = strengths + (int64)(first + i) * 2 * ndim;
+    for (int axis = 3 - ndim; axis < 3; ++axis) {
+      stream.amplitude[axis] = (float)fmin(own[axis - 3 + ndim], 1e30);
+      cut_spectrum(stream, axis, own[axis - 3 + 2 * ndim], f.size[axis], f.terms[axis], cut);
+    }
+  }
   streams[first + i] = stream;
 }
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from gfnoise._runs import RUN, cells, pieces, reach
-from gfnoise._spectrum import harmonics
+from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
 
 from ._labels import label_defines, rule_of, shape_of
 from ._launch import MOST_BLOCKS, MOST_ROWS, SHARED, blocks, launcher
@@ -51,6 +51,13 @@ _FIELD = np.dtype(
     ],
     align=True,
 )
+_CUT = np.array(
+    (PADDING, TAIL, WHITE, CONSTANT),
+    [(name, np.float64) for name in ("padding", "tail", "white", "constant")],
+)
+# Terms are fewer for longer length scales but for the period's being a whole number and, below
+# about 1.1 voxels, where all frequencies of the torus are terms, for its being shorter.
+_ROUGHEST, _SPARE_TERMS = 1.1, 6
 _SAMPLING = np.dtype(
     [
         ("origin", _INT, 3),
@@ -69,7 +76,9 @@ class _Streams:
     Axes are (z, y, x): an image is a single plane, with one constant term along z.
     """
 
-    def __init__(self, out, seeds, numbers, amplitude, length_scale, window, raters):
+    def __init__(
+        self, out, seeds, numbers, amplitude, length_scale, window, raters, strengths=None
+    ):
         self.device = launcher(out)
         self.items, self.raters, ndim = len(amplitude), raters, amplitude.shape[1]
         missing = 3 - ndim
@@ -83,8 +92,14 @@ class _Streams:
             for one, row in zip(self.amplitude, self.length, strict=True)
         )
         self.seeds = None if seeds.dtype == np.uint64 else seeds
+        self.strengths = strengths
         self.records = self._records(seeds, numbers, grid[0])
         self.terms = [int(most) for most in self.records["terms"].max(0)]
+        if strengths is not None:
+            self.terms[missing:] = [
+                max(room_for_terms(n, row[axis]) for row in self.length)
+                for axis, n in enumerate(grid[0])
+            ][missing:]
         self.padded = [
             blocks(n, part) * part for n, part in zip(self.count, (DEEP, ROWS, RUN), strict=True)
         ]
@@ -115,8 +130,9 @@ class _Streams:
             count = min(ITEMS, self.items - first)
             given["of"][:count] = self.records[first : first + count]
             several = self.seeds is not None and self.seeds.size > 1
-            args = given, self.seeds, np.int32(several), np.int32(first), np.int32(count)
-            self.launch("prepare_streams", (1,), (*args, streams), block=ITEMS)
+            args = self.field, given, self.seeds, np.int32(several), self.strengths, _CUT
+            args += np.int32(first), np.int32(count), streams
+            self.launch("prepare_streams", (1,), args, block=ITEMS)
         room = sum(map(math.prod, zip(self.terms, self.padded, strict=True)))
         room += self.terms[-1] * (self.nodes + 1)
         bases = self.device.scratch("bases", -(-room // 4) * 4 * self.items, np.float32)
@@ -164,6 +180,11 @@ class _Streams:
         self.device.launch("field", name, defines, grid, (block,), arguments, shared)
 
 
+def room_for_terms(size, length_scale):
+    """How many terms an axis has at most, for this length scale or any longer one."""
+    return harmonics(size, max(length_scale, _ROUGHEST)).terms + _SPARE_TERMS
+
+
 def displacement(out, *, seeds, numbers, amplitude, length_scale, window):
     """Fill (items, raters, ndim, *window) with the displacement, in voxels of the whole grid.
 
@@ -183,13 +204,27 @@ def displacement(out, *, seeds, numbers, amplitude, length_scale, window):
 
 
 def sample_labels(
-    labels, out, *, seeds, numbers, amplitude, length_scale, window, origin, order, rule
+    labels,
+    out,
+    *,
+    seeds,
+    numbers,
+    amplitude,
+    length_scale,
+    window,
+    origin,
+    order,
+    rule,
+    strengths=None,
 ):
     """Fill (items, raters, z, y, x) with noisy labels of (items, z, y, x).
 
-    As on the CPU; `seeds` as in `displacement`.
+    As on the CPU; `seeds` as in `displacement`. With `strengths`, float64 (items, 2, ndim) on the
+    device, `amplitude` and `length_scale` are what those are at most, and at least.
     """
-    streams = _Streams(out, seeds, numbers, amplitude, length_scale, window, out.shape[1])
+    streams = _Streams(
+        out, seeds, numbers, amplitude, length_scale, window, out.shape[1], strengths
+    )
     origin = (0,) * (3 - len(origin)) + tuple(origin)
     defines = label_defines(labels, order, math.prod(out.shape[2:]))
     table = _Table(streams, labels, origin, defines)
