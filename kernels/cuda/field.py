@@ -8,7 +8,7 @@ from gfnoise._runs import RUN, cells, pieces, reach
 from gfnoise._spectrum import harmonics
 
 from ._labels import label_defines, rule_of, shape_of
-from ._launch import MOST_BLOCKS, MOST_ROWS, SHARED, blocks, launcher
+from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, SHARED, blocks, launcher
 
 ROWS = 16  # of a block, as in field.cu
 THREADS = 256
@@ -115,7 +115,8 @@ class _Streams:
             count = min(ITEMS, self.items - first)
             given["of"][:count] = self.records[first : first + count]
             several = self.seeds is not None and self.seeds.size > 1
-            args = given, self.seeds, np.int32(several), np.int32(first), np.int32(count)
+            seeds = NULL if self.seeds is None else self.seeds
+            args = given, seeds, np.int32(several), np.int32(first), np.int32(count)
             self.launch("prepare_streams", (1,), (*args, streams), block=ITEMS)
         room = sum(map(math.prod, zip(self.terms, self.padded, strict=True)))
         room += self.terms[-1] * (self.nodes + 1)
@@ -155,7 +156,7 @@ class _Streams:
         """How many blocks, memory for rows that do not fit beside the rest, and shared bytes."""
         row = 4 * ROWS * int(self.field["components"]) * self.terms[-1]
         if row + beside <= SHARED:
-            return min(tiles, MOST_BLOCKS), None, row + beside
+            return min(tiles, MOST_BLOCKS), NULL, row + beside
         number = max(1, min(tiles, _SPARE // row))
         return number, self.device.scratch("rows", number * row // 4, np.float32), beside
 
