@@ -204,3 +204,11 @@ def test_no_kernel_names_a_type_that_is_not_declared() -> None:
 def test_warm_up_of_no_device(device: Any) -> None:
     with pytest.raises(ValueError, match=r"^device must be .*got"):
         gfnoise.warm_up(device)
+
+
+def test_axes_longer_than_a_grid(host: HostLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 524288 planes and more, blocks along the second axis of a grid run out."""
+    noise = GaussianField(1.0, 1e6, ndim=3)
+    expected = noise.displacement((50, 2, 3), seed=4)
+    monkeypatch.setattr(field, "MOST_ROWS", 2)
+    assert np.array_equal(noise.displacement((50, 2, 3), seed=4), expected)

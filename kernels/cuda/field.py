@@ -14,7 +14,7 @@ ROWS = 16  # of a block, as in field.cu
 THREADS = 256
 ITEMS = 16  # streams that are passed by value at once
 DEEP = 8  # planes that a thread contracts at once
-_TILE_RUNS = 16  # of a block at most
+_TILE_RUNS = 16  # of a block at most: with the rows, one for each thread
 _SPARE = 64 << 20  # bytes for rows that are too long for shared memory
 _BUDGET = 256 << 20  # bytes of contracted planes held at once
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
@@ -143,7 +143,7 @@ class _Streams:
         args = self.field, streams, np.int32(first)
         self.launch("draw_coefficients", grid, (*args, coefficients))
         planes = self.device.scratch("planes", room * depth, np.float32)
-        grid = blocks(flat, THREADS), blocks(depth, DEEP), number
+        grid = blocks(flat, THREADS), min(blocks(depth, DEEP), MOST_ROWS), number
         self.launch("contract_planes", grid, (*args, bases, coefficients, planes))
         return planes
 
@@ -199,7 +199,7 @@ def sample_labels(
     tile_runs = min(_TILE_RUNS, streams.runs)
     components = int(streams.field["components"])
     nodes = tile_runs * streams.parts + 1
-    beside = 4 * (components * ROWS * (nodes + 1) + ROWS * tile_runs + 1)
+    beside = 4 * (components * ROWS * (nodes + 1) + THREADS + 1)
     volumes = out.reshape(out.shape[0] * out.shape[1], -1)
     for first, number in streams.batches():
         planes = streams.planes(first, number, *prepared)
