@@ -190,6 +190,26 @@ def test_values_that_are_not_checked(host: HostLauncher) -> None:
     assert mask[3].any()
 
 
+def test_subnormal_values_where_they_are_flushed(host: HostLauncher) -> None:
+    """CuPy compiles so: float32 below 1.2e-38 are 0, in arithmetic, comparisons and conversions."""
+    torch = pytest.importorskip("torch")
+    scales = np.array([[1e-40], [3e-38], [1.0]])
+    maps = (np.random.default_rng(3).random((3, 60)) * scales).astype(np.float32)
+    maps[2, :50] = 1e-42
+    expected = gfnoise.optimal_threshold(maps.astype(np.float64), ndim=1)
+    inside = maps >= expected[:, None]
+    torch.set_flush_denormal(True)
+    try:
+        found = gfnoise.optimal_threshold(maps, ndim=1)
+        mask = gfnoise.optimal_segmentation(maps, ndim=1)
+        scores = gfnoise.score(mask, maps, ndim=1)
+    finally:
+        torch.set_flush_denormal(False)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert np.array_equal(mask, inside)
+    np.testing.assert_allclose(scores, 2 * expected, rtol=1e-12)
+
+
 def test_no_kernel_names_a_type_that_is_not_declared() -> None:
     """What is compiled ahead, for the matrix, is what is launched."""
     declared = {(stem, defines) for stem, defines in _launch.variants()}
@@ -209,3 +229,11 @@ def test_no_kernel_names_a_type_that_is_not_declared() -> None:
 def test_warm_up_of_no_device(device: Any) -> None:
     with pytest.raises(ValueError, match=r"^device must be .*got"):
         gfnoise.warm_up(device)
+
+
+def test_axes_longer_than_a_grid(host: HostLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 524288 planes and more, blocks along the second axis of a grid run out."""
+    noise = GaussianField(1.0, 1e6, ndim=3)
+    expected = noise.displacement((50, 2, 3), seed=4)
+    monkeypatch.setattr(field, "MOST_ROWS", 2)
+    assert np.array_equal(noise.displacement((50, 2, 3), seed=4), expected)

@@ -189,7 +189,8 @@ READ_ONLY = np.broadcast_to(np.float32(0), 4)
             "argument 1 .* pointer to float of 4 bytes, got .* int32",
         ),
         ((FOUR, READ_ONLY, AFFINE), "argument 1 .* to write to, got a read-only one"),
-        ((FOUR, [0.0], AFFINE), r"argument 1 .* expected an array or None, got \[0.0\]"),
+        ((FOUR, [0.0], AFFINE), r"argument 1 .* expected an array or an address, got \[0.0\]"),
+        ((FOUR, None, AFFINE), "argument 1 .* expected an array or an address, got None"),
         ((FOUR, FOUR, 3), "argument 2 .* expected a NumPy scalar, got 3"),
         ((FOUR, FOUR, np.float32(3)), "argument 2 .* struct of 16 bytes, got float32"),
         ((FOUR, FOUR, np.zeros((), "f8, f4")), "argument 2 .* struct of 16 bytes"),
@@ -216,9 +217,8 @@ def test_other_arguments_that_fit():
     arguments = (scratch, address, AFFINE.reshape(1)[0])
     host().launch("right", "reverse", controls.LABEL, (1,), (4,), arguments, 16)
     assert output.tolist() == [4, 3, 2, 1]
-    host().launch(
-        "right", "reverse", controls.LABEL, (1,), (4,), (None, None, np.zeros_like(AFFINE)), 16
-    )
+    none = np.uint64(0), np.uint64(0), np.zeros_like(AFFINE)
+    host().launch("right", "reverse", controls.LABEL, (1,), (4,), none, 16)
 
 
 def test_scratch_holds_nothing_of_use():

@@ -30,6 +30,9 @@ _NARROW = 2**31 - 1
 MOST_BLOCKS, MOST_ROWS = _NARROW, 65535
 """Blocks along the first axis of a grid, and along the others."""
 
+NULL = np.uint64(0)
+"""No array: CuPy has taken None for an address that is not null."""
+
 SHARED = 48 << 10
 """Bytes of shared memory that a block has on every device."""
 
@@ -63,7 +66,7 @@ class Launcher(Protocol):
         arguments: Sequence[Any],
         shared: int = 0,
     ) -> None:
-        """Launch a kernel: arrays go as addresses, NumPy scalars and structures by value."""
+        """Launch a kernel: arrays and NULL go as addresses, NumPy scalars, structures by value."""
 
     def empty(self, shape: Any, dtype: Any) -> Any:
         """Make an array for a result."""

@@ -14,6 +14,7 @@
 #define THREADS 256
 #define ITEMS 16    // streams that are passed by value at once
 #define LANES 32
+#define TILE_RUNS 16  // runs along x of a block, at most: with the rows, one for each thread
 #define PI 3.14159265358979323846
 #define DIAGONAL 0.41421360f
 
@@ -207,21 +208,22 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   int64 flat = (int64)f.terms[1] * f.terms[2];
   int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
   if (i >= flat) return;
-  for (int c = 0; c < f.components; ++c) {
-    const float* from = coefficients + ((int64)blockIdx.z * f.components + c) * f.terms[0] * flat + i;
-    float sum[DEEP] = {0};
-    for (int j = 0; j < terms; ++j) {
-      float coefficient = from[j * flat];
-      const float* factor = basis + (int64)j * f.padded[0] + blockIdx.y * DEEP;
+  for (int start = blockIdx.y * DEEP; start < f.count[0]; start += gridDim.y * DEEP)
+    for (int c = 0; c < f.components; ++c) {
+      int64 component = (int64)blockIdx.z * f.components + c;
+      const float* from = coefficients + component * f.terms[0] * flat + i;
+      float sum[DEEP] = {0};
+      for (int j = 0; j < terms; ++j) {
+        float coefficient = from[j * flat];
+        const float* factor = basis + (int64)j * f.padded[0] + start;
 #pragma unroll
-      for (int d = 0; d < DEEP; ++d) sum[d] = fmaf(factor[d], coefficient, sum[d]);
+        for (int d = 0; d < DEEP; ++d) sum[d] = fmaf(factor[d], coefficient, sum[d]);
+      }
+      for (int d = 0; d < DEEP && start + d < f.count[0]; ++d) {
+        int64 plane = (int64)blockIdx.z * f.count[0] + start + d;
+        planes[(plane * f.components + c) * flat + i] = sum[d];
+      }
     }
-    for (int d = 0; d < DEEP; ++d) {
-      int z = blockIdx.y * DEEP + d;
-      if (z >= f.count[0]) break;
-      planes[(((int64)blockIdx.z * f.count[0] + z) * f.components + c) * flat + i] = sum[d];
-    }
-  }
 }
 
 #endif
@@ -234,12 +236,15 @@ __device__ __forceinline__ void contract_rows(const Field& f, const Stream& stre
                                               float* rows) {
   int terms = stream.terms[2], units = f.components * terms * (ROWS / HALF);
   for (int unit = threadIdx.x; unit < units; unit += THREADS) {
-    int l = unit % terms, c = unit / terms % f.components, at = unit / terms / f.components * HALF;
+    // Neighbours in a row of `rows` are neighbouring threads.
+    int at = unit % (ROWS / HALF) * HALF, c = unit / (ROWS / HALF) / terms;
+    int l = unit / (ROWS / HALF) - c * terms;
     const float* from = plane + (int64)c * f.terms[1] * f.terms[2] + l;
     const float* factors = basis + y + at;
     float sum[HALF] = {0};
+#pragma unroll 2
     for (int k = 0; k < stream.terms[1]; ++k) {
-      float value = from[k * f.terms[2]];
+      float value = from[(int64)k * f.terms[2]];
       float4 low = *(const float4*)(factors + (int64)k * f.padded[1]);
       float4 high = *(const float4*)(factors + (int64)k * f.padded[1] + 4);
       sum[0] = fmaf(low.x, value, sum[0]);
@@ -288,7 +293,7 @@ struct Tile {
 #ifndef LABEL
 
 // Fill (streams, components, z, y, x). Rows are in shared memory or, of very many terms, in `spare`.
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
+extern "C" __global__ void __launch_bounds__(THREADS, 3)
     displace(Field f, const Stream* streams, int first, const float* bases, const float* planes,
              float* spare, int tile_runs, int64 tiles, float* out) {
   DYNAMIC_SHARED(arena);
@@ -398,8 +403,9 @@ __device__ __forceinline__ void bound_rows(const Field& f, int terms, const floa
 __device__ __forceinline__ void evaluate_nodes(const Field& f, int terms, const float* basis,
                                                int nodes, const float* rows, float* edge) {
   int units = nodes * (ROWS / 4);
-  for (int unit = threadIdx.x; unit < units; unit += THREADS) {
-    int node = unit % nodes, row = unit / nodes * 4;
+  // From the last thread on: the first ones have bounds to find.
+  for (int unit = THREADS - 1 - threadIdx.x; unit < units; unit += THREADS) {
+    int node = unit / (ROWS / 4), row = unit % (ROWS / 4) * 4;
     for (int c = 0; c < f.components; ++c) {
       float4 sum = contract_four(basis + node, f.nodes, rows + c * terms * ROWS + row, terms);
       float* to = edge + (c * ROWS + row) * nodes + node;
@@ -452,7 +458,7 @@ __device__ __forceinline__ void store_run(const Volume& labels, LABEL label, con
 }
 
 // Fill (streams, z, y, x) with noisy labels of (items, z, y, x).
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
+extern "C" __global__ void __launch_bounds__(THREADS, 3)
     sample_labels(Field f, Sampling sampling, const Stream* streams, int first, const float* bases,
                   const float* planes, float* spare, const LABEL* volumes,
                   Shape of, Rule rule, const LABEL* low,
@@ -464,7 +470,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   float* edge = (float*)arena + (spare ? 0 : row_floats);
   float* slack = edge + f.components * ROWS * nodes;
   int* left = (int*)(slack + f.components * ROWS);  // runs that are not settled, and their number
-  int* count = left + ROWS * sampling.tile_runs;
+  int* count = left + THREADS;
   int runs = ceil_div(f.count[2], RUN);
 
   for (int64 index = blockIdx.x; index < sampling.tiles; index += gridDim.x) {
@@ -491,15 +497,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     evaluate_nodes(f, terms, basis.nodes + tile.run * f.parts, tile_nodes, rows, edge);
     __syncthreads();
 
-    for (int unit = threadIdx.x; unit < height * tile_runs; unit += THREADS) {
-      int run = unit % tile_runs, row = unit / tile_runs;
+    int run = threadIdx.x % TILE_RUNS, row = threadIdx.x / TILE_RUNS;
+    if (row < height && run < tile_runs) {
       int at = (tile.run + run) * RUN, length = min(RUN, f.count[2] - at);
       int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
       const LABEL* item_low = low + item * sampling.cells_room;
       int cell = settle(f, sampling, labels, cells, item_low, uniform + item * sampling.cells_room,
                         rule, edge, tile_nodes, slack, run, row, z, sy, sx, length);
       if (cell < 0) {
-        left[atomicAdd(count, 1)] = row * sampling.tile_runs + run;
+        left[atomicAdd(count, 1)] = threadIdx.x;
       } else {
         INDEX place = ((INDEX)tile.z * f.count[1] + tile.y + row) * f.count[2] + at;
         store_run(labels, item_low[cell], rule, z, sy, sx, sampling.step[2], length, to + place);
@@ -507,8 +513,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     }
     __syncthreads();
 
-    for (int unit = threadIdx.x; unit < *count * RUN; unit += THREADS) {
-      int run = left[unit / RUN] % sampling.tile_runs, row = left[unit / RUN] / sampling.tile_runs;
+    for (int unit = threadIdx.x, units = *count * RUN; unit < units; unit += THREADS) {
+      int run = left[unit / RUN] % TILE_RUNS, row = left[unit / RUN] / TILE_RUNS;
       int x = (tile.run + run) * RUN + unit % RUN;
       if (x >= f.count[2]) continue;
       float shift[3] = {0, 0, 0};

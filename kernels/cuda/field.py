@@ -8,13 +8,13 @@ from gfnoise._runs import RUN, cells, pieces, reach
 from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
 
 from ._labels import label_defines, rule_of, shape_of
-from ._launch import MOST_BLOCKS, MOST_ROWS, SHARED, blocks, launcher
+from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, SHARED, blocks, launcher
 
 ROWS = 16  # of a block, as in field.cu
 THREADS = 256
 ITEMS = 16  # streams that are passed by value at once
 DEEP = 8  # planes that a thread contracts at once
-_TILE_RUNS = 16  # of a block at most
+_TILE_RUNS = 16  # of a block at most: with the rows, one for each thread
 _SPARE = 64 << 20  # bytes for rows that are too long for shared memory
 _BUDGET = 256 << 20  # bytes of contracted planes held at once
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
@@ -130,7 +130,10 @@ class _Streams:
             count = min(ITEMS, self.items - first)
             given["of"][:count] = self.records[first : first + count]
             several = self.seeds is not None and self.seeds.size > 1
-            args = self.field, given, self.seeds, np.int32(several), self.strengths, _CUT
+            seeds, strengths = (
+                NULL if one is None else one for one in (self.seeds, self.strengths)
+            )
+            args = self.field, given, seeds, np.int32(several), strengths, _CUT
             args += np.int32(first), np.int32(count), streams
             self.launch("prepare_streams", (1,), args, block=ITEMS)
         room = sum(map(math.prod, zip(self.terms, self.padded, strict=True)))
@@ -158,7 +161,7 @@ class _Streams:
         args = self.field, streams, np.int32(first)
         self.launch("draw_coefficients", grid, (*args, coefficients))
         planes = self.device.scratch("planes", room * depth, np.float32)
-        grid = blocks(flat, THREADS), blocks(depth, DEEP), number
+        grid = blocks(flat, THREADS), min(blocks(depth, DEEP), MOST_ROWS), number
         self.launch("contract_planes", grid, (*args, bases, coefficients, planes))
         return planes
 
@@ -171,7 +174,7 @@ class _Streams:
         """How many blocks, memory for rows that do not fit beside the rest, and shared bytes."""
         row = 4 * ROWS * int(self.field["components"]) * self.terms[-1]
         if row + beside <= SHARED:
-            return min(tiles, MOST_BLOCKS), None, row + beside
+            return min(tiles, MOST_BLOCKS), NULL, row + beside
         number = max(1, min(tiles, _SPARE // row))
         return number, self.device.scratch("rows", number * row // 4, np.float32), beside
 
@@ -233,7 +236,7 @@ def sample_labels(
     tile_runs = min(_TILE_RUNS, streams.runs)
     components = int(streams.field["components"])
     nodes = tile_runs * streams.parts + 1
-    beside = 4 * (components * ROWS * (nodes + 1) + ROWS * tile_runs + 1)
+    beside = 4 * (components * ROWS * (nodes + 1) + THREADS + 1)
     volumes = out.reshape(out.shape[0] * out.shape[1], -1)
     for first, number in streams.batches():
         planes = streams.planes(first, number, *prepared)

@@ -9,6 +9,7 @@
 #define WIDE 64  // outputs of a block along x
 #define HIGH 32  // and along y
 #define ITEMS 8  // filters that are passed by value at once
+#define FEW 64   // taps that are summed up on their own: one long sum would lose digits
 
 struct Taps {
   double sigma, beyond;
@@ -120,7 +121,7 @@ struct Input {
 template <typename Load>
 __device__ __forceinline__ void correlate(const Load& load, const REAL* weights, int radius,
                                           REAL sum[EIGHT]) {
-  REAL value[2 * EIGHT];
+  REAL value[2 * EIGHT], total[EIGHT] = {0};
 #pragma unroll
   for (int i = 0; i < EIGHT; ++i) sum[i] = 0, value[i] = load(i);
   for (int start = 0; start <= 2 * radius; start += EIGHT) {
@@ -136,7 +137,12 @@ __device__ __forceinline__ void correlate(const Load& load, const REAL* weights,
     }
 #pragma unroll
     for (int i = 0; i < EIGHT; ++i) value[i] = value[EIGHT + i];
+    if (start % FEW != FEW - EIGHT) continue;
+#pragma unroll
+    for (int k = 0; k < EIGHT; ++k) total[k] += sum[k], sum[k] = 0;
   }
+#pragma unroll
+  for (int k = 0; k < EIGHT; ++k) sum[k] += total[k];
 }
 
 // Filter planes along x and y: (volumes, z, y, x), blocks of HIGH x WIDE outputs.

@@ -13,6 +13,22 @@
 #define OF_THE_MASS (-2)
 #define NOWHERE (~0ull)  // a prefix that no value has
 #define CHUNK 4096       // voxels of a block that takes ties in order
+#define AHEAD 4          // loads of a thread that are under way at once
+
+// A value as it is compared and summed. CuPy compiles with subnormal float32 flushed to zero, in
+// conversions too: theirs are made from their bits.
+__device__ __forceinline__ BOUND widen(VALUE value) {
+#ifndef VOTES
+  if (sizeof(VALUE) == 4) {
+    uint32 bits = __float_as_uint((float)value);
+    if (!(bits & 0x7f800000u)) {
+      double size = (double)(bits & 0x7fffffu) * 1.4012984643248171e-45;  // 2^-149
+      return bits >> 31 ? -size : size;
+    }
+  }
+#endif
+  return (BOUND)value;
+}
 
 #ifndef VOTES
 
@@ -40,12 +56,13 @@ __device__ __forceinline__ Sum add(Sum a, Sum b) {
 }
 
 __device__ __forceinline__ double value_of(uint64 bits) {
-  if (sizeof(VALUE) == 4) return (double)__uint_as_float((uint32)bits);
+  if (sizeof(VALUE) == 4) return widen((VALUE)__uint_as_float((uint32)bits));
   return __longlong_as_double((int64)bits);
 }
 
-__device__ __forceinline__ uint64 bits_of(float value) { return __float_as_uint(value); }
+__device__ __forceinline__ uint32 bits_of(float value) { return __float_as_uint(value); }
 __device__ __forceinline__ uint64 bits_of(double value) { return __double_as_longlong(value); }
+typedef decltype(bits_of((VALUE)0)) Bits;
 
 // --- the descent ------------------------------------------------------------------------------------
 
@@ -92,7 +109,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   uint32* lows = counts + BINS;
   uint32* highs = lows + 2 * BINS;
   const int bins = 1 << width;
-  const uint64 rest = (1ull << shift) - 1, unsigned_bits = ~0ull >> (65 - 8 * sizeof(VALUE));
+  const Bits sign = (Bits)1 << (8 * sizeof(VALUE) - 1), one = bits_of((VALUE)1);
+  const Bits rest = ((Bits)1 << shift) - 1, half = ((Bits)1 << HALF) - 1;
   for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
     uint64 prefix = searches[map].prefix;
     if (prefix == NOWHERE) continue;
@@ -101,19 +119,26 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     Streak streak = {0, 0, 0, 0};
     bool invalid = false;
     int64 stride = (int64)gridDim.x * THREADS;
-    for (int64 i = (int64)blockIdx.x * THREADS + threadIdx.x; i < voxels; i += stride) {
-      VALUE value = values[map * voxels + i];
-      if (first_level) invalid |= !(value >= 0 && value <= 1);
-      uint64 bits = bits_of(value) & unsigned_bits;  // -0.0 is 0
-      if (bits == 0 || bits >> (shift + width) != prefix) continue;
-      uint32 digit = (uint32)(bits >> shift) & (uint32)(bins - 1);
-      if (digit != streak.digit) {
-        streak.flush(counts, lows, highs);
-        streak = {digit, 0, 0, 0};
+    const VALUE* from = values + map * voxels;
+    for (int64 i = (int64)blockIdx.x * THREADS + threadIdx.x; i < voxels; i += AHEAD * stride) {
+      VALUE ahead[AHEAD];
+#pragma unroll
+      for (int k = 0; k < AHEAD; ++k) ahead[k] = i + k * stride < voxels ? from[i + k * stride] : 0;
+#pragma unroll
+      for (int k = 0; k < AHEAD; ++k) {
+        Bits bits = bits_of(ahead[k]);
+        if (first_level) invalid |= bits > one && bits != sign;  // NaN and negative ones as well
+        bits &= ~sign;  // -0.0 is 0
+        if (bits == 0 || bits >> (shift + width) != prefix) continue;
+        uint32 digit = (uint32)(bits >> shift) & (uint32)(bins - 1);
+        if (digit != streak.digit) {
+          streak.flush(counts, lows, highs);
+          streak = {digit, 0, 0, 0};
+        }
+        streak.count += 1;
+        streak.low += bits & rest & half;
+        streak.high += (bits & rest) >> HALF;
       }
-      streak.count += 1;
-      streak.low += bits & rest & ((1ull << HALF) - 1);
-      streak.high += (bits & rest) >> HALF;
     }
     streak.flush(counts, lows, highs);
     if (invalid) atomicOr((uint32*)&searches[map].invalid, 1u);
@@ -302,7 +327,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
   if (i >= voxels) return;
   for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
-    BOUND value = (BOUND)values[map * voxels + i], bound = bounds[map];
+    BOUND value = widen(values[map * voxels + i]), bound = bounds[map];
     out[map * voxels + i] = strict ? value > bound : value >= bound;
   }
 }
@@ -319,7 +344,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     int64 start = (int64)blockIdx.x * CHUNK, stop = min(start + CHUNK, voxels);
     uint32 above = 0, equal = 0;
     for (int64 i = start + threadIdx.x; i < stop; i += THREADS) {
-      BOUND value = (BOUND)values[map * voxels + i];
+      BOUND value = widen(values[map * voxels + i]);
       above += value > bounds[map];
       equal += value == bounds[map];
     }
@@ -370,13 +395,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     int64 start = (int64)blockIdx.x * CHUNK + threadIdx.x * each, stop = min(start + each, voxels);
     const VALUE* from = values + map * voxels;
     uint32 mine = 0;
-    for (int64 i = start; i < stop; ++i) mine += (BOUND)from[i] == bounds[map];
+    for (int64 i = start; i < stop; ++i) mine += widen(from[i]) == bounds[map];
     equal[threadIdx.x] = mine;
     __syncthreads();
     int64 left = ties[(map * chunks + blockIdx.x) * 2 + 1];
     for (int i = 0; i < threadIdx.x; ++i) left -= equal[i];
     for (int64 i = start; i < stop; ++i) {
-      BOUND value = (BOUND)from[i];
+      BOUND value = widen(from[i]);
       bool taken = value == bounds[map] && left > 0;
       left -= taken;
       out[map * voxels + i] = value > bounds[map] || taken;
@@ -399,7 +424,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
     double inside = 0, total = 0, size = 0;
     for (int64 i = (int64)blockIdx.x * THREADS + threadIdx.x; i < voxels; i += stride) {
-      double value = (double)values[map * voxels + i];
+      double value = widen(values[map * voxels + i]);
       bool in = segmentation[map * voxels + i];
       total += value;
       inside += in ? value : 0.0;

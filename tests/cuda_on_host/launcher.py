@@ -226,12 +226,10 @@ def _value(where: str, parameter: Parameter, argument: object) -> np.ndarray:
 
 
 def _address(where: str, parameter: Parameter, argument: object) -> int:
-    if argument is None:
-        return 0
-    if isinstance(argument, np.uint64):  # an address already
+    if isinstance(argument, np.uint64):  # an address already, or NULL: None is none on a device
         return int(argument)
     if not isinstance(argument, np.ndarray):
-        raise LaunchError(f"{where}: expected an array or None, got {argument!r:.60}")
+        raise LaunchError(f"{where}: expected an array or an address, got {argument!r:.60}")
     if parameter.access == "w" and not argument.flags.writeable:
         raise LaunchError(f"{where}: expected an array to write to, got a read-only one")
     dtype = argument.dtype
