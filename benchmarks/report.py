@@ -17,6 +17,9 @@ HEADINGS = {
     "bench_thresholding.py": "Decisions",
     "bench_volumes.py": "Volumes and expected scores",
     "bench_torch.py": "The torch layer",
+    "bench_softlabels.py": "Soft labels",
+    "bench_raters.py": "Raters",
+    "bench_metrics.py": "Metrics",
 }
 
 

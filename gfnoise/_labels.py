@@ -11,6 +11,7 @@ from . import _array, _checks
 
 MODES = ("constant", "nearest")
 ORDERS = (0, 1)
+MAX_CLASSES = 1 << 16  # where the kernels hold classes in two bytes
 
 
 class Rule(NamedTuple):
@@ -34,6 +35,42 @@ def rule(labels: NDArray[Any], mode: str, cval: object, ignore_index: object) ->
     sign = 1 << (8 * native.itemsize - 1) if native.kind == "i" else 0
     outside_code, ignored_code = np.array([outside, ignored], native).view(code)
     return Rule(outside_code, ignored_code, code.type(sign), has_ignore, mode == "constant")
+
+
+def in_classes(
+    name: str, codes: NDArray[Any], dtype: np.dtype[Any], classes: int, rule: Rule
+) -> None:
+    """Raise ValueError unless every label is in range(classes), or to be ignored."""
+    stranger = _array.stranger(codes, classes, rule)
+    if stranger is not None:
+        found = codes.flat[stranger].view(dtype.newbyteorder("="))
+        raise ValueError(f"{name} must be in [0, {classes - 1}], got {found}")
+
+
+def count(num_classes: object) -> int:
+    """Number of classes; None: two."""
+    classes = 2 if num_classes is None else _checks.integer("num_classes", num_classes, 1)
+    if classes > MAX_CLASSES:
+        raise ValueError(f"num_classes must be at most {MAX_CLASSES}, got {classes}")
+    return classes
+
+
+def narrow(name: str, labels: NDArray[Any], num_classes: object) -> NDArray[Any]:
+    """Labels in range(num_classes), contiguous, as uint8 or uint16; None: in {0, 1}."""
+    classes = count(num_classes)
+    plain = np.ascontiguousarray(labels)
+    kind = np.uint8 if classes <= 256 else np.uint16
+    if plain.dtype == bool:
+        plain = plain.view(np.uint8)
+    if plain.size:
+        least, most = _array.extremes(plain)
+        if least < 0 or most >= classes:
+            expected = f"[0, {classes - 1}]" if num_classes is not None else "{0, 1}"
+            hint = "" if num_classes is not None else " (or give num_classes)"
+            raise ValueError(
+                f"{name} must be in {expected}{hint}, got {least if least < 0 else most}"
+            )
+    return plain.astype(kind, copy=False)
 
 
 def encode(labels: NDArray[Any], ndim: int) -> NDArray[Any]:

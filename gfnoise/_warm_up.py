@@ -10,6 +10,8 @@ from .expectation import expected_score
 from .field import GaussianField
 from .filters import gaussian_filter
 from .interpolation import map_coordinates, warp_labels
+from .raters import fuse_raters, staple
+from .softlabels import smooth_labels, svls
 from .thresholding import optimal_segmentation, score
 from .volumes import volume_curves, volume_range
 
@@ -36,7 +38,8 @@ def warm_up(device: str | int | None = None) -> None:
     Notes
     -----
     Labels of 1, 2, 4 and 8 bytes, maps and images of float32 and float64. Images of other dtypes
-    compile their filter and their interpolation when they come.
+    compile their filter and their interpolation when they come; so do soft labels and majorities
+    of labels of more than one byte, metrics and losses.
 
     Examples
     --------
@@ -96,3 +99,12 @@ def _use_cpu_alone() -> None:
     for real in (np.float32, np.float64):
         volume_range(mask.astype(real))
         volume_curves(np.zeros((1 << 16) + 1, real))  # a map that is not sorted
+    masks = np.arange(4, dtype=np.uint8)[:, None, None, None] // 2 * np.ones((2, 3, 4), np.uint8)
+    smooth_labels(masks, 3, 0.1, ndim=3)
+    svls(masks, 3, ndim=3)
+    fuse_raters(2 * masks, "majority")
+    for method in ("average", "union", "majority"):
+        fuse_raters(masks, method)
+    fuse_raters(masks, "random", seed=0)
+    for classes in (None, 5):  # 2^4 patterns in one byte, 5^4 in two
+        staple(masks, num_classes=classes)

@@ -6,6 +6,7 @@ The functions of `gfnoise` take tensors by themselves; this package is imported 
 from .loaders import NoisyLabelLoader, NoisyLabels
 from .losses import AdaptiveWingLoss, NormReLU, SoftDiceLoss
 from .noise import LabelNoise
+from .softlabels import svls_cross_entropy
 from .streams import item_seed
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "NormReLU",
     "SoftDiceLoss",
     "item_seed",
+    "svls_cross_entropy",
 ]

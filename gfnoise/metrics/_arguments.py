@@ -1,0 +1,123 @@
+"""Masks, labels and probability maps as the metrics' kernels take them."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _checks, _labels
+from .._array import kernels as kernels
+
+_TOLERANCE = 1e-3  # of the sum of a voxel's probabilities
+
+
+class Labels(NamedTuple):
+    """Labels in range(classes), (items, voxels), of one or two bytes."""
+
+    codes: NDArray[Any]
+    classes: int
+    batch: tuple[int, ...]
+    space: tuple[int, ...]
+
+
+def space_axes(name: str, array: NDArray[Any], ndim: int | None, before: int = 0) -> int:
+    """How many of the last axes are space; `before` of them must be others."""
+    most = array.ndim - before
+    if ndim is None and most > 3:
+        raise ValueError(
+            f"ndim must say how many of the last axes are space for {name} of {array.ndim} axes, "
+            f"got None"
+        )
+    axes = most if ndim is None else _checks.integer("ndim", ndim, 1)
+    if not 1 <= axes <= most:
+        raise ValueError(f"ndim must be between 1 and the {most} axes of {name}, got {axes}")
+    return axes
+
+
+def labels(name: str, array: NDArray[Any], num_classes: int | None, axes: int) -> Labels:
+    """Check labels, in {0, 1} or in range(num_classes)."""
+    _checks.integral(name, array)
+    classes = _labels.count(num_classes)
+    batch, space = array.shape[: array.ndim - axes], array.shape[array.ndim - axes :]
+    codes = _labels.narrow(name, array, num_classes)
+    return Labels(codes.reshape(math.prod(batch), math.prod(space)), classes, batch, space)
+
+
+def pair(
+    function: str,
+    prediction: NDArray[Any],
+    target: NDArray[Any],
+    num_classes: int | None,
+    ndim: int | None,
+) -> tuple[Any, Labels, Labels]:
+    """Kernels, and two label arrays of one shape."""
+    found = kernels(function, "metrics", prediction=prediction, target=target)
+    same_shape(prediction, target)
+    axes = space_axes("prediction", prediction, ndim)
+    first = labels("prediction", prediction, num_classes, axes)
+    return found, first, labels("target", target, num_classes, axes)
+
+
+def same_shape(first: NDArray[Any], second: NDArray[Any]) -> None:
+    """Raise ValueError unless the target has the prediction's shape."""
+    if first.shape != second.shape:
+        raise ValueError(
+            f"target must be of the prediction's shape {first.shape}, got {second.shape}"
+        )
+
+
+def probabilities(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Values in [0, 1] as contiguous float32 or float64."""
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be of a real dtype, got {_checks.describe(array)}")
+    _checks.in_range(name, array, 0, 1)
+    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
+    return np.ascontiguousarray(array, np.float64 if wide else np.float32)
+
+
+def distributions(
+    function: str,
+    name: str,
+    array: NDArray[Any],
+    num_classes: int | None,
+    ndim: int | None,
+    *,
+    check: bool = True,
+) -> tuple[Any, NDArray[Any], tuple[int, ...]]:
+    """Kernels, (items, classes, voxels), and the batch.
+
+    Without `num_classes` there is no class axis: a map is the probability of the foreground. With
+    `check` False, a kernel looks at the sums over the classes: see `sums`.
+    """
+    found = kernels(function, "metrics", **{name: array})
+    axes = space_axes(name, array, ndim, before=int(num_classes is not None))
+    split = array.ndim - axes
+    space = array.shape[split:]
+    if num_classes is None:
+        values = probabilities(name, array)
+        batch = array.shape[:split]
+        return found, values.reshape(math.prod(batch), 1, math.prod(space)), batch
+    classes = _checks.integer("num_classes", num_classes, 1)
+    if array.shape[split - 1] != classes:
+        raise ValueError(
+            f"{name} must have {classes} classes on the axis before space, got shape {array.shape}"
+        )
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be of a real dtype, got {_checks.describe(array)}")
+    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
+    values = np.ascontiguousarray(array, np.float64 if wide else np.float32)
+    batch = array.shape[: split - 1]
+    values = values.reshape(math.prod(batch), classes, math.prod(space))
+    if check and values.size:
+        sums(name, *found.deviation(values))
+    return found, values, batch
+
+
+def sums(name: str, least: float, most: float) -> None:
+    """Raise ValueError unless the least probability and the sum furthest from 1 are fine."""
+    if not (least >= 0 and most <= _TOLERANCE):
+        raise ValueError(
+            f"{name} must be at least 0 and sum to 1 over the classes, without NaN, got a "
+            f"minimum of {least:g} and sums off by up to {most:g}"
+        )

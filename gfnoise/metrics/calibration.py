@@ -1,0 +1,362 @@
+"""What probabilities are worth: Brier score, entropy, reliability, calibration errors."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _array, _checks
+from . import _arguments
+
+
+@_array.tensors("probabilities", "target")
+def brier_score(
+    probabilities: NDArray[Any], target: NDArray[Any], *, ndim: int | None = None
+) -> NDArray[np.float64]:
+    """Compute the mean squared difference ``mean((p - y)²)`` of each map.
+
+    Parameters
+    ----------
+    probabilities, target : array, (*batch, *space)
+        In [0, 1]; the target may be soft: an average of raters. A class axis is a batch axis.
+    ndim : int, optional
+        The last `ndim` axes are space. By default all are, of at most three.
+
+    Returns
+    -------
+    float64 array, (*batch)
+        NaN for a map without voxels.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Lemay 2022, eq. 5.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise.metrics import brier_score
+    >>> float(brier_score(np.array([1.0, 0.5, 0.5, 0.0]), np.array([1, 1, 0, 0])))
+    0.125
+    """
+    kernels = _arguments.kernels(
+        "brier_score", "metrics", probabilities=probabilities, target=target
+    )
+    if target.shape != probabilities.shape:
+        raise ValueError(
+            f"target must be of the probabilities' shape {probabilities.shape}, got {target.shape}"
+        )
+    axes = _arguments.space_axes("probabilities", probabilities, ndim)
+    batch, space = probabilities.shape[:-axes], probabilities.shape[-axes:]
+    first = _arguments.probabilities("probabilities", probabilities)
+    second = _arguments.probabilities("target", target)
+    shape = int(np.prod(batch)), int(np.prod(space))
+    sums = kernels.squared_difference(first.reshape(shape), second.reshape(shape))
+    mean = sums / shape[1] if shape[1] else np.full(shape[0], np.nan)
+    return np.asarray(mean.reshape(batch))[()]
+
+
+@_array.tensors("probabilities")
+def entropy(
+    probabilities: NDArray[Any], *, num_classes: int | None = None, ndim: int | None = None
+) -> NDArray[np.float64]:
+    """Compute the entropy of each map, summed over its voxels, in nats.
+
+    Parameters
+    ----------
+    probabilities : array, (*batch, *space) or (*batch, num_classes, *space)
+        Of the foreground or, with `num_classes`, of each class: they sum to 1.
+    num_classes : int, optional
+        Size of the class axis.
+    ndim : int, optional
+        The last `ndim` axes are space. By default all are, of at most three.
+
+    Returns
+    -------
+    float64 array, (*batch)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    ``-sum p log p`` over classes; of a binary map ``-sum p log p + (1 - p) log(1 - p)``, both
+    sides, else 1/2 would not be the least certain value (Lemay 2022, eq. 5.1, has one side).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise.metrics import entropy
+    >>> float(entropy(np.array([1.0, 0.5, 0.0])).round(4))
+    0.6931
+    """
+    kernels, values, batch = _arguments.distributions(
+        "entropy", "probabilities", probabilities, num_classes, ndim
+    )
+    flat = values.reshape(len(values), values.shape[1] * values.shape[2])
+    found = kernels.entropy(flat, num_classes is None)
+    return np.asarray(found.reshape(batch))[()]
+
+
+@_array.tensors("prediction", "target")
+def entropy_error(
+    prediction: NDArray[Any],
+    target: NDArray[Any],
+    *,
+    num_classes: int | None = None,
+    ndim: int | None = None,
+) -> float:
+    """Compute the mean absolute difference of the entropies of predictions and of raters.
+
+    Parameters
+    ----------
+    prediction, target : array, (*batch, *space) or (*batch, num_classes, *space)
+        Probability maps; the target the average of several raters.
+    num_classes, ndim
+        As in `entropy`.
+
+    Returns
+    -------
+    float
+        The mean over the batch of ``|entropy(prediction) - entropy(target)|``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    The MAE of Lemay 2022, 5.3: how well predictions keep the raters' disagreement.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise.metrics import entropy_error
+    >>> round(entropy_error(np.array([0.5, 0.5]), np.array([1.0, 0.5])), 4)
+    0.6931
+    """
+    _arguments.kernels("entropy_error", "metrics", prediction=prediction, target=target)
+    _arguments.same_shape(prediction, target)
+    both = []
+    for name, array in (("prediction", prediction), ("target", target)):
+        kernels, values, _ = _arguments.distributions(
+            "entropy_error", name, array, num_classes, ndim
+        )
+        flat = values.reshape(len(values), values.shape[1] * values.shape[2])
+        both.append(kernels.entropy(flat, num_classes is None))
+    difference = abs(both[0] - both[1])
+    return float(difference.mean()) if difference.size else float("nan")
+
+
+class Reliability(NamedTuple):
+    """How often predictions of a confidence are right, per bin of confidence.
+
+    Parameters
+    ----------
+    voxels : int64 array, (*batch, bins)
+        How many.
+    confidence, accuracy : float64 array, (*batch, bins)
+        Mean confidence, and share of the voxels whose class is the predicted one; NaN in an empty
+        bin.
+    edges : float64 array, (bins + 1,)
+        A bin is [edges[k], edges[k + 1]), the last closed.
+    """
+
+    voxels: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    edges: NDArray[np.float64]
+
+    def error(self) -> NDArray[np.float64]:
+        """Mean over the voxels of ``|accuracy - confidence|`` of their bin: ECE."""
+        gap = np.where(self.voxels > 0, abs(self.accuracy - self.confidence), 0.0)
+        total = self.voxels.sum(-1)
+        # 0/0: no voxel is no error
+        return np.asarray((self.voxels * gap).sum(-1) / np.maximum(total, 1))[()]
+
+
+@_array.tensors("probabilities", "labels")
+def reliability_curve(
+    probabilities: NDArray[Any],
+    labels: NDArray[Any],
+    *,
+    num_classes: int | None = None,
+    ndim: int | None = None,
+    bins: int = 10,
+) -> Reliability:
+    """Compute the reliability diagram of the predicted class.
+
+    Parameters
+    ----------
+    probabilities : array, (*batch, *space) or (*batch, num_classes, *space)
+        Of the foreground or, with `num_classes`, of each class: they sum to 1.
+    labels : array of bool or an integer dtype, (*batch, *space)
+        In {0, 1}, or in range(num_classes).
+    num_classes : int, optional
+        Size of the class axis.
+    ndim : int, optional
+        The last `ndim` axes are space. By default all are, of at most three.
+    bins : int, default 10
+        Number of bins of confidence, of equal width.
+
+    Returns
+    -------
+    Reliability
+        `voxels`, `confidence`, `accuracy` and `edges` of the bins, and `error()`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Lemay 2022, eq. 5.3 and 5.4: confidence is the largest probability, of a binary map
+    ``max(p, 1 - p)``; of equal ones the first class is predicted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise.metrics import reliability_curve
+    >>> curve = reliability_curve(np.array([0.95, 0.85, 0.15, 0.85]), np.array([1, 1, 0, 0]))
+    >>> print(curve.accuracy[-2:].round(3), curve.confidence[-2:].round(3))
+    [0.667 1.   ] [0.85 0.95]
+    """
+    count = _checks.integer("bins", bins, 1)
+    kernels, values, codes, batch = _classified(
+        "reliability_curve", probabilities, labels, num_classes, ndim, check=False
+    )
+    sums, least, most = kernels.reliability(values, codes, count)
+    _arguments.sums("probabilities", least, most)
+    table = sums.reshape((*batch, count, 3))
+    voxels = table[..., 0].astype(np.int64)
+    mean = np.full((2, *voxels.shape), np.nan)
+    np.divide(np.moveaxis(table[..., 1:], -1, 0), voxels, out=mean, where=voxels > 0)
+    return Reliability(voxels, mean[0], mean[1], np.arange(count + 1) / count)
+
+
+@_array.tensors("probabilities", "labels")
+def calibration_error(
+    probabilities: NDArray[Any],
+    labels: NDArray[Any],
+    *,
+    num_classes: int | None = None,
+    ndim: int | None = None,
+    bins: int = 10,
+) -> NDArray[np.float64]:
+    """Compute the expected calibration error (ECE) of the predicted class.
+
+    Parameters
+    ----------
+    probabilities, labels, num_classes, ndim, bins
+        As in `reliability_curve`.
+
+    Returns
+    -------
+    float64 array, (*batch)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Lemay 2022, eq. 5.5: the mean over the voxels of |accuracy - confidence| of their bin.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise.metrics import calibration_error
+    >>> p = np.array([0.95, 0.85, 0.15, 0.85])
+    >>> float(calibration_error(p, np.array([1, 1, 0, 0])).round(4))
+    0.15
+    """
+    curve = reliability_curve(probabilities, labels, num_classes=num_classes, ndim=ndim, bins=bins)
+    return curve.error()
+
+
+@_array.tensors("probabilities", "labels")
+def adaptive_calibration_error(
+    probabilities: NDArray[Any],
+    labels: NDArray[Any],
+    *,
+    num_classes: int | None = None,
+    ndim: int | None = None,
+    threshold: float = 1e-3,
+    ranges: int = 15,
+) -> NDArray[np.float64]:
+    """Compute the thresholded adaptive calibration error (TACE), the mean over the classes.
+
+    Parameters
+    ----------
+    probabilities, labels, num_classes, ndim
+        As in `reliability_curve`. A binary map is the one class of the foreground.
+    threshold : float, default 1e-3
+        Probabilities up to here are left out; in [0, 1].
+    ranges : int, default 15
+        Number of ranges of equally many probabilities per class.
+
+    Returns
+    -------
+    float64 array, (*batch)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Nixon et al. 2019, *Measuring Calibration in Deep Learning*: the mean over classes and ranges
+    of |accuracy - confidence|. Equal probabilities are put into ranges in the order of the voxels;
+    a class without probabilities above the threshold has no error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise.metrics import adaptive_calibration_error
+    >>> p = np.array([0.95, 0.85, 0.15, 0.85])
+    >>> float(adaptive_calibration_error(p, np.array([1, 1, 0, 0]), ranges=2).round(4))
+    0.2
+    """
+    least = _checks.share("threshold", threshold)
+    count = _checks.integer("ranges", ranges, 1)
+    kernels, values, codes, batch = _classified(
+        "adaptive_calibration_error", probabilities, labels, num_classes, ndim
+    )
+    found = kernels.adaptive_calibration(values, codes, least, count)
+    return np.asarray(found.reshape(batch))[()]
+
+
+def _classified(
+    function: str,
+    probabilities: NDArray[Any],
+    labels: NDArray[Any],
+    num_classes: int | None,
+    ndim: int | None,
+    *,
+    check: bool = True,
+) -> tuple[Any, NDArray[Any], NDArray[Any], tuple[int, ...]]:
+    """Kernels, probabilities (items, classes, voxels), labels (items, voxels), the batch."""
+    _arguments.kernels(function, "metrics", probabilities=probabilities, labels=labels)
+    axes = _arguments.space_axes(
+        "probabilities", probabilities, ndim, before=int(num_classes is not None)
+    )
+    split = probabilities.ndim - axes
+    batch = probabilities.shape[: split - (num_classes is not None)]
+    shape = (*batch, *probabilities.shape[split:])
+    if labels.shape != shape:
+        raise ValueError(f"labels must be of shape {shape}, got {labels.shape}")
+    codes = _arguments.labels("labels", labels, num_classes, axes).codes
+    kernels, values, _ = _arguments.distributions(
+        function, "probabilities", probabilities, num_classes, axes, check=check
+    )
+    return kernels, values, codes, batch

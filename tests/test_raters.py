@@ -1,0 +1,419 @@
+"""Fusing raters, STAPLE against SimpleITK and a plain EM, and the noise fitted to raters."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import gfnoise
+import oracles_soft as oracles
+from gfnoise import GaussianField, fit_field, fuse_raters, staple
+
+ROWS = "111110000000", "111101000000", "111000100000"
+MASKS = np.array([[int(one) for one in row] for row in ROWS], np.uint8)
+ORDERED = ["average", "majority", "union", "intersection", "staple"]
+
+
+def ball(n: int, radius: float) -> NDArray[np.uint8]:
+    axes = np.ogrid[(slice((1 - n) / 2, n / 2),) * 3]
+    return (sum(axis**2 for axis in axes) < radius**2).astype(np.uint8)
+
+
+# ---------------------------------------------------------------------------------- the fusions
+
+
+def test_fusions_of_three_raters() -> None:
+    assert fuse_raters(MASKS, "union").tolist() == [1] * 7 + [0] * 5
+    assert fuse_raters(MASKS, "intersection").tolist() == [1] * 3 + [0] * 9
+    assert fuse_raters(MASKS, "majority").tolist() == [1] * 4 + [0] * 8
+    assert fuse_raters(MASKS, "staple").tolist() == [1] * 4 + [0] * 8
+    np.testing.assert_allclose(fuse_raters(MASKS), MASKS.mean(0), atol=1e-7)
+    assert fuse_raters(MASKS).dtype == np.float32
+
+
+def test_half_of_the_votes_is_a_tie() -> None:
+    pair = np.array([[1, 1, 0], [1, 0, 0]])
+    assert fuse_raters(pair, "majority").tolist() == [1, 1, 0]
+    assert fuse_raters(pair, "majority", ties="smallest").tolist() == [1, 0, 0]
+    accurate = gfnoise.optimal_segmentation(pair.sum(0), "accuracy", raters=2)
+    assert np.array_equal(fuse_raters(pair, "majority"), accurate)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    raters=st.integers(1, 6),
+    dtype=st.sampled_from(["i1", ">i4", "u2", "u8", "<i8"]),
+    largest=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_majority_of_any_labels(raters: int, dtype: str, largest: bool, seed: int) -> None:
+    low = -2 if np.dtype(dtype).kind == "i" else 0
+    masks = np.random.default_rng(seed).integers(low, 3, (raters, 5, 7)).astype(dtype)
+    fused = fuse_raters(masks, "majority", ties="largest" if largest else "smallest")
+    assert fused.dtype == masks.dtype
+    expected = [
+        oracles.majority(column.tolist(), largest) for column in masks.reshape(raters, -1).T
+    ]
+    assert fused.ravel().tolist() == expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(raters=st.integers(1, 5), classes=st.integers(1, 4), seed=st.integers(0, 999))
+def test_fusions_of_classes(raters: int, classes: int, seed: int) -> None:
+    masks = np.random.default_rng(seed).integers(0, classes, (raters, 4, 5)).astype(np.int16)
+    hot = np.stack([oracles.one_hot(mask, classes) for mask in masks])
+    options: dict[str, Any] = {"num_classes": classes}
+    np.testing.assert_allclose(fuse_raters(masks, **options), hot.mean(0), atol=1e-6)
+    assert np.array_equal(fuse_raters(masks, "union", **options), hot.any(0))
+    assert np.array_equal(fuse_raters(masks, "intersection", **options), hot.all(0))
+
+
+def test_two_classes_are_the_binary_case() -> None:
+    masks = np.stack([np.random.default_rng(r).random((6, 7)) < 0.4 for r in range(3)]).astype(int)
+    for method in ("average", "union", "intersection"):
+        classes = fuse_raters(masks, method, num_classes=2)
+        np.testing.assert_allclose(classes[1], fuse_raters(masks, method), atol=1e-7)
+    assert np.array_equal(
+        fuse_raters(masks, "majority", num_classes=2), fuse_raters(masks, "majority")
+    )
+    assert np.array_equal(fuse_raters(masks, "staple", num_classes=2), fuse_raters(masks, "staple"))
+
+
+@pytest.mark.parametrize("method", ORDERED)
+@pytest.mark.parametrize("dtype", ["?", "u1", ">i4", "i8"])
+def test_items_axes_and_missing_raters(method: str, dtype: str) -> None:
+    masks = (np.random.default_rng(2).random((2, 3, 4, 6, 5)) < 0.5).astype(dtype)
+    annotated = np.array([[[1, 0, 1, 1], [1, 1, 1, 1], [0, 1, 1, 0]]] * 2, bool)
+    annotated[1, 0] = [True, True, False, False]
+    fused = fuse_raters(masks, method, axis=2, ndim=2, annotated=annotated)
+    first = fuse_raters(
+        np.moveaxis(masks, 2, 0), method, axis=0, ndim=2, annotated=annotated.tolist()
+    )
+    assert np.array_equal(fused, first)
+    assert fused.shape == (2, 3, 6, 5)
+    assert fused.dtype == (np.float32 if method == "average" else masks.dtype)
+    for item in np.ndindex(2, 3):
+        assert np.array_equal(fused[item], fuse_raters(masks[item][annotated[item]], method))
+
+
+def test_a_random_rater_per_item() -> None:
+    masks = np.broadcast_to(np.arange(5)[None, :, None, None], (400, 5, 2, 3))
+    annotated = np.ones((400, 5), bool)
+    annotated[:, 1] = False
+    drawn = fuse_raters(masks, "random", axis=1, ndim=2, seed=3, annotated=annotated)
+    assert (drawn == drawn[:, :1, :1]).all()
+    counts = np.bincount(drawn[:, 0, 0], minlength=5)
+    assert counts[1] == 0
+    expected, chi = 100, ((counts[[0, 2, 3, 4]] - 100) ** 2).sum() / 100
+    assert chi < 16.3, (expected, counts)  # 3 degrees of freedom, p = 0.001; the seed is fixed
+    seeds = np.arange(400) + 17
+    own = fuse_raters(masks, "random", axis=1, ndim=2, seed=seeds)
+    turned = fuse_raters(masks, "random", axis=1, ndim=2, seed=seeds[::-1])
+    assert np.array_equal(own, turned[::-1])
+    alone = fuse_raters(masks[9], "random", seed=[int(seeds[9])])
+    assert np.array_equal(own[9], alone)
+    assert len(np.unique(own)) == 5
+
+
+def test_average_of_softened_raters_beside_the_average() -> None:
+    """Figure 3 of paper 004: mSVLS knows of a neighbouring class where mOH does not."""
+    masks = np.zeros((2, 5, 5), np.uint8)
+    masks[:, :, 3:] = 2
+    masks[0, :2] = 1
+    hard = fuse_raters(masks, num_classes=3)
+    soft = gfnoise.svls(masks, 3, ndim=2, axis=0)
+    assert hard[2, 3, 2] == 0
+    assert 0.1 < soft[2, 3, 2] < 0.3
+    np.testing.assert_allclose(soft.sum(0), 1, atol=1e-6)
+
+
+# --------------------------------------------------------------------------------------- STAPLE
+
+
+def test_staple_of_three_raters() -> None:
+    found = staple(MASKS)
+    expected = [0.995196] * 3 + [0.899113] + [0.0] * 8
+    np.testing.assert_allclose(found.probability, expected, atol=5e-7)
+    np.testing.assert_allclose(found.sensitivity, [1, 1, 0.768550], atol=5e-7)
+    np.testing.assert_allclose(found.specificity, [0.862568, 0.862568, 0.875], atol=5e-7)
+    assert found.prior == pytest.approx(14 / 36)
+    assert found.probability.dtype == np.float32
+    assert 1 < found.iterations < 100
+    assert found.consensus.tolist() == [True] * 4 + [False] * 8
+
+
+def itk_staple(masks: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    fuse = sitk.STAPLEImageFilter()
+    fuse.SetForegroundValue(1)
+    image = fuse.Execute([sitk.GetImageFromArray(mask) for mask in masks])
+    rates = np.array(fuse.GetSensitivity()), np.array(fuse.GetSpecificity())
+    return sitk.GetArrayFromImage(image), *rates
+
+
+@pytest.mark.parametrize("raters", [2, 3, 4, 7])
+def test_staple_is_simpleitks_and_the_plain_em(raters: int) -> None:
+    field = GaussianField(2.0, 6.0, ndim=3)
+    masks = field.sample_labels(ball(32, 9.0), seed=raters, n=raters)
+    found = staple(masks)
+    truth, sensitivity, specificity = oracles.staple(masks)
+    np.testing.assert_allclose(found.probability, truth, atol=1e-6)
+    np.testing.assert_allclose(found.sensitivity, sensitivity, atol=1e-7)
+    np.testing.assert_allclose(found.specificity, specificity, atol=1e-7)
+    probability, sensitivity, specificity = itk_staple(masks)
+    # SimpleITK stops earlier; two raters, whose rates move slowly, are then still on their way.
+    tolerance = 2e-2 if raters == 2 else 2e-4
+    np.testing.assert_allclose(found.probability, probability, atol=tolerance)
+    np.testing.assert_allclose(found.sensitivity, sensitivity, atol=tolerance)
+    np.testing.assert_allclose(found.specificity, specificity, atol=tolerance)
+    assert np.array_equal(found.consensus, probability >= 0.5)
+
+
+@pytest.mark.parametrize("raters", [3, 9, 20])
+def test_staple_of_many_raters(raters: int) -> None:
+    """Twenty raters have more patterns than a table holds."""
+    rng = np.random.default_rng(raters)
+    truth = rng.random((20, 30)) < 0.3
+    wrong = rng.uniform(0.02, 0.3, raters)
+    masks = truth ^ (rng.random((raters, 20, 30)) < wrong[:, None, None])
+    found = staple(masks)
+    expected, sensitivity, specificity = oracles.staple(masks)
+    np.testing.assert_allclose(found.probability, expected, atol=1e-6)
+    np.testing.assert_allclose(found.sensitivity, sensitivity, atol=1e-6)
+    np.testing.assert_allclose(found.specificity, specificity, atol=1e-6)
+
+
+@pytest.mark.parametrize(("raters", "classes"), [(3, 3), (4, 5), (12, 4)])
+def test_staple_of_classes(raters: int, classes: int) -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.integers(0, classes, (15, 20))
+    random = rng.integers(0, classes, (raters, 15, 20))
+    masks = np.where(rng.random((raters, 15, 20)) < 0.25, random, truth)
+    found = staple(masks, num_classes=classes)
+    probability, confusion = oracles.staple_classes(masks, classes)
+    np.testing.assert_allclose(found.probability, probability, atol=1e-6)
+    np.testing.assert_allclose(found.confusion, confusion, atol=1e-7)
+    assert found.sensitivity.shape == found.specificity.shape == (raters, classes)
+    np.testing.assert_allclose(found.confusion.sum(-1), 1)
+    assert (found.consensus == truth).mean() > 0.9
+    assert np.array_equal(found.consensus, fuse_raters(masks, "staple", num_classes=classes))
+
+
+def test_staple_of_two_classes_is_the_binary_one() -> None:
+    masks = np.random.default_rng(0).integers(0, 2, (4, 12, 13))
+    two, binary = staple(masks, num_classes=2), staple(masks)
+    assert np.array_equal(two.probability[1], binary.probability)
+    assert np.array_equal(two.sensitivity[:, 1], binary.sensitivity)
+    np.testing.assert_allclose(two.specificity[:, 1], binary.specificity)
+    np.testing.assert_allclose(two.sensitivity[:, 0], binary.specificity)
+
+
+def test_staple_of_items_and_missing_raters() -> None:
+    masks = np.random.default_rng(1).random((3, 4, 9, 8)) < 0.4
+    annotated = np.array([[1, 1, 0, 1], [1, 1, 1, 1], [0, 1, 1, 0]], bool)
+    found = staple(masks, axis=1, ndim=2, annotated=annotated)
+    assert found.probability.shape == (3, 9, 8)
+    assert found.sensitivity.shape == (3, 4)
+    assert found.prior.shape == found.iterations.shape == (3,)
+    for item in range(3):
+        alone = staple(masks[item][annotated[item]])
+        assert np.array_equal(found.probability[item], alone.probability)
+        assert np.array_equal(found.sensitivity[item, annotated[item]], alone.sensitivity)
+    assert np.isnan(found.sensitivity[~annotated]).all()
+    assert np.isnan(found.specificity[~annotated]).all()
+
+
+def test_staple_of_raters_who_agree() -> None:
+    """All empty, all full, all the same: certain, without a division by zero."""
+    some = np.arange(12) < 5
+    for mask in (np.zeros(12, bool), np.ones(12, bool), some):
+        found = staple(np.stack([mask] * 3))
+        np.testing.assert_allclose(found.probability, mask, atol=1e-6)
+        assert found.sensitivity == pytest.approx(1)
+        assert found.specificity == pytest.approx(1)
+        assert np.array_equal(found.consensus, mask)
+    assert staple(np.zeros((2, 0, 3), bool)).probability.shape == (0, 3)
+
+
+def test_prior_and_limits_of_staple() -> None:
+    given_prior = staple(MASKS, prior=0.1)
+    expected, sensitivity, _ = oracles.staple(MASKS, prior=0.1)
+    assert given_prior.prior == pytest.approx(0.1)
+    np.testing.assert_allclose(given_prior.probability, expected, atol=1e-6)
+    np.testing.assert_allclose(given_prior.sensitivity, sensitivity, atol=1e-6)
+    once = staple(MASKS, max_iterations=1)
+    assert once.iterations == 1
+    np.testing.assert_allclose(once.sensitivity, oracles.staple(MASKS, iterations=1)[1])
+    classes = staple(MASKS, num_classes=2, prior=[0.9, 0.1])
+    np.testing.assert_allclose(classes.probability[1], expected, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: fuse_raters(MASKS, "mean"), "method must be one of 'average', 'majority'"),
+        (lambda: fuse_raters(MASKS, "majority", ties="first"), "ties must be one of 'largest'"),
+        (
+            lambda: fuse_raters(MASKS * 2),
+            r"masks must be in \{0, 1\} \(or give num_classes\), got 2",
+        ),
+        (
+            lambda: fuse_raters(MASKS * 3, "union", num_classes=3),
+            r"masks must be in \[0, 2\], got 3",
+        ),
+        (lambda: fuse_raters(MASKS * 3, "majority", num_classes=3), r"in \[0, 2\], got 3"),
+        (lambda: fuse_raters(MASKS[0]), "masks must have a rater axis and space, got 1 axis"),
+        (lambda: fuse_raters(MASKS[:0]), "masks must be of at least 1 rater, got 0"),
+        (lambda: fuse_raters(MASKS[:1], "staple"), "masks must be of at least 2 raters, got 1"),
+        (lambda: fuse_raters(MASKS, axis=2), "axis must be one of the 2 axes of masks, got 2"),
+        (lambda: fuse_raters(MASKS, ndim=2), "ndim must be between 1 and the 1 axes"),
+        (lambda: fuse_raters(MASKS[..., None, None, None]), "ndim must say how many"),
+        (lambda: fuse_raters(MASKS, "random"), 'seed goes with method "random", got None'),
+        (lambda: fuse_raters(MASKS, "average", seed=1), 'seed goes with method "random", got 1'),
+        (
+            lambda: fuse_raters(MASKS, "random", seed=-1),
+            r"seed must be an integer in \[0, 2\*\*63\)",
+        ),
+        (lambda: fuse_raters(MASKS, annotated=[True, False]), r"annotated must be of shape \(3,\)"),
+        (lambda: staple(MASKS, annotated=[True, False, False]), "2 raters per item that annotated"),
+        (lambda: staple(MASKS, prior=1.5), r"prior must be a number in \[0, 1\], got 1.5"),
+        (lambda: staple(MASKS, num_classes=2, prior=[0.5, 0.6]), "prior must be 2 probabilities"),
+        (
+            lambda: staple(MASKS, max_iterations=0),
+            "max_iterations must be an integer of at least 1",
+        ),
+        (lambda: staple(MASKS, tolerance=-1.0), "tolerance must be a finite number of at least 0"),
+        (
+            lambda: staple(np.zeros((70, 4), bool)),
+            r"fewer than 2\*\*63 patterns, got 2 classes of 70",
+        ),
+        (lambda: fit_field(MASKS), "ndim must be 2 or 3, got 1"),
+        (lambda: fit_field(np.zeros((1, 4, 4), bool)), "masks must be of at least 2 raters, got 1"),
+        (lambda: fit_field(np.zeros((0, 4, 4), bool)), "masks must be of at least 2 raters, got 0"),
+        (lambda: fit_field(np.eye(4)[None].astype(int).repeat(2, 0) * 2), r"in \[0, 1\]"),
+        (lambda: fit_field(np.zeros((2, 4, 4), bool)), "got none from rater 0"),
+        (lambda: fit_field(np.eye(4, dtype=bool)[None].repeat(3, 0)), "raters all alike"),
+        (
+            lambda: fit_field(np.stack([np.eye(4, dtype=bool), ~np.eye(4, dtype=bool)])),
+            "one structure, got raters 0 and 1 who share no voxel",
+        ),
+        (lambda: fit_field(MASKS[:, None], spacing=[1, 0]), "spacing must be finite and positive"),
+        (lambda: fit_field(MASKS[:, None], spacing=[[1, 1]]), r"scalar or of shape \(2,\)"),
+        (lambda: fit_field(MASKS[:, None], seed=-1), "seed must be an integer of at least 0"),
+    ],
+)
+def test_bad_values(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("function", [fuse_raters, staple, fit_field])
+def test_bad_types(function: Any) -> None:
+    with pytest.raises(TypeError, match="masks must be a NumPy array"):
+        function([[0, 1], [1, 1]])
+    with pytest.raises(TypeError, match="masks must be of bool or an integer dtype, got float64"):
+        function(np.zeros((2, 4, 4)))
+    with pytest.raises(TypeError, match="axis must be an integer"):
+        function(np.zeros((2, 4, 4), bool), axis=1.0)
+
+
+def test_odd_memory() -> None:
+    masks = np.random.default_rng(0).integers(0, 2, (3, 8, 9)).astype(np.int16)
+    frozen = masks.copy()
+    frozen.flags.writeable = False
+    others = [frozen, masks.astype(">i2"), np.asfortranarray(masks), masks[:, ::-1].copy()[:, ::-1]]
+    for method in ORDERED:
+        expected = fuse_raters(masks, method)
+        for other in others:
+            assert np.array_equal(fuse_raters(other, method), expected)
+        assert fuse_raters(masks[:, :0], method).shape == (0, 9)
+    same = np.broadcast_to(masks[0], masks.shape)
+    assert np.array_equal(fuse_raters(same, "majority"), masks[0])
+
+
+# ------------------------------------------------------------------------------ the fitted noise
+
+STRUCTURE = ball(64, 15.0)
+PAIRS = [(2.0, 7.0), (1.0, 5.0), (2.5, 9.0)]
+"""Of 64³, with five raters, as in the papers' experiments: amplitude, length scale."""
+
+
+@pytest.fixture(scope="module")
+def fits() -> NDArray[np.float64]:
+    """Logarithms of estimate / truth, and relative errors: (pairs, seeds, 2, parameters)."""
+    found = []
+    for amplitude, length_scale in PAIRS:
+        field = GaussianField(amplitude, length_scale, ndim=3)
+        for seed in range(3):
+            fit = fit_field(field.sample_labels(STRUCTURE, seed=1000 + seed, n=5))
+            ratios = [fit.amplitude / amplitude, fit.length_scale / length_scale]
+            errors = [
+                fit.amplitude_error / fit.amplitude,
+                fit.length_scale_error / fit.length_scale,
+            ]
+            found.append([np.log(ratios), errors])
+    return np.array(found).reshape(len(PAIRS), 3, 2, 2)
+
+
+def test_known_parameters_are_recovered(fits: NDArray[np.float64]) -> None:
+    """Within 15 % on average, and without a bias that nine fits could see."""
+    ratios = np.exp(fits[:, :, 0])
+    assert (abs(ratios - 1).mean((0, 1)) < 0.15).all(), ratios
+    assert (abs(ratios.mean((0, 1)) - 1) < 0.10).all(), ratios
+
+
+def test_standard_errors_mean_what_they_say(fits: NDArray[np.float64]) -> None:
+    """Nine squared z-scores: chi-squared, of 9 degrees, but that the errors are estimates."""
+    z = fits[:, :, 0] / fits[:, :, 1]
+    total = (z**2).sum((0, 1))
+    # 0.1 % and 99.9 % quantiles of chi-squared with 9 degrees of freedom: 1.15 and 27.9
+    assert ((total > 1.15) & (total < 27.9)).all(), z
+    assert (fits[:, :, 1] < 0.35).all()
+
+
+def test_spacing_scales_the_fit() -> None:
+    """The same voxels in other units; the same structure on a coarser axis."""
+    disc = ball(40, 11.0)[20]
+    raters = GaussianField(1.5, 6.0, ndim=2).sample_labels(disc, seed=2, n=4)
+    one, half = fit_field(raters), fit_field(raters, spacing=0.5)
+    assert half.amplitude == pytest.approx(one.amplitude / 2, rel=1e-3)
+    assert half.length_scale == pytest.approx(one.length_scale / 2, rel=1e-3)
+    assert half.field.spacing == (0.5, 0.5)
+    assert fit_field(np.moveaxis(raters, 0, -1), axis=-1) == one
+    assert one.field == GaussianField(one.amplitude, one.length_scale, ndim=2)
+
+
+def test_anisotropic_voxels_are_fitted_in_mm() -> None:
+    thick = ball(48, 15.0)[::2]
+    field = GaussianField(2.0, 8.0, spacing=(2.0, 1.0, 1.0), ndim=3)
+    fit = fit_field(field.sample_labels(thick, seed=5, n=5), spacing=(2.0, 1.0, 1.0))
+    assert abs(math.log(fit.amplitude / 2)) < 4 * fit.amplitude_error / fit.amplitude
+    assert abs(math.log(fit.length_scale / 8)) < 4 * fit.length_scale_error / fit.length_scale
+    assert fit.field.spacing == (2.0, 1.0, 1.0)
+
+
+def test_fits_of_almost_nothing_are_finite_or_say_so() -> None:
+    """One voxel of difference, tiny structures, a structure that fills the array."""
+    one = ball(16, 5.0)
+    other = one.copy()
+    other[8, 8, 13] ^= 1
+    dot = np.zeros((2, 5, 5), bool)
+    dot[:, 2, 2] = True
+    dot[1, 2, 3] = True
+    full = np.ones((2, 6, 6, 6), bool)
+    full[1, 0] = False
+    for masks in (np.stack([one, other]), dot, full):
+        fit = fit_field(masks)
+        assert 0 < fit.amplitude < 10
+        assert 0 < fit.length_scale < 100
+        assert fit.amplitude_error > 0
+        assert fit.length_scale_error > 0
