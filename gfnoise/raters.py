@@ -379,7 +379,7 @@ def _majority(
     if num_classes is not None:
         _codes(stack, num_classes)
     codes = _by_items(_labels.encode(stack.labels, len(stack.space)), stack)
-    output = _labels.Output(None, (*stack.items, *stack.space), stack.labels.dtype)
+    output = _labels.Output(None, (*stack.items, *stack.space), stack.labels.dtype, stack.labels)
     if output.result.size:
         sign = _labels.rule(stack.labels, "nearest", 0, None).sign
         out = output.codes((codes.shape[0], codes.shape[2]))

@@ -72,7 +72,7 @@ def smooth_labels(
     if out is not None:
         _checks.output(out, shape, np.dtype(np.float32), labels=labels)
 
-    output = _labels.Output(out, shape, np.dtype(np.float32))
+    output = _labels.Output(out, shape, np.dtype(np.float32), labels)
     if output.result.size:
         kernels.smooth_labels(
             codes,
@@ -166,7 +166,7 @@ def svls(
     if out is not None:
         _checks.output(out, shape, np.dtype(np.float32), labels=labels)
 
-    output = _labels.Output(out, shape, np.dtype(np.float32))
+    output = _labels.Output(out, shape, np.dtype(np.float32), labels)
     if output.result.size:
         volume = _labels.volume(raters.space)
         kernels.svls(

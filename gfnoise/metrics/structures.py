@@ -217,4 +217,4 @@ def _ndimage(function: str) -> ModuleType:
         import scipy.ndimage
     except ImportError as error:
         raise ImportError(f'{function} needs SciPy: pip install "gfnoise[metrics]"') from error
-    return scipy.ndimage  # type: ignore[no-any-return]
+    return scipy.ndimage

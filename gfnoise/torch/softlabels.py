@@ -1,5 +1,6 @@
 """Losses against soft labels that are never written."""
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,12 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .. import _checks, _labels, _raters
-from .._cpu import softlabels as _kernels
 
 REDUCTIONS = ("none", "mean", "sum")
+
+
+def _kernels() -> Any:
+    return importlib.import_module("gfnoise._cpu.softlabels")
 
 
 def svls_cross_entropy(
@@ -81,7 +85,7 @@ def svls_cross_entropy(
         )
     options = _Options(labels, logits, ndim, sigma, ignore_index)
     wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    loss: torch.Tensor = _CrossEntropy.apply(wide, options, reduction)  # type: ignore[no-untyped-call]
+    loss: torch.Tensor = _CrossEntropy.apply(wide, options, reduction)
     return loss
 
 
@@ -142,7 +146,7 @@ class _CrossEntropy(torch.autograd.Function):
         )
         total, voxels = 0.0, 0.0
         if values.numel():
-            total, voxels = _kernels.svls_cross_entropy(
+            total, voxels = _kernels().svls_cross_entropy(
                 *options.raters,
                 values.numpy().reshape(batch, classes, *options.volume),
                 losses.numpy().reshape(-1, *options.volume),
@@ -161,7 +165,7 @@ class _CrossEntropy(torch.autograd.Function):
         out = torch.empty_like(values)
         if values.numel():
             shape = (*values.shape[:2], *ctx.options.volume)
-            _kernels.svls_cross_entropy_gradient(
+            _kernels().svls_cross_entropy_gradient(
                 *ctx.options.raters,
                 values.numpy().reshape(shape),
                 np.multiply(slope.numpy(), ctx.share, dtype=values.numpy().dtype).reshape(-1),
