@@ -103,9 +103,10 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
 
 def _check_device(function: str, arrays: dict[str, Any]) -> None:
     """Raise unless the arrays are on the current device, and this process can use it."""
-    importlib.import_module("gfnoise._cuda._launch").check_process()
+    launch = importlib.import_module("gfnoise._cuda._launch")
+    launch.check_process()
     devices = {name: array.device.id for name, array in arrays.items()}
-    current = sys.modules["cupy"].cuda.Device().id
+    current = launch.current_device()
     if set(devices.values()) != {current}:
         listed = ", ".join(f"{name} on device {device}" for name, device in devices.items())
         raise ValueError(

@@ -251,5 +251,6 @@ def _round_to(values: NDArray[np.float64], out: NDArray[Any]) -> None:
     with np.errstate(invalid="ignore"):  # of infinities
         rounded = whole + library.copysign(library.abs(values - whole) >= 0.5, values)
     below, above = rounded <= low, rounded >= high
-    out[...] = library.where(below | above, 0, rounded)
-    out[below], out[above] = low, high
+    within = library.where(below | above, 0, rounded).astype(out.dtype)
+    kind = out.dtype.type  # to assign by a mask would wait for a device
+    out[...] = library.where(below, kind(low), library.where(above, kind(high), within))

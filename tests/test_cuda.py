@@ -5,7 +5,9 @@ On the host, as `tests/cuda_on_host` runs them; `test_gpu.py` has what takes a d
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -237,3 +239,21 @@ def test_axes_longer_than_a_grid(host: HostLauncher, monkeypatch: pytest.MonkeyP
     expected = noise.displacement((50, 2, 3), seed=4)
     monkeypatch.setattr(field, "MOST_ROWS", 2)
     assert np.array_equal(noise.displacement((50, 2, 3), seed=4), expected)
+
+
+def test_a_process_forked_after_cuda_was_used_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for CuPy says what CUDA says then."""
+
+    class CudaError(RuntimeError):
+        status = 3
+
+    def device() -> None:
+        raise CudaError("cudaErrorInitializationError: initialization error")
+
+    cuda = SimpleNamespace(Device=device, runtime=SimpleNamespace(CUDARuntimeError=CudaError))
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+    with pytest.raises(RuntimeError, match=r"^CUDA cannot be used .* forked"):
+        _launch.current_device()
+    CudaError.status = 35
+    with pytest.raises(CudaError):
+        _launch.current_device()

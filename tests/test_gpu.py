@@ -87,6 +87,21 @@ def test_thresholds_and_scores() -> None:
     np.testing.assert_allclose(found.get(), gfnoise.score(LABELS > 0, IMAGE, ndim=3), rtol=1e-12)
 
 
+def assert_no_wait(call: Callable[[], Any]) -> None:
+    """See the call return while the device is busy with what was asked of it before."""
+    busy = cupy.RawKernel(
+        'extern "C" __global__ void spin(long long ticks) {'
+        " long long start = clock64(); while (clock64() - start < ticks) {} }",
+        "spin",
+    )
+    busy.compile()
+    cupy.cuda.get_current_stream().synchronize()
+    busy((1,), (1,), (np.int64(10**9),))  # about half a second
+    call()
+    assert not cupy.cuda.get_current_stream().done
+    cupy.cuda.get_current_stream().synchronize()
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_a_second_call_allocates_nothing_and_waits_for_nothing(name: str) -> None:
     arrays = on_device()
@@ -94,17 +109,34 @@ def test_a_second_call_allocates_nothing_and_waits_for_nothing(name: str) -> Non
     VERBS[name](*arrays, out=out)
     pool = cupy.get_default_memory_pool()
     cupy.cuda.get_current_stream().synchronize()
-    before = pool.used_bytes(), pool.total_bytes()
-    busy = cupy.RawKernel(
-        'extern "C" __global__ void spin(long long ticks) {'
-        " long long start = clock64(); while (clock64() - start < ticks) {} }",
-        "spin",
-    )
-    busy((1,), (1,), (np.int64(10**9),))  # about half a second
-    VERBS[name](*arrays, out=out)
-    assert not cupy.cuda.get_current_stream().done
-    cupy.cuda.get_current_stream().synchronize()
-    assert pool.total_bytes() == before[1]
+    before = pool.total_bytes()
+    assert_no_wait(lambda: VERBS[name](*arrays, out=out))
+    assert pool.total_bytes() == before
+
+
+def test_what_allocates_does_not_wait_either() -> None:
+    labels, image, move = on_device()
+
+    def call() -> None:
+        gfnoise.map_coordinates(image * 300, move[0], output=np.uint8)
+        gfnoise.map_coordinates(labels, move[0], output=np.int64, mode="nearest")
+        gfnoise.optimal_segmentation(image, "volume", ties="first", ndim=3)
+        gfnoise.score(labels > 0, image, ndim=3)
+
+    call()
+    assert_no_wait(call)
+
+
+def test_subnormal_values() -> None:
+    """CuPy compiles with float32 below 1.2e-38 flushed to zero."""
+    maps = (np.random.default_rng(3).random((3, 60)) * [[1e-40], [3e-38], [1]]).astype(np.float32)
+    maps[2, :50] = 1e-42
+    for metric in ("dice", "volume"):
+        found = gfnoise.optimal_threshold(cupy.asarray(maps), metric, ndim=1)
+        expected = gfnoise.optimal_threshold(maps, metric, ndim=1)
+        np.testing.assert_allclose(found.get(), expected, rtol=1e-12)
+        mask = gfnoise.optimal_segmentation(cupy.asarray(maps), metric, ndim=1)
+        assert np.array_equal(mask.get(), maps >= expected[:, None])
 
 
 def test_a_stream_of_ones_own() -> None:
@@ -133,6 +165,24 @@ def test_a_graph_makes_fresh_noise_on_each_replay() -> None:
             graph.launch(stream)
             stream.synchronize()
             assert_alike(out, NOISE.sample_labels(LABELS, seed=fresh))
+
+
+def test_a_graph_keeps_the_thresholds_that_it_writes() -> None:
+    maps = cupy.asarray(IMAGE)
+    mask, stream = cupy.empty(IMAGE.shape, bool), cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        gfnoise.optimal_segmentation(maps, ndim=3, out=mask)
+        stream.synchronize()
+        stream.begin_capture()
+        gfnoise.optimal_segmentation(maps, ndim=3, out=mask)
+        graph = stream.end_capture()
+        others = [cupy.full(2, 7.0) for _ in range(20)]  # of the size of the thresholds
+        maps[...] = cupy.asarray(IMAGE**3)
+        graph.launch(stream)
+        stream.synchronize()
+        assert all((one == 7).all() for one in others)
+        expected = gfnoise.optimal_segmentation(IMAGE**3, ndim=3)
+        assert np.array_equal(mask.get(), expected)
 
 
 def test_a_capture_without_a_call_before_is_refused() -> None:

@@ -126,8 +126,8 @@ class CupyLauncher:
 
     Scratch memory belongs to a thread and a stream, and is kept: the second call of a shape
     allocates nothing. A call that is captured into a graph takes its scratch memory along, for
-    good: the graph may be replayed whenever it likes, but not at the same time as another that was
-    captured on the same stream.
+    good, and its results: the graph may be replayed whenever it likes, but not at the same time as
+    another that was captured on the same stream.
     """
 
     def __init__(self) -> None:
@@ -136,6 +136,7 @@ class CupyLauncher:
         self._cupy = cupy
         self._kept: dict[tuple[Any, ...], Any] = {}
         self._captured: dict[tuple[Any, ...], Any] = {}
+        self._results: list[Any] = []  # that graphs write to, whoever else has forgotten them
 
     def launch(
         self,
@@ -172,7 +173,10 @@ class CupyLauncher:
 
     def empty(self, shape: Any, dtype: Any) -> Any:
         """As `Launcher.empty`."""
-        return self._cupy.empty(shape, dtype)
+        result = self._cupy.empty(shape, dtype)
+        if self._cupy.cuda.get_current_stream().is_capturing():
+            self._results.append(result)
+        return result
 
     def scratch(self, name: str, size: int, dtype: Any) -> Any:
         """As `Launcher.scratch`."""
@@ -195,7 +199,7 @@ class CupyLauncher:
         if held is None or held.size < size:
             others = [
                 other
-                for other, memory in self._kept.items()
+                for other, memory in list(self._kept.items())  # other threads add to them
                 if other[:2] + other[3:] == key[:2] + key[3:] and memory.size >= size
             ]
             if not others:
@@ -212,15 +216,30 @@ _first_process: int | None = None
 _lock = threading.Lock()
 
 
+_NOT_INITIALIZED = 3  # cudaErrorInitializationError
+_FORKED = (
+    "CUDA cannot be used in a process that was forked after CUDA was: start workers with the "
+    'method "spawn" or "forkserver", or give them NumPy arrays'
+)
+
+
 def check_process() -> None:
     """Raise RuntimeError in a process that was forked after the first call for a device."""
     global _first_process
     _first_process = _first_process or os.getpid()
     if os.getpid() != _first_process:
-        raise RuntimeError(
-            "CUDA cannot be used in a process that was forked after CUDA was: start workers with "
-            'the method "spawn" or "forkserver", or give them NumPy arrays'
-        )
+        raise RuntimeError(_FORKED)
+
+
+def current_device() -> int:
+    """The number of CuPy's current device."""
+    cuda = sys.modules["cupy"].cuda
+    try:
+        return int(cuda.Device().id)
+    except cuda.runtime.CUDARuntimeError as error:
+        if error.status == _NOT_INITIALIZED:  # the parent used CUDA, but not by this library
+            raise RuntimeError(_FORKED) from error
+        raise
 
 
 def launcher(array: Any) -> Launcher:
