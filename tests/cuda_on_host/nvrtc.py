@@ -22,6 +22,8 @@ if __name__ == "__main__":
 from cuda_on_host.launcher import cache_folder
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+OF_CUPY = ("-ftz=true", "--device-as-default-execution-space")
+"""What CuPy 14 compiles with besides the options that it is given."""
 
 
 class Task(NamedTuple):
@@ -153,7 +155,7 @@ def tasks(*, complete: bool) -> list[Task]:
         seen.add(stem)
         for k, architecture in enumerate(ARCHITECTURES):
             if everywhere or i % len(ARCHITECTURES) == k:
-                source, options = _launch.source(stem), tuple(_launch.OPTIONS)
+                source, options = _launch.source(stem), (*_launch.OPTIONS, *OF_CUPY)
                 chosen.append(Task(stem, source, tuple(defines), options, architecture))
     return chosen
 
