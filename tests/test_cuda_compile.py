@@ -9,7 +9,7 @@ from gfnoise._cuda import _launch
 
 # Kernels that index small arrays by computed positions, which is no matter: they run once per item
 # or per coefficient, not per voxel. None may spill.
-MAY_USE_STACK = frozenset({"draw_coefficients", "tabulate_bases"})
+MAY_USE_STACK: frozenset[str] = frozenset()
 
 GOOD = controls.source("right")
 UNUSED = 'extern "C" __global__ void k(int *p) { int unused; p[0] = 1; }'

@@ -49,7 +49,7 @@ struct Cut {  // where a spectrum is cut; the numbers of gfnoise/_spectrum.py
 
 // Cut the spectrum of one axis for a length scale that the host does not know. Of what the kept
 // harmonics and the periods were for the shortest, `room` terms are enough.
-__device__ void cut_spectrum(Stream& stream, int axis, double length, int size, int room,
+__device__ __forceinline__ void cut_spectrum(Stream& stream, int axis, double length, int size, int room,
                              const Cut& cut) {
   length = fmin(fmax(length, cut.white), cut.constant);
   double period = ceil(size - 1 + cut.padding * length), unit = 2 * PI / period * length;
@@ -82,7 +82,9 @@ extern "C" __global__ void prepare_streams(Field f, Streams given, const int64* 
   if (strengths) {
     int ndim = f.components;
     const double* own = strengths + (int64)(first + i) * 2 * ndim;
-    for (int axis = 3 - ndim; axis < 3; ++axis) {
+#pragma unroll
+    for (int axis = 0; axis < 3; ++axis) {
+      if (axis < 3 - ndim) continue;
       stream.amplitude[axis] = (float)fmin(own[axis - 3 + ndim], 1e30);
       cut_spectrum(stream, axis, own[axis - 3 + 2 * ndim], f.size[axis], f.terms[axis], cut);
     }
