@@ -77,7 +77,8 @@ extern "C" __global__ void prepare_streams(Field f, Streams given, const int64* 
                                            Stream* streams) {
   int i = threadIdx.x;
   if (i >= count) return;
-  Stream stream = given.of[i];
+  Stream& stream = streams[first + i];  // there, as axes are found by their numbers
+  stream = given.of[i];
   if (seeds) stream.seed = (uint64)seeds[(int64)(first + i) * seed_step];
   if (strengths) {
     int ndim = f.components;
@@ -89,7 +90,6 @@ extern "C" __global__ void prepare_streams(Field f, Streams given, const int64* 
       cut_spectrum(stream, axis, own[axis - 3 + 2 * ndim], f.size[axis], f.terms[axis], cut);
     }
   }
-  streams[first + i] = stream;
 }
 
 #endif
