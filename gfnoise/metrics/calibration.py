@@ -176,10 +176,10 @@ class Reliability(NamedTuple):
 
     def error(self) -> NDArray[np.float64]:
         """Mean over the voxels of ``|accuracy - confidence|`` of their bin: ECE."""
-        gap = np.where(self.voxels > 0, abs(self.accuracy - self.confidence), 0.0)
-        total = self.voxels.sum(-1)
-        # 0/0: no voxel is no error
-        return np.asarray((self.voxels * gap).sum(-1) / np.maximum(total, 1))[()]
+        gap = abs(self.accuracy - self.confidence)
+        gap[self.voxels == 0] = 0
+        error: NDArray[np.float64] = (self.voxels * gap).sum(-1) / self.voxels.sum(-1).clip(1)
+        return error
 
 
 @_array.tensors("probabilities", "labels")
