@@ -233,8 +233,9 @@ def reliability_curve(
     kernels, values, codes, batch = _classified(
         "reliability_curve", probabilities, labels, num_classes, ndim, check=False
     )
-    sums, least, most = kernels.reliability(values, codes, count)
-    _arguments.sums("probabilities", least, most)
+    sums, odd = kernels.reliability(values, codes, count, _arguments.TOLERANCE)
+    if odd:
+        raise _arguments.no_probabilities("probabilities", values)
     table = sums.reshape((*batch, count, 3))
     voxels = table[..., 0].astype(np.int64)
     mean = np.full((2, *voxels.shape), np.nan)
