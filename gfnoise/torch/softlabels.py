@@ -128,7 +128,6 @@ class _Options:
         masks = _raters.stack(array, 1, ndim, None, name="labels")
         codes = _labels.encode(masks.labels, ndim)
         _labels.in_classes("labels", codes, array.dtype, classes, rule)
-        self.kernels = _array.kernels("svls_cross_entropy", "softlabels", labels=array)
         self.volume = _labels.volume(space)
         self.raters = codes.reshape(batch, masks.raters, *self.volume), masks.annotated
         self.rest = {"ndim": ndim, "sigma": _checks.positive("sigma", sigma), "rule": rule}
