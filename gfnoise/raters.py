@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -115,8 +115,7 @@ def fuse_raters(
     return out.astype(masks.dtype) if num_classes is None and method != "average" else out
 
 
-@dataclass(frozen=True, eq=False)
-class Staple:
+class Staple(NamedTuple):
     """What STAPLE found: the truth it deems probable, and how good each rater is.
 
     Parameters
@@ -153,10 +152,10 @@ class Staple:
     @property
     def consensus(self) -> NDArray[Any]:
         """Bool: at least as probable as not; or the most probable class, of equals the first."""
-        items = np.ndim(self.iterations)
-        if np.ndim(self.prior) == items:  # no class axis
-            return np.asarray(self.probability >= 0.5)
-        return np.asarray(self.probability.argmax(items))
+        items = self.iterations.ndim
+        if self.prior.ndim == items:  # no class axis
+            return self.probability >= 0.5
+        return self.probability.argmax(items)
 
 
 _DEFAULTS = (1000, 1e-9)

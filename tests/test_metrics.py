@@ -428,6 +428,19 @@ def test_bad_types(call: Any, message: str) -> None:
         call()
 
 
+def test_tensors_give_tensors() -> None:
+    rng = np.random.default_rng(0)
+    p, labels = rng.random((2, 8, 9)), rng.integers(0, 2, (2, 8, 9))
+    q, y = torch.from_numpy(p), torch.from_numpy(labels)
+    assert np.array_equal(dice(y, y.flip(0), ndim=2).numpy(), dice(labels, labels[::-1], ndim=2))
+    curve, plain = reliability_curve(q, y, ndim=2), reliability_curve(p, labels, ndim=2)
+    np.testing.assert_array_equal(curve.accuracy.numpy(), plain.accuracy)
+    np.testing.assert_allclose(curve.error().numpy(), plain.error())
+    assert search_threshold(q, y, ndim=2).threshold == search_threshold(p, labels, ndim=2).threshold
+    with pytest.raises(TypeError, match=r"takes arrays of one library|tensor"):
+        dice(y, labels, ndim=2)
+
+
 def test_odd_memory() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (2, 8, 9)).astype(np.int16)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -338,6 +339,24 @@ def test_odd_memory() -> None:
         assert fuse_raters(masks[:, :0], method).shape == (0, 9)
     same = np.broadcast_to(masks[0], masks.shape)
     assert np.array_equal(fuse_raters(same, "majority"), masks[0])
+
+
+def test_tensors_give_tensors() -> None:
+    masks = np.random.default_rng(0).integers(0, 3, (3, 8, 9))
+    for method in ORDERED:
+        fused = fuse_raters(torch.from_numpy(masks), method, num_classes=3)
+        assert isinstance(fused, torch.Tensor)
+        assert np.array_equal(fused.numpy(), fuse_raters(masks, method, num_classes=3))
+    for classes in (None, 3):
+        few = masks if classes else masks // 2
+        ours, theirs = (
+            staple(torch.from_numpy(few), num_classes=classes),
+            staple(few, num_classes=classes),
+        )
+        for one, other in zip(ours, theirs, strict=True):
+            assert isinstance(one, torch.Tensor)
+            assert np.array_equal(one.numpy(), other)
+        assert np.array_equal(ours.consensus.numpy(), theirs.consensus)
 
 
 # ------------------------------------------------------------------------------ the fitted noise

@@ -256,6 +256,18 @@ def test_nothing_is_written_on_an_error() -> None:
     assert (out == 7).all()
 
 
+def test_tensors_give_tensors() -> None:
+    labels = blocks((2, 6, 7), 3)
+    for soften in (
+        lambda x: gfnoise.svls(x, 3, ndim=2),
+        lambda x: gfnoise.svls(x, 3, ndim=2, axis=0),
+        lambda x: gfnoise.smooth_labels(x, 3, 0.1),
+    ):
+        found = soften(torch.from_numpy(labels))
+        assert isinstance(found, torch.Tensor)
+        assert np.array_equal(found.numpy(), soften(labels))
+
+
 # ---------------------------------------------------------------------------------- resampling
 
 
@@ -272,7 +284,7 @@ def test_soft_labels_stay_soft_through_resampling() -> None:
 # ------------------------------------------------------------------------------------ the loss
 
 
-@pytest.mark.parametrize("shape", [(2, 4, 5, 9, 70), (2, 3, 12, 10), (1, 1, 3, 4), (1, 2, 1, 1)])
+@pytest.mark.parametrize("shape", [(2, 4, 3, 5, 18), (2, 3, 12, 10), (1, 1, 3, 4), (1, 2, 1, 1)])
 @pytest.mark.parametrize("ignore", [None, 0])
 @pytest.mark.parametrize("raters", [None, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

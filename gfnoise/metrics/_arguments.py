@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .. import _checks, _labels
 from .._array import kernels as kernels
 
-_TOLERANCE = 1e-3  # of the sum of a voxel's probabilities
+TOLERANCE = 1e-3  # of the sum of a voxel's probabilities
 
 
 class Labels(NamedTuple):
@@ -88,7 +88,7 @@ def distributions(
     """Kernels, (items, classes, voxels), and the batch.
 
     Without `num_classes` there is no class axis: a map is the probability of the foreground. With
-    `check` False, a kernel looks at the sums over the classes: see `sums`.
+    `check` False, the values of several classes are left to a kernel to check.
     """
     found = kernels(function, "metrics", **{name: array})
     axes = space_axes(name, array, ndim, before=int(num_classes is not None))
@@ -109,15 +109,16 @@ def distributions(
     values = np.ascontiguousarray(array, np.float64 if wide else np.float32)
     batch = array.shape[: split - 1]
     values = values.reshape(math.prod(batch), classes, math.prod(space))
-    if check and values.size:
-        sums(name, *found.deviation(values))
+    if check and found.odd(values, TOLERANCE):
+        raise no_probabilities(name, values)
     return found, values, batch
 
 
-def sums(name: str, least: float, most: float) -> None:
-    """Raise ValueError unless the least probability and the sum furthest from 1 are fine."""
-    if not (least >= 0 and most <= _TOLERANCE):
-        raise ValueError(
-            f"{name} must be at least 0 and sum to 1 over the classes, without NaN, got a "
-            f"minimum of {least:g} and sums off by up to {most:g}"
-        )
+def no_probabilities(name: str, values: NDArray[Any]) -> ValueError:
+    """The error of (items, classes, voxels) that are not at least 0 or do not sum to 1."""
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        least, most = values.min(), abs(values.sum(1, dtype=np.float64) - 1).max()
+    return ValueError(
+        f"{name} must be at least 0 and sum to 1 over the classes, without NaN, got a "
+        f"minimum of {least:g} and sums off by up to {most:g}"
+    )

@@ -176,10 +176,10 @@ class Reliability(NamedTuple):
 
     def error(self) -> NDArray[np.float64]:
         """Mean over the voxels of ``|accuracy - confidence|`` of their bin: ECE."""
-        gap = np.where(self.voxels > 0, abs(self.accuracy - self.confidence), 0.0)
-        total = self.voxels.sum(-1)
-        # 0/0: no voxel is no error
-        return np.asarray((self.voxels * gap).sum(-1) / np.maximum(total, 1))[()]
+        gap = abs(self.accuracy - self.confidence)
+        gap[self.voxels == 0] = 0
+        error: NDArray[np.float64] = (self.voxels * gap).sum(-1) / self.voxels.sum(-1).clip(1)
+        return error
 
 
 @_array.tensors("probabilities", "labels")
@@ -233,8 +233,9 @@ def reliability_curve(
     kernels, values, codes, batch = _classified(
         "reliability_curve", probabilities, labels, num_classes, ndim, check=False
     )
-    sums, least, most = kernels.reliability(values, codes, count)
-    _arguments.sums("probabilities", least, most)
+    sums, odd = kernels.reliability(values, codes, count, _arguments.TOLERANCE)
+    if odd:
+        raise _arguments.no_probabilities("probabilities", values)
     table = sums.reshape((*batch, count, 3))
     voxels = table[..., 0].astype(np.int64)
     mean = np.full((2, *voxels.shape), np.nan)

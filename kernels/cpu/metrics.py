@@ -10,6 +10,9 @@ from ._jit import device, kernel, same_type
 
 _BLOCK = 1024  # voxels whose classes are compared together: they stay in cache
 _APART = 4  # sums side by side, which do not wait for each other
+# Where a number of 64 bits holds sums over a block: confidences, then counts of up to 2^10.
+_UNIT, _COUNT, _RIGHT = 29, 40, 51
+_MANY = (1 << (_RIGHT - _COUNT)) - 1
 
 
 # --- kernels ------------------------------------------------------------------------------------
@@ -63,35 +66,35 @@ def _entropy(values, two_sided, sums, at, start, stop):
 
 
 @device
-def _sum_up(values, left, width, sums, found):
-    """Least value and largest distance of a sum over the classes from 1, into `found`; NaN stays.
+def _count_odd(values, left, width, tolerance, sums, least):
+    """How many voxels of a block have a value below 0 or NaN, or a sum over the classes not 1.
 
-    `values` are (classes, voxels), of which the block of `width` from `left` on is looked at.
+    `values` are (classes, voxels). Counted, as a maximum would not be vectorised.
     """
-    zero = values.dtype.type(0)
-    lowest = zero
+    zero, one = values.dtype.type(0), values.dtype.type(1)
     for i in range(width):
         sums[i] = zero
+        least[i] = zero
     for c in range(values.shape[0]):
+        row = values[c, left : left + width]
         for i in range(width):
-            value = values[c, left + i]
-            sums[i] += value
-            lowest = min(lowest, value)
-    furthest, nan = zero, 0
+            sums[i] += row[i]
+        for i in range(width):
+            least[i] = least[i] if least[i] < row[i] else row[i]
+    odd = np.int32(0)
     for i in range(width):
-        distance = abs(sums[i] - values.dtype.type(1))
-        nan += distance != distance
-        furthest = max(furthest, distance)
-    found[0] = min(found[0], lowest)
-    found[1] = np.nan if nan or np.isnan(found[1]) else max(found[1], furthest)
+        odd += np.int32(1) - np.int32(abs(sums[i] - one) <= tolerance)
+    for i in range(width):
+        odd += np.int32(least[i] < zero)
+    return odd
 
 
 @kernel
-def _deviation(values, found, start, stop):
-    """`_sum_up` of the voxels [start, stop)."""
-    sums = np.empty(_BLOCK, values.dtype)
+def _odd(values, tolerance, found, start, stop):
+    """`_count_odd` of the voxels [start, stop)."""
+    sums, least = np.empty((2, _BLOCK), values.dtype)
     for left in range(start, stop, _BLOCK):
-        _sum_up(values, left, min(_BLOCK, stop - left), sums, found)
+        found[0] += _count_odd(values, left, min(_BLOCK, stop - left), tolerance, sums, least)
 
 
 @device
@@ -107,50 +110,59 @@ def _predict(values, left, width, top, best):
             best[i] = p > rest
             top[i] = max(p, rest)
         return
+    first = values[0, left : left + width]
     for i in range(width):
-        top[i] = values[0, left + i]
+        top[i] = first[i]
         best[i] = 0
     for c in range(1, values.shape[0]):
+        own, row = np.int32(c), values[c, left : left + width]
         for i in range(width):
-            p = values[c, left + i]
-            best[i] = c if p > top[i] else best[i]
-            top[i] = p if p > top[i] else top[i]
+            # Without a branch, which would keep the loop from being vectorised.
+            best[i] += (own - best[i]) * np.int32(row[i] > top[i])
+            top[i] = max(top[i], row[i])
 
 
 @kernel
-def _reliability(values, labels, edges, table, found, start, stop):
+def _reliability(values, labels, edges, tolerance, table, odd, start, stop):
     """Per bin of confidence: voxels, sum of confidences, voxels that are right, (bins, 3).
 
-    `values` are (classes, voxels); of several, `found` gets what `_sum_up` finds. The edges are
-    those of the bins below, and infinity. Neighbours, which often share a bin, add to sums apart.
+    `values` are (classes, voxels); of several, `odd` is told how many are no probabilities, and if
+    there are any, the rest is left out. `edges` are those between the bins. A voxel is one number:
+    its confidence in units of 2^-29, above it a one for the count, above that one if it is right; a
+    block of them fits into 64 bits. Neighbours, which often share a bin, add to sums apart.
     """
-    bins = edges.size - 1
-    top = np.empty(_BLOCK, values.dtype)
+    bins = edges.size + 1
+    top, least = np.empty((2, _BLOCK), values.dtype)
     best, place = np.empty((2, _BLOCK), np.int32)
-    sums = np.zeros((_APART, bins))
-    counts = np.zeros((_APART, bins, 2), np.int64)
+    words = np.empty(_BLOCK, np.int64)
+    sums = np.zeros((_APART, bins), np.int64)
+    unit = values.dtype.type(1 << _UNIT)
     for left in range(start, stop, _BLOCK):
         width = min(_BLOCK, stop - left)
         if values.shape[0] > 1:
-            _sum_up(values, left, width, top, found)
-            if not found[1] < np.inf:  # NaN has no bin
+            odd[0] += _count_odd(values, left, width, tolerance, top, least)
+            if odd[0]:
                 return
         _predict(values, left, width, top, best)
         for i in range(width):
-            k = np.int32(min(max(top[i] * bins, 0), bins - 1))
-            k -= np.int32(top[i] < edges[k])
-            place[i] = k + np.int32(top[i] >= edges[k + 1])
-            best[i] = best[i] == np.int32(labels[left + i])
+            place[i] = 0
+        for edge in edges:
+            for i in range(width):
+                place[i] += top[i] >= edge
         for i in range(width):
-            k, apart = place[i], i % _APART
-            sums[apart, k] += top[i]
-            counts[apart, k, 0] += 1
-            counts[apart, k, 1] += best[i]
-    for apart in range(_APART):
+            right = np.int64(best[i] == np.int32(labels[left + i]))
+            share = np.int64(np.int32(min(top[i], values.dtype.type(1)) * unit))
+            words[i] = share + (np.int64(1) << _COUNT) + (right << _RIGHT)
+        for i in range(width):
+            sums[i % _APART, place[i]] += words[i]
         for k in range(bins):
-            table[k, 0] += counts[apart, k, 0]
-            table[k, 1] += sums[apart, k]
-            table[k, 2] += counts[apart, k, 1]
+            total = np.int64(0)
+            for apart in range(_APART):
+                total += sums[apart, k]
+                sums[apart, k] = 0
+            table[k, 0] += (total >> _COUNT) & _MANY
+            table[k, 1] += (total & ((np.int64(1) << _COUNT) - 1)) / (1 << _UNIT)
+            table[k, 2] += total >> _RIGHT
 
 
 @kernel
@@ -213,29 +225,28 @@ def entropy(values, two_sided):
     return _sums(values.shape[1], *(partial(_entropy, v, two_sided) for v in same_type(values)))
 
 
-def deviation(values):
-    """Of (items, classes, voxels): the least value, the largest distance of a sum from 1."""
-    runs = [partial(_deviation, item) for item in same_type(values)]
-    found = _in_slabs(values.shape[2], (2,), np.float64, *runs)
-    return found[..., 0].min(initial=0), found[..., 1].max(initial=0)
+def odd(values, tolerance):
+    """How many voxels of (items, classes, voxels) have no probabilities that sum to 1."""
+    limit = values.dtype.type(tolerance)
+    runs = [partial(_odd, item, limit) for item in same_type(values)]
+    return int(_in_slabs(values.shape[2], (1,), np.int64, *runs).sum())
 
 
-def reliability(values, labels, bins):
+def reliability(values, labels, bins, tolerance):
     """(items, bins, 3) sums of (items, classes, voxels): count, confidence, right.
 
-    And what `deviation` finds; with NaN or infinity, the sums mean nothing.
+    And whether `odd` would find any voxels; the sums mean nothing then.
     """
-    edges = (np.arange(bins + 1) / bins).astype(values.dtype)
-    edges[-1] = np.inf
+    edges = (np.arange(1, bins) / bins).astype(values.dtype)
+    limit = values.dtype.type(tolerance)
     values, labels = same_type(values), same_type(labels)
 
     def one(item, own, table, start, stop):
-        _reliability(item, own, edges, table[:-1], table[-1, :2], start, stop)
+        _reliability(item, own, edges, limit, table[:-1], table[-1], start, stop)
 
     runs = [partial(one, v, t) for v, t in zip(values, labels, strict=True)]
     tables = _in_slabs(values.shape[2], (bins + 1, 3), np.float64, *runs)
-    least, most = tables[:, :, -1, 0].min(initial=0), tables[:, :, -1, 1].max(initial=0)
-    return tables[:, :, :-1].sum(1), least, most
+    return tables[:, :, :-1].sum(1), bool(tables[:, :, -1].any())
 
 
 def levels(values, target, edges):

@@ -17,35 +17,42 @@ _NOBODY = np.uint32((1 << 32) - 1)
 # --- kernels ------------------------------------------------------------------------------------
 
 
+@device
+def _count_votes(codes, raters, own, left, width, votes):
+    """How many raters have a label, in a block of voxels."""
+    for i in range(width):
+        votes[i] = 0
+    for r in raters:
+        row = codes[r, left : left + width]
+        for i in range(width):
+            votes[i] += row[i] == own
+
+
 @kernel
 def _average(codes, raters, first, out, start, stop):
     """Share of the raters: codes (raters, voxels), out (classes, voxels) from `first` on."""
-    classes = out.shape[0]
+    votes = np.empty(_BLOCK, np.uint16)
     share = 1 / raters.size
-    for c in range(classes):
-        own, target = codes.dtype.type(c + first), out[c]
-        for i in range(start, stop):
-            target[i] = 0
-        for r in raters:
-            row = codes[r]
-            for i in range(start, stop):
-                target[i] += np.float32(row[i] == own)
-        for i in range(start, stop):
-            target[i] = np.float32(target[i] * share)
+    for left in range(start, stop, _BLOCK):
+        width = min(_BLOCK, stop - left)
+        for c in range(out.shape[0]):
+            _count_votes(codes, raters, codes.dtype.type(c + first), left, width, votes)
+            target = out[c, left : left + width]
+            for i in range(width):
+                target[i] = np.float32(votes[i] * share)
 
 
 @kernel
-def _agree(codes, raters, first, every, out, start, stop):
-    """Whether any rater, or every one, has a class: out (classes, voxels) as for `_average`."""
-    classes = out.shape[0]
-    for c in range(classes):
-        own, target = codes.dtype.type(c + first), out[c]
-        for i in range(start, stop):
-            target[i] = every
-        for r in raters:
-            row = codes[r]
-            for i in range(start, stop):
-                target[i] = target[i] & (row[i] == own) if every else target[i] | (row[i] == own)
+def _agree(codes, raters, first, least, out, start, stop):
+    """Whether at least so many raters have a class: out (classes, voxels) as for `_average`."""
+    votes = np.empty(_BLOCK, np.uint16)
+    for left in range(start, stop, _BLOCK):
+        width = min(_BLOCK, stop - left)
+        for c in range(out.shape[0]):
+            _count_votes(codes, raters, codes.dtype.type(c + first), left, width, votes)
+            target = out[c, left : left + width]
+            for i in range(width):
+                target[i] = votes[i] >= least
 
 
 @device
@@ -74,23 +81,6 @@ def _majority(codes, raters, sign, largest, out, start, stop):
             if votes > most or (votes == most and _precedes(code, best, sign, largest)):
                 best, most = code, votes
         out[i] = best
-
-
-@kernel
-def _majority_of_two(codes, raters, largest, out, start, stop):
-    """The same of codes in {0, 1}."""
-    votes = np.empty(_BLOCK, np.uint16)
-    least = np.uint16((raters.size + 1) // 2 if largest else raters.size // 2 + 1)
-    for left in range(start, stop, _BLOCK):
-        width = min(_BLOCK, stop - left)
-        votes[:width] = 0
-        for r in raters:
-            row = codes[r, left : left + width]
-            for i in range(width):
-                votes[i] += row[i]
-        target = out[left : left + width]
-        for i in range(width):
-            target[i] = votes[i] >= least
 
 
 @kernel
@@ -146,22 +136,21 @@ def _over(voxels, run, *args):
 
 
 def _over_items(codes, annotated, run, out, *args):
-    """Run `run(codes, raters, *args, out, start, stop)` over the slabs of all items."""
-    codes = same_type(codes)
-    _pool.run(
-        [
-            task
-            for item in range(len(codes))
-            for task in _over(
-                codes.shape[-1],
-                run,
-                codes[item],
-                np.flatnonzero(annotated[item]),
-                *args,
-                out[item],
-            )
-        ]
-    )
+    """Run `run(codes, raters, *args, out, start, stop)` over the slabs of all items.
+
+    An argument that is a function is asked for its value for so many raters.
+    """
+    codes, tasks = same_type(codes), []
+    for item in range(len(codes)):
+        raters = np.flatnonzero(annotated[item])
+        own = [arg(raters.size) if callable(arg) else arg for arg in args]
+        tasks += _over(codes.shape[-1], run, codes[item], raters, *own, out[item])
+    _pool.run(tasks)
+
+
+def _at_least(codes, annotated, out, first, least):
+    """Fill (items, classes, voxels) of bool: what at least `least(raters)` raters marked."""
+    _over_items(codes, annotated, _agree, out, first, least)
 
 
 def average(codes, annotated, out, *, first):
@@ -174,12 +163,12 @@ def average(codes, annotated, out, *, first):
 
 def union(codes, annotated, out, *, first):
     """Fill (items, classes, voxels) of bool: what any rater marked."""
-    _over_items(codes, annotated, _agree, out, first, False)
+    _at_least(codes, annotated, out, first, lambda raters: 1)
 
 
 def intersection(codes, annotated, out, *, first):
     """Fill (items, classes, voxels) of bool: what every rater marked."""
-    _over_items(codes, annotated, _agree, out, first, True)
+    _at_least(codes, annotated, out, first, lambda raters: raters)
 
 
 def majority(codes, annotated, out, *, sign, largest, binary):
@@ -188,7 +177,9 @@ def majority(codes, annotated, out, *, sign, largest, binary):
     `binary`: all codes are 0 or 1, of one byte.
     """
     if binary:
-        _over_items(codes, annotated, _majority_of_two, out, largest)
+        marked = out.view(bool)[:, None]  # (items, 1, voxels)
+        half = (lambda raters: (raters + 1) // 2) if largest else (lambda raters: raters // 2 + 1)
+        _at_least(codes, annotated, marked, 1, half)
         return
     _over_items(codes, annotated, _majority, out, sign, largest)
 
