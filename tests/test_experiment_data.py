@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,13 @@ import pytest
 pytest.importorskip("torch")
 nibabel = pytest.importorskip("nibabel")
 
-import folders
-import gfnoise
-import samples
-import targets
-from experiment import TINY
-from phantoms import ORGANS, Case, Phantoms
-from settings import LENGTH_SCALE, TARGETS, Settings
+import folders  # noqa: E402
+import gfnoise  # noqa: E402
+import samples  # noqa: E402
+import targets  # noqa: E402
+from experiment import TINY, main  # noqa: E402
+from phantoms import ORGANS, Case, Phantoms  # noqa: E402
+from settings import LENGTH_SCALE, TARGETS, Settings  # noqa: E402
 
 HALF, SIZE = 12, 16  # of the scans after halving, and of patches
 
@@ -230,6 +231,30 @@ def test_cases_with_raters(tmp_path):
     (tmp_path / "p1" / "rater2.nii.gz").unlink()
     with pytest.raises(folders.BadCase, match=r"p1: expected rater1.nii.gz, .* got 1"):
         folders.load_folder(tmp_path, folders.read_raters, "", SIZE)
+
+
+def test_the_experiment_runs_on_folders(root, tmp_path):
+    """Both layouts, from files to results."""
+    small = ["--preset", "tiny", "--folds", "3", "--test", "1", "--only-folds", "2"]
+    where = ["--data", "totalsegmentator", "--root", str(root), "--organs", "aorta"]
+    runs = tmp_path / "runs"
+    assert main([str(runs), *small, *where, "--noise", "0.03", "--loss", "ce"]) == 0
+    (result,) = runs.glob("aorta_a0.03_ce_noisy_fold2_*/result.json")
+    assert len(list((runs / "patches").iterdir())) == 3
+    assert json.loads(result.read_text())["cases"][0].startswith("s000")
+
+    for name in ("p1", "p2", "p3"):
+        volume(
+            tmp_path / "rated" / name / "image.nii.gz",
+            np.random.default_rng(0).normal(size=(16, 16, 16)),
+        )
+        for rater in (1, 2):
+            mask = np.zeros((16, 16, 16), np.uint8)
+            mask[4:10, 5:10, 3 + rater : 10] = 1
+            volume(tmp_path / "rated" / name / f"rater{rater}.nii.gz", mask)
+    where = ["--data", "raters", "--root", str(tmp_path / "rated")]
+    assert main([str(runs), *small, *where, "--targets", "noisy,one-hot"]) == 0
+    assert len(list(runs.glob("raters_a0_*_fold2_*/result.json"))) == 4
 
 
 def test_folds_share_no_case():

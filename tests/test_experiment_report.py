@@ -32,7 +32,9 @@ def write_results(root: Path, folds: int = 3, **change: object) -> None:
                     TINY, fold=fold, folds=5, noise=noise, loss=loss, **change
                 )
                 scores = {
-                    f"{how}_{against}": easy + (noise > 0) * gain + 0.1 * (loss != "ce") * (noise > 0)
+                    f"{how}_{against}": easy
+                    + (noise > 0) * gain
+                    + 0.1 * (loss != "ce") * (noise > 0)
                     for how, gain in gains.items()
                     for against in ("noisy", "clean", "marginal")
                 }

@@ -1,8 +1,8 @@
-"""Train and score the networks of an experiment, one after the other; what is done stays done.
+r"""Train and score the networks of an experiment, one after the other; what is done stays done.
 
     python examples/05_marginal_thresholding/experiment.py runs/cpu --preset cpu
     python examples/05_marginal_thresholding/experiment.py runs/phantoms --device cuda --amp
-    python examples/05_marginal_thresholding/experiment.py runs/paper --device cuda \\
+    python examples/05_marginal_thresholding/experiment.py runs/paper --device cuda \
         --data totalsegmentator --root Totalsegmentator_dataset --skip-bad-cases
     torchrun --nproc-per-node 4 examples/05_marginal_thresholding/experiment.py runs/four ...
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -36,7 +35,15 @@ from training import Place, joined, train
 
 NOISE = (0.0, 0.01, 0.02, 0.03)
 TINY = Settings(
-    noise=0.03, size=16, train=4, test=2, folds=2, channels=(2, 4), epochs=2, batch_size=2, rate=0.01
+    noise=0.03,
+    size=16,
+    train=4,
+    test=2,
+    folds=2,
+    channels=(2, 4),
+    epochs=2,
+    batch_size=2,
+    rate=0.01,
 )
 PRESETS = {"paper": Settings(), "cpu": CPU, "tiny": TINY}
 PLANS: dict[str, dict[str, Any]] = {
@@ -89,7 +96,7 @@ def plan(args: argparse.Namespace) -> list[Settings]:
 
 
 def work(settings: Settings, args: argparse.Namespace, place: Place) -> None:
-    """Train and score one network."""
+    r"""Train and score one network."""
     trained, unseen = cases_of(settings, args)
     folder = args.runs / settings.name
     network = train(settings, trained, folder, place)
@@ -97,7 +104,12 @@ def work(settings: Settings, args: argparse.Namespace, place: Place) -> None:
         result = evaluate(network, settings, unseen, place)
         checkpoint = folder / "checkpoint.pt"
         history = torch.load(checkpoint, map_location="cpu", weights_only=True)["history"]
-        save(result_path(args.runs, settings), settings, result | {"machine": machine(place)}, history)
+        save(
+            result_path(args.runs, settings),
+            settings,
+            result | {"machine": machine(place)},
+            history,
+        )
         if not args.keep:
             checkpoint.unlink()
     if place.ranks > 1:

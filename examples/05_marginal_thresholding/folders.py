@@ -187,8 +187,13 @@ def _cached(folder: Path, read: Reader, organ: str, size: int, cache: Path | Non
     """A case from the cache, if its files are those it was made of; else read, and kept."""
     if cache is None:
         return read(folder, organ, size)
-    files = sorted(folder.glob(f"*{SUFFIX}")) + [folder / "segmentations" / f"{organ}{SUFFIX}"]
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.is_file()]
+    label = folder / "segmentations" / f"{organ}{SUFFIX}"
+    files = [*sorted(folder.glob(f"*{SUFFIX}")), label]
+    stats = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in files
+        if path.is_file()
+    ]
     what = json.dumps([str(folder.resolve()), read.__name__, organ, size, FACTOR, stats])
     path = cache / f"{folder.name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.npz"
     if not path.exists():

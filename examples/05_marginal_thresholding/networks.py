@@ -7,6 +7,7 @@ prints the parameters of the U-Net, of LUnet, and of the U-Net that is narrowed 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -34,7 +35,7 @@ class UNet(nn.Module):
         if not channels or min(channels) < 1:
             raise ValueError(f"channels must be positive integers, one per level, got {channels}")
         self.channels = channels
-        pairs = list(zip(channels, channels[1:], strict=False))
+        pairs = list(itertools.pairwise(channels))
         self.first = block(1, channels[0])
         self.down = nn.ModuleList(
             nn.Sequential(nn.Conv3d(a, b, 2, stride=2), block(b, b)) for a, b in pairs

@@ -58,7 +58,12 @@ def moved_grid(shape: Sequence[int], angles: np.ndarray, shares: np.ndarray) -> 
     for axis, angle in enumerate(angles):
         i, j = (k for k in range(3) if k != axis)
         one = np.eye(3)
-        one[[i, j, i, j], [i, j, j, i]] = np.cos(angle), np.cos(angle), -np.sin(angle), np.sin(angle)
+        one[[i, j, i, j], [i, j, j, i]] = (
+            np.cos(angle),
+            np.cos(angle),
+            -np.sin(angle),
+            np.sin(angle),
+        )
         turn = turn @ one
     middle = (np.array(shape) - 1) / 2
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) - middle

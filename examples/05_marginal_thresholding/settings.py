@@ -104,9 +104,9 @@ _CHOICES = {
     "targets": TARGETS,
     "select": SELECT,
 }
-# Without bfloat16, torch's convolutions of one small image take five times as long on a CPU. Kept is
-# the network of the least loss: at the highest noise the Dice of p >= 1/2 is near 0 for long, and
-# would keep an epoch of cross-entropy at random.
+# Without bfloat16, torch's convolutions of one small image take five times as long on a CPU. The
+# network of the least loss is kept: at the highest noise the Dice of p >= 1/2 is near 0 for long,
+# and would keep an epoch of cross-entropy at random.
 CPU = Settings(
     noise=0.03,
     size=32,

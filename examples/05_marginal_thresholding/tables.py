@@ -140,7 +140,9 @@ def where(results: Sequence[Result], text: str) -> list[Result]:
 def markdown(table: dict[Row, dict[str, Cell]], against: str) -> str:
     """The table, with the paper's figures beside where the labels are the paper's."""
     heads = [*METHODS, "theory 1/2", "theory Dice"]
-    lines = ["| organ | a | folds | " + " | ".join(heads) + " | paper: " + ", ".join(METHODS) + " |"]
+    lines = [
+        "| organ | a | folds | " + " | ".join(heads) + " | paper: " + ", ".join(METHODS) + " |"
+    ]
     lines.append("|---|---|---|" + "---|" * (len(heads) + 1))
     for (organ, noise), row in table.items():
         counts = sorted({len(row[name].folds) for name in METHODS if name in row})
@@ -205,8 +207,8 @@ def wilcoxon(differences: np.ndarray) -> float:
 def briers(results: Sequence[Result]) -> str:
     """How near probabilities come to E[L]: mean squared differences."""
     lines = [
-        "| organ | a | loss | mean (p - E[L])² | of the best constant | explained | mean (p - L)² | "
-        "of E[L] itself |",
+        "| organ | a | loss | mean (p - E[L])² | of the best constant | explained | mean (p - L)² "
+        "| of E[L] itself |",
         "|---|" + "---|" * 7,
     ]
     groups: dict[tuple[Any, ...], list[Result]] = {}
