@@ -282,10 +282,6 @@ def case():
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("real", [False, True])
 def test_targets(case, kind, real):
-    if kind in {"ls", "svls", "msvls", "average", "staple", "random"}:
-        needs = "fuse_raters" if kind in targets.SEVERAL else "smooth_labels"
-        if not hasattr(gfnoise, needs):
-            pytest.skip(f"gfnoise has no {needs} yet")
     if real and kind == "marginal":
         with pytest.raises(ValueError, match="real raters bring their own noise"):
             dataclasses.replace(TINY, data="raters", noise=0.0, targets=kind)

@@ -14,6 +14,7 @@ from torch import nn
 
 import targets
 from gfnoise import optimal_segmentation, optimal_threshold, score
+from gfnoise.metrics import brier_score
 from networks import probabilities
 from phantoms import Case
 from settings import Settings
@@ -71,10 +72,10 @@ def scored(
         row[f"{name}_volume"] = float(mask.sum() / max(marginal.sum(dtype=float), 1e-9))
     row["threshold"] = float(optimal_threshold(found))
     row["theory_threshold"] = float(optimal_threshold(marginal))
-    # The mean squared difference from E[L], and from its best constant: that of no network.
-    row["brier"] = float(np.mean((found - marginal) ** 2, dtype=float))
+    # Against E[L], and what a constant has at best; against labels, and what E[L] has itself.
+    row["brier"] = float(brier_score(found, marginal))
     row["brier_constant"] = float(np.var(marginal, dtype=float))
-    row["brier_noisy"] = float(np.mean((found - raters) ** 2, dtype=float))
+    row["brier_noisy"] = float(np.mean([brier_score(found, one) for one in raters]))
     row["brier_noise"] = float(np.mean(marginal * (1 - marginal), dtype=float))
     return row
 

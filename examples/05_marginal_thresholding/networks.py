@@ -83,9 +83,11 @@ def parameters(channels: Sequence[int]) -> int:
 
 
 def narrowed(count: int, levels: int = len(UNET)) -> tuple[int, ...]:
-    """Channels that double, of the network whose count of parameters is nearest to `count`."""
-    widths = [tuple(first * 2**level for level in range(levels)) for first in range(1, 65)]
-    return min(widths, key=lambda channels: abs(parameters(channels) - count))
+    """Channels that double, up to rounding, of the network of about `count` parameters."""
+    widths = {
+        tuple(round(first / 16 * 2**level) for level in range(levels)) for first in range(16, 257)
+    }
+    return min(sorted(widths), key=lambda channels: abs(parameters(channels) - count))
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ def train(settings: Settings, cases: Sequence[Case], folder: Path, place: Place)
     run = Run(settings, cases, place)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
-        run.load(torch.load(checkpoint, map_location=place.device, weights_only=True))
+        run.load(torch.load(checkpoint, map_location="cpu", weights_only=True))
     total = settings.epochs * len(run.loader)
     with tqdm(
         total=total,
