@@ -105,10 +105,10 @@ _CHOICES = {
     "select": SELECT,
 }
 # The paper's 32000 steps of 1e-4 become 1600 of 1e-2. Adam moves a weight by its rate at most in a
-# step, and with a smaller one the last bias does not arrive: p within the tube stays below 1/2 for
-# want of steps, even without noise. Without bfloat16, torch's convolutions of one small image take five times as long on a CPU. The
-# network of the least loss is kept: at the highest noise the Dice of p >= 1/2 is near 0 for long,
-# and would keep an epoch of cross-entropy at random.
+# step: with 3e-3 the last bias did not arrive, and p within the tube stayed below 1/2 for want of
+# steps, even without noise. The network of the least loss is kept: at the highest noise the Dice of
+# p >= 1/2 is near 0 for long, and would keep an epoch of cross-entropy at random. Without bfloat16,
+# torch's convolutions of one small image take five times as long on a CPU.
 CPU = Settings(
     noise=0.03,
     size=32,
