@@ -327,7 +327,9 @@ def test_augmentation_moves_image_and_target_together():
     image, moved = samples.augmented(label, label, np.random.default_rng(1))
     assert set(np.unique(moved)) == {0, 1}
     assert not np.array_equal(moved, label)
-    assert np.mean(np.abs(image - moved)) < 0.03
+    middles = [[np.average(axis, weights=one) for axis in (z, y, x)] for one in (image, moved)]
+    np.testing.assert_allclose(*middles, atol=0.1)
+    assert np.abs(np.array(middles[1]) - (0, 0, 2)).max() > 0.5
     assert moved.sum() == pytest.approx(label.sum(), rel=0.05)
     soft = samples.augmented(label, label / 2 + 0.2, np.random.default_rng(1))[1]
     assert ((soft > 0.21) & (soft < 0.69)).any()  # interpolated

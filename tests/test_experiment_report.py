@@ -146,9 +146,9 @@ def test_curves_show_methods_theory_and_the_paper(root):
     table = tables.cells(tables.load_results(root))
     (axis,) = pictures.curves(table, "noisy").axes
     labels = {text.get_text() for text in axis.get_legend().get_texts()}
-    assert labels == {*tables.METHODS, "theory 1/2", "theory Dice"}
+    assert labels == {*tables.METHODS, "theory 1/2", "theory Dice", "the paper's"}
     crosses = [line for line in axis.lines if line.get_marker() == "x"]
-    assert sorted(line.get_ydata()[-1] for line in crosses) == [0.1441, 0.3105, 0.3489]
+    assert sorted(line.get_ydata()[-1] for line in crosses if len(line.get_ydata())) == [0.1441, 0.3105, 0.3489]
 
 
 def test_calibration_needs_noise(root, capsys):

@@ -191,6 +191,19 @@ def test_workers_and_bfloat16(cases, tmp_path):
     np.testing.assert_allclose(*losses, rtol=0.02)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("fresh", "augment"), [(True, 0.0), (False, 1.0), (False, 0.0)])
+def test_epochs_differ_in_what_is_fresh(cases, workers, fresh, augment):
+    """A network that does not move sees other samples, or the same."""
+    settings = dataclasses.replace(TINY, rate=0.0, fresh=fresh, augment=augment)
+    run = training.Run(settings, cases, dataclasses.replace(HERE, workers=workers))
+    with training.tqdm(disable=True) as bar:
+        for _ in range(2):
+            run.epoch(bar)
+    first, second = (row["loss"] for row in run.history)
+    assert (first == pytest.approx(second, rel=1e-6)) == (not fresh and not augment)
+
+
 def test_a_loss_that_is_nan_stops(cases, tmp_path):
     settings = dataclasses.replace(TINY, rate=1e30)
     with pytest.raises(FloatingPointError, match=r"the loss of epoch \d is NaN"):

@@ -44,6 +44,8 @@ def curves(table: dict[Row, dict[str, Cell]], against: str) -> Figure:
             axis.plot(*zip(*points, strict=True), style, color="gray", lw=1, label=name)
         axis.set(title=organ, xlabel="a (of the cube's side)", ylim=(0, 1))
         axis.grid(alpha=0.3)
+    if against == "noisy":
+        figure.axes[0].plot([], [], "x", color="gray", label="the paper's")
     figure.axes[0].set_ylabel(f"Dice against {_LABELS[against]}")
     figure.axes[0].legend(fontsize=8, loc="lower left")
     return figure
