@@ -146,9 +146,22 @@ def test_curves_show_methods_theory_and_the_paper(root):
     table = tables.cells(tables.load_results(root))
     (axis,) = pictures.curves(table, "noisy").axes
     labels = {text.get_text() for text in axis.get_legend().get_texts()}
-    assert labels == {*tables.METHODS, "theory 1/2", "theory Dice", "the paper's"}
+    expected = {*tables.METHODS, "theory 1/2", "theory Dice", "the paper's"}
+    assert labels == expected
     crosses = [line for line in axis.lines if line.get_marker() == "x"]
-    assert sorted(line.get_ydata()[-1] for line in crosses if len(line.get_ydata())) == [0.1441, 0.3105, 0.3489]
+    last = sorted(line.get_ydata()[-1] for line in crosses if len(line.get_ydata()))
+    assert last == [0.1441, 0.3105, 0.3489]
+
+
+def test_theory_of_phantoms(capsys):
+    """Without noise every mask is the label; the Dice-optimal ones are never worse."""
+    assert make_report.main(["theory", "--size", "32", "--count", "3"]) == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert len(rows) == 12
+    for row in rows:
+        half, dice = (float(entry.split()[0]) for entry in row[3:5])
+        assert half == dice == 1 if float(row[2]) == 0 else half <= dice < 1
+    assert rows[-1][5].strip() == "0.1441, 0.3105, 0.3489"
 
 
 def test_calibration_needs_noise(root, capsys):

@@ -66,11 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs = plan(args)
         todo = [run for run in runs if not result_path(args.runs, run).exists()]
         mine = todo if args.share is None else [r for r in todo if mine_of(args.share, r, runs)]
-        print(f"{len(runs)} networks: {len(runs) - len(todo)} done, {len(mine)} to do here")
         with joined(args.device, args.workers) as place:
+            if place.first:
+                print(f"{len(runs)} networks: {len(runs) - len(todo)} done, {len(mine)} to do here")
             for run in mine:
                 work(run, args, place)
-    except (folders.BadCase, FileNotFoundError, ValueError) as error:
+    except (folders.BadCase, FloatingPointError, OSError, ValueError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
     return 0

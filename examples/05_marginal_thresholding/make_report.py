@@ -5,6 +5,7 @@
     python examples/05_marginal_thresholding/make_report.py curves runs/cpu --output curves.png
     python examples/05_marginal_thresholding/make_report.py calibration runs/cpu
     python examples/05_marginal_thresholding/make_report.py figure1 --shape mask.npy
+    python examples/05_marginal_thresholding/make_report.py theory --size 32
     python examples/05_marginal_thresholding/make_report.py save runs/cpu --output cpu.json
 
 Results are a folder of runs, or the one file that `save` makes of them.
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     try:
+        if args.what == "theory":
+            print(tables.theory(args.size, args.count))
+            return 0
         if args.what == "figure1":
             figure = pictures.figure_1(shape(args.shape), args.amplitudes, args.seed)
         else:
@@ -101,6 +105,9 @@ def make_parser() -> argparse.ArgumentParser:
         if what != "table":
             default = {"save": "results.json"}.get(what, f"{what}.png")
             kind.add_argument("--output", type=Path, default=Path(default))
+    theory = kinds.add_parser("theory")
+    theory.add_argument("--size", type=int, default=64, help="voxels a side of the phantoms")
+    theory.add_argument("--count", type=int, default=24, help="phantoms of each organ")
     first = kinds.add_parser("figure1")
     first.add_argument("--shape", type=Path, help="a 2D mask: .npy, or a picture (default: a star)")
     first.add_argument("--amplitudes", type=listed(float), default=(0.0, 0.01, 0.02, 0.03, 0.05))
