@@ -187,6 +187,12 @@ def test_figure_1_of_any_shape(tmp_path, kind):
     assert output.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_of_the_phantoms(tmp_path):
+    output = tmp_path / "phantoms.png"
+    assert make_report.main(["phantoms", "--size", "32", "--output", str(output)]) == 0
+    assert output.read_bytes().startswith(b"\x89PNG")
+
+
 def test_figure_1_shows_the_model():
     mask = np.zeros((64, 64), bool)
     mask[20:44, 20:44] = True

@@ -6,6 +6,7 @@
     python examples/05_marginal_thresholding/make_report.py calibration runs/cpu
     python examples/05_marginal_thresholding/make_report.py figure1 --shape mask.npy
     python examples/05_marginal_thresholding/make_report.py theory --size 32
+    python examples/05_marginal_thresholding/make_report.py phantoms
     python examples/05_marginal_thresholding/make_report.py save runs/cpu --output cpu.json
 
 Results are a folder of runs, or the one file that `save` makes of them.
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if args.what == "figure1":
             figure = pictures.figure_1(shape(args.shape), args.amplitudes, args.seed)
+        elif args.what == "phantoms":
+            figure = pictures.phantoms(args.size)
         else:
             results = tables.where(tables.load_results(args.results), args.where)
             if not results:
@@ -67,7 +70,7 @@ def report(results: Sequence[tables.Result], against: str) -> str:
     table = tables.cells(results, against)
     return "\n".join(
         [
-            f"Dice against {pictures._LABELS[against]}, mean ± standard error over folds",
+            f"Dice against {pictures.LABELS[against]}, mean ± standard error over folds",
             "",
             tables.markdown(table, against),
             "",
@@ -108,6 +111,9 @@ def make_parser() -> argparse.ArgumentParser:
     theory = kinds.add_parser("theory")
     theory.add_argument("--size", type=int, default=64, help="voxels a side of the phantoms")
     theory.add_argument("--count", type=int, default=24, help="phantoms of each organ")
+    drawn = kinds.add_parser("phantoms")
+    drawn.add_argument("--size", type=int, default=64, help="voxels a side")
+    drawn.add_argument("--output", type=Path, default=Path("phantoms.png"))
     first = kinds.add_parser("figure1")
     first.add_argument("--shape", type=Path, help="a 2D mask: .npy, or a picture (default: a star)")
     first.add_argument("--amplitudes", type=listed(float), default=(0.0, 0.01, 0.02, 0.03, 0.05))

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import gfnoise
+from phantoms import ORGANS, Phantoms
 from settings import LENGTH_SCALE
-from tables import ALIASES, METHODS, PAPER, Cell, Result, Row, organ_rank
+from tables import ALIASES, PAPER, Cell, Result, Row, organ_rank
 
 COLORS = {"CE(1/2)": "tab:blue", "SD(1/2)": "tab:orange", "CE(m)": "tab:green"}
 THEORY = {"theory 1/2": "--", "theory Dice": ":"}
@@ -46,12 +47,12 @@ def curves(table: dict[Row, dict[str, Cell]], against: str) -> Figure:
         axis.grid(alpha=0.3)
     if against == "noisy":
         figure.axes[0].plot([], [], "x", color="gray", label="the paper's")
-    figure.axes[0].set_ylabel(f"Dice against {_LABELS[against]}")
+    figure.axes[0].set_ylabel(f"Dice against {LABELS[against]}")
     figure.axes[0].legend(fontsize=8, loc="lower left")
     return figure
 
 
-_LABELS = {"noisy": "noisy labels", "clean": "the clean label", "marginal": "E[L]"}
+LABELS = {"noisy": "noisy labels", "clean": "the clean label", "marginal": "E[L]"}
 
 
 def calibration(results: Sequence[Result]) -> Figure:
@@ -113,6 +114,20 @@ def figure_1(label: np.ndarray, amplitudes: Sequence[float], seed: int = 0) -> F
     return figure
 
 
+def phantoms(size: int, number: int = 0) -> Figure:
+    """A phantom of each organ, with its clean border: a slice across and one along."""
+    figure = Figure(figsize=(2.4 * len(ORGANS), 5), layout="constrained")
+    for column, organ in zip(figure.subplots(2, len(ORGANS)).T, ORGANS, strict=True):
+        case = Phantoms(organ, number + 1, size)[number]
+        column[0].set_title(organ)
+        for axis, cut in zip(column, (np.s_[size // 2], np.s_[:, size // 2]), strict=True):
+            axis.imshow(case.image[cut], cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+            if case.label[cut].any():
+                axis.contour(case.label[cut], [0.5], colors="tab:red", linewidths=0.7)
+            axis.set(xticks=[], yticks=[])
+    return figure
+
+
 def star(size: int = 256) -> np.ndarray:
     """A shape with corners, a thin arm and a hole, where no other is given."""
     y, x = np.mgrid[:size, :size] / (size - 1) - 0.5
@@ -121,6 +136,3 @@ def star(size: int = 256) -> np.ndarray:
     arm = (np.abs(y + 0.05) < 0.012) & (x > 0) & (x < 0.42)
     hole = np.hypot(y - 0.04, x + 0.03) < 0.045
     return ((body & ~hole) | arm) & (math.sqrt(0.2) > radius)
-
-
-__all__ = ["METHODS", "calibration", "curves", "figure_1", "star"]
