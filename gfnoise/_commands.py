@@ -1,0 +1,438 @@
+"""What the commands do: files in, files and a dict out."""
+
+import argparse
+import hashlib
+import importlib
+import json
+import math
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import io
+from .field import GaussianField
+from .io import FileError, Image
+from .thresholding import optimal_segmentation, optimal_threshold, score
+
+Result = dict[str, Any]
+_NOTES = ".gfnoise.json"  # what the results in a folder were made with
+_NEVER = 1 << 63  # ns
+_DIGITS = 3  # of a copy's number, at least
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file, by its name within its folder, and the files to make of it."""
+
+    source: Path
+    name: str
+    targets: list[Path]
+
+    def due(self, since: int) -> list[int]:
+        """Which targets are missing, or older than the file or than `since`."""
+        if self.source.exists():
+            since = max(since, self.source.stat().st_mtime_ns)
+        return [
+            i
+            for i, target in enumerate(self.targets)
+            if not target.is_file() or target.stat().st_mtime_ns < since
+        ]
+
+
+def sample(args: argparse.Namespace) -> Result:
+    """Noisy copies of a file or of a folder's files."""
+    jobs = [
+        Job(path, name, [args.output / _numbered(name, i) for i in range(args.copies)])
+        for path, name in _sources(args.input, args.output)
+    ]
+    settings = _settings(args, "amplitude", "length_scale", "units", "spacing", "seed", "order")
+
+    def work(job: Job, due: list[int]) -> Result:
+        label = io.read_labels(job.source)
+        field = _field(args, label, args.length_scale)
+        seeds = [_seed(args.seed, job.name, i) for i in due]
+        for i, seed in zip(due, seeds, strict=True):
+            noisy = field.sample_labels(
+                label.data,
+                seed=seed,
+                order=args.order,
+                mode=args.mode,
+                ignore_index=args.ignore_index,
+            )
+            _write(job.targets[i], noisy.astype(label.dtype, copy=False), label)
+        return {"spacing": label.spacing, "seeds": seeds}
+
+    return _run(args, "sample", args.output, jobs, settings, work)
+
+
+def marginals(args: argparse.Namespace) -> Result:
+    """The marginals of a file or of a folder's files."""
+    settings = _settings(args, "amplitude", "units", "spacing", "label")
+
+    def work(job: Job, due: list[int]) -> Result:
+        label = io.read_labels(job.source)
+        field = _field(args, label, 1.0)
+        values, ignored = _binary(label, args.label, args.ignore_index)
+        marginal = field.marginals(values, mode=args.mode, ignore_index=ignored)
+        _write(job.targets[0], marginal, label)
+        return {
+            "label_volume": int((values == 1).sum()),
+            "mean_volume": float(marginal.sum(dtype=np.float64)),
+        }
+
+    return _run(args, "marginals", *_one_to_one(args), settings, work)
+
+
+def threshold(args: argparse.Namespace) -> Result:
+    """The optimal masks of a file or of a folder's files, and what is to know of them."""
+    if args.volume is not None and args.metric != "volume":
+        raise ValueError(f"--volume goes with --metric volume, got --metric {args.metric}")
+    options = {"metric": args.metric, "beta": args.beta, "volume": args.volume}
+    folder, jobs = (None, []) if args.output is None else _one_to_one(args)
+    if args.output is None:
+        jobs = [Job(path, name, []) for path, name in _sources(args.input, None)]
+
+    def work(job: Job, due: list[int]) -> Result:
+        map_ = io.read_map(job.source)
+        ndim = map_.data.ndim
+        at = float(optimal_threshold(map_.data, **options, ndim=ndim))
+        mask = optimal_segmentation(map_.data, **options, ndim=ndim)
+        if due:
+            _write(job.targets[0], mask, map_)
+        voxel = None if map_.spacing is None else math.prod(map_.spacing)
+        half = map_.data >= 0.5
+        return {
+            "threshold": at,
+            "dice": float(score(mask, map_.data, ndim=ndim)),
+            "volume": int(mask.sum()),
+            "mean_volume": float(map_.data.sum(dtype=np.float64)),
+            "dice_at_half": float(score(half, map_.data, ndim=ndim)),
+            "volume_at_half": int(half.sum()),
+            "voxel_volume": voxel,
+            "unit": None if voxel is None else ("mm²", "mm³")[ndim == 3],
+        }
+
+    return _run(args, "threshold", folder, jobs, options, work)
+
+
+def fuse(args: argparse.Namespace) -> Result:
+    """One file of several raters'."""
+    from .raters import fuse_raters
+
+    images = _raters(args.input)
+    several = args.label is None and args.method in ("majority", "random", "staple")
+    if several:
+        masks = np.stack([one.data for one in images])
+    else:
+        masks = np.stack([_binary(one, args.label, None)[0] for one in images])
+    classes = int(masks.max()) + 1 if args.method == "staple" and masks.max() > 1 else None
+    seed = args.seed if args.method == "random" else None
+    if args.method == "random" and seed is None:
+        raise ValueError("--method random needs a --seed")
+    fused = fuse_raters(masks, args.method, ndim=masks.ndim - 1, num_classes=classes, seed=seed)
+    dtype = np.dtype(np.float32) if args.method == "average" else images[0].dtype
+    _write(args.output, fused.astype(dtype, copy=False), images[0])
+    volumes = [int((one != 0).sum()) for one in masks]
+    return {
+        "method": args.method,
+        "output": args.output,
+        "rater_volumes": volumes,
+        "volume": float(fused.sum()) if args.method == "average" else int((fused != 0).sum()),
+    }
+
+
+def fit(args: argparse.Namespace) -> Result:
+    """The noise model of several raters."""
+    from .raters import fit_field
+
+    images = _raters(args.input)
+    masks = np.stack([_binary(one, args.label, None)[0] for one in images])
+    spacing = _spacing(args, images[0])
+    found = fit_field(masks, spacing=spacing, seed=args.seed)
+    names = ("amplitude", "amplitude_error", "length_scale", "length_scale_error")
+    return {
+        **{name: float(getattr(found, name)) for name in names},
+        "units": args.units,
+        "raters": len(images),
+    }
+
+
+def figure(args: argparse.Namespace) -> Result:
+    """A picture of a label under noise."""
+    if args.output.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise FileError(f"{args.output}: expected a .png, .pdf or .svg file")
+    draw = _module("gfnoise._figure", "figure", "matplotlib").draw
+    label = io.read_labels(args.input)
+    mask, _ = _binary(label, args.label, None)
+    if not mask.any():
+        raise FileError(f"{args.input}: expected some foreground, got none")
+    ndim = mask.ndim
+    axis = args.axis if args.axis is not None else (ndim - 1 if label.affine is not None else 0)
+    if ndim == 3 and not 0 <= axis < 3:
+        raise ValueError(f"--axis must be 0, 1 or 2, got {axis}")
+    if args.slice is not None and (ndim == 2 or args.slice >= mask.shape[axis]):
+        most = mask.shape[axis] - 1 if ndim == 3 else "none, of a 2D label"
+        raise ValueError(f"--slice must be at most {most}, got {args.slice}")
+    shown = draw(
+        mask.astype(bool),
+        _spacing(args, label),
+        args.amplitudes,
+        args.length_scale,
+        seed=args.seed,
+        axis=axis if ndim == 3 else None,
+        slice_=args.slice,
+        upright=label.affine is not None,
+        title=f"{args.input.name}; length scale {args.length_scale:g} {args.units}",
+        unit=args.units,
+        output=args.output,
+    )
+    return {"output": args.output, "axis": axis if ndim == 3 else None, "slice": shown}
+
+
+def info(args: argparse.Namespace) -> Result:
+    """Versions, devices, cache, and what is missing."""
+    found: Result = importlib.import_module("gfnoise._machine").describe()
+    return found
+
+
+def bench(args: argparse.Namespace) -> Result:
+    """Times on this machine, beside SciPy's."""
+    found: Result = _module("gfnoise._bench", "bench", "scipy").run(args.size, args.repeats)
+    return found
+
+
+# --- the noise model of a file ------------------------------------------------------------------
+
+
+def _field(args: argparse.Namespace, label: Image, length_scale: float) -> GaussianField:
+    return GaussianField(
+        args.amplitude, length_scale, spacing=_spacing(args, label), ndim=label.data.ndim
+    )
+
+
+def _spacing(args: argparse.Namespace, image: Image) -> tuple[float, ...]:
+    """Voxel size per axis in the unit that the user counts in."""
+    ndim = image.data.ndim
+    if args.units == "voxels":
+        if args.spacing is not None:
+            raise ValueError("--spacing goes with --units mm, got --units voxels")
+        return (1.0,) * ndim
+    if args.spacing is not None:
+        if len(args.spacing) not in (1, ndim):
+            raise ValueError(
+                f"--spacing must be one number, or {ndim} for {image.path}, got {args.spacing}"
+            )
+        return tuple(args.spacing) * (ndim if len(args.spacing) == 1 else 1)
+    if image.spacing is None:
+        raise FileError(f"{image.path}: has no voxel size: give --spacing in mm, or --units voxels")
+    return image.spacing
+
+
+def _binary(
+    image: Image, label: int | None, ignore_index: int | None
+) -> tuple[NDArray[Any], int | None]:
+    """Labels as 0, 1 and, where some are to be ignored, 2."""
+    data = image.data
+    values = [int(one) for one in np.unique(data) if one != 0 and one != ignore_index]
+    if label is None and len(values) > 1:
+        listed = ", ".join(map(str, values[:8])) + ", ..." * (len(values) > 8)
+        raise FileError(f"{image.path}: holds the labels {listed}: say which with --label")
+    if label is not None and label == ignore_index:
+        raise ValueError(f"--label must not be the --ignore-index, got {label} for both")
+    binary = (data == label if label is not None else data != 0).astype(np.uint8)
+    if ignore_index is None:
+        return binary, None
+    binary[data == ignore_index] = 2
+    return binary, 2
+
+
+def _raters(paths: list[Path]) -> list[Image]:
+    """Two or more labels of one image."""
+    if len(paths) < 2:
+        raise ValueError(f"input must be the files of two raters or more, got {len(paths)}")
+    images = [io.read_labels(path) for path in paths]
+    for one in images[1:]:
+        images[0].check_pair(one)
+    return images
+
+
+def _seed(seed: int, name: str, copy: int) -> int:
+    """The seed of a copy: it depends on the file's name, not on its place among others."""
+    text = f"{seed}\n{name}\n{copy}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def _sources(path: Path, output: Path | None) -> list[tuple[Path, str]]:
+    """Files to read with their names: one, or those of a folder and of the folders in it."""
+    if not path.is_dir():
+        return [(path, path.name)]
+    made = None if output is None else output.resolve()
+    found = [
+        (one, one.relative_to(path).as_posix())
+        for one in sorted(path.rglob("*"))
+        if one.name.lower().endswith(io.SUFFIXES) and not one.name.startswith(".")
+        if made is None or made == path.resolve() or made not in one.resolve().parents
+    ]
+    if not found:
+        raise FileError(f"{path}: no files {', '.join(io.SUFFIXES)} in this folder")
+    if made == path.resolve():
+        raise FileError(f"{output}: expected another folder than the input's")
+    return found
+
+
+def _numbered(name: str, copy: int) -> str:
+    suffix = next((one for one in io.SUFFIXES if name.lower().endswith(one)), "")
+    stem = name[: len(name) - len(suffix)]
+    return f"{stem}_noisy{copy:0{_DIGITS}}{name[len(stem) :]}"
+
+
+def _one_to_one(args: argparse.Namespace) -> tuple[Path, list[Job]]:
+    """The folder of the results, and a file for a file."""
+    if args.input.is_dir():
+        found = _sources(args.input, args.output)
+        return args.output, [Job(path, name, [args.output / name]) for path, name in found]
+    if args.output.resolve() == args.input.resolve():
+        raise FileError(f"{args.output}: expected another file than the input")
+    return args.output.parent, [Job(args.input, args.input.name, [args.output])]
+
+
+def _write(path: Path, data: NDArray[Any], like: Image) -> None:
+    _make(path.parent)
+    io.write(path, data, like)
+
+
+def _settings(args: argparse.Namespace, *names: str) -> Result:
+    """What the results depend on."""
+    return {name: getattr(args, name) for name in (*names, "mode", "ignore_index")}
+
+
+def _run(
+    args: argparse.Namespace,
+    command: str,
+    folder: Path | None,
+    jobs: list[Job],
+    settings: Result,
+    work: Callable[[Job, list[int]], Result],
+) -> Result:
+    """Do what is not done yet; a file that fails does not stop the others."""
+    folders = command == "sample" or args.input.is_dir()
+    since = _NEVER  # what a single file is asked for is always made
+    if folders and folder is not None:
+        since = _begin(folder, command, settings | {"input": _folder(args.input)}, args.overwrite)
+    done: list[Result] = []
+    failed: list[Result] = []
+    for job in _progress(jobs, args.quiet):
+        row: Result = {"input": job.source, "outputs": job.targets}
+        try:
+            due = job.due(since)
+            if job.targets and not due:
+                done.append(row | {"there_already": True})
+            else:
+                done.append(row | work(job, due))
+        except (ValueError, TypeError, OSError) as error:
+            if not args.input.is_dir():
+                raise
+            text = str(error) if isinstance(error, FileError) else f"{job.source}: {error}"
+            failed.append({"input": job.source, "error": text})
+    return {"command": command, **settings, "files": done, "failed": failed}
+
+
+def _begin(folder: Path, command: str, settings: Result, overwrite: bool) -> int:
+    """Note what the results in a folder are made with; since when they are (ns).
+
+    A run that goes on must have the settings of the one that was stopped.
+    """
+    path = folder / _NOTES
+    settings = json.loads(json.dumps(settings))
+    notes: Any = {}
+    if path.is_file():
+        try:
+            notes = json.loads(path.read_text(encoding="utf-8"))
+            before = notes.get(command)
+        except (ValueError, AttributeError, OSError) as error:
+            if not overwrite:
+                raise FileError(
+                    f"{path}: cannot be read: choose another folder, or --overwrite"
+                ) from error
+            notes, before = {}, None
+        if before == settings and not overwrite:
+            return path.stat().st_mtime_ns
+        if before is not None and not overwrite:
+            old = before if isinstance(before, dict) else {}
+            other = [key for key in settings if old.get(key) != settings[key]]
+            listed = ", ".join(f"{key} {old.get(key)}, now {settings[key]}" for key in other)
+            raise FileError(
+                f"{folder}: holds results made otherwise ({listed}): choose another folder, or "
+                f"--overwrite"
+            )
+    _make(folder)
+    part = folder / f".{uuid.uuid4().hex}.json"
+    try:
+        part.write_text(json.dumps(notes | {command: settings}, indent=2), encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be written to: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path.stat().st_mtime_ns if overwrite else 0
+
+
+def _folder(path: Path) -> str:
+    return str((path if path.is_dir() else path.parent).resolve())
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be made: {error.strerror}") from error
+
+
+def _progress(jobs: list[Job], quiet: bool) -> Iterable[Job]:
+    """The jobs, with a bar where somebody watches."""
+    if quiet or len(jobs) < 2 or not sys.stderr.isatty():
+        return jobs
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return _counted(jobs)
+    bar: Iterable[Job] = tqdm(jobs, unit="file", file=sys.stderr)
+    return bar
+
+
+def _counted(jobs: list[Job]) -> Iterator[Job]:
+    for i, job in enumerate(jobs):
+        print(f"\r{i + 1} of {len(jobs)} files", end="", file=sys.stderr, flush=True)
+        yield job
+    print(file=sys.stderr)
+
+
+def _module(name: str, command: str, package: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "gfnoise":
+            raise
+        raise ImportError(f"{command} needs {package}: pip install 'gfnoise[cli]'") from error
+
+
+RUN: dict[str, Callable[[argparse.Namespace], Result]] = {
+    "sample": sample,
+    "marginals": marginals,
+    "threshold": threshold,
+    "fuse": fuse,
+    "fit": fit,
+    "figure": figure,
+    "info": info,
+    "bench": bench,
+}

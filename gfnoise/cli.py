@@ -1,0 +1,338 @@
+"""The command line: noisy labels, marginals, thresholds and raters, from files to files."""
+
+import argparse
+import importlib
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+
+__all__ = ["main"]
+
+_LENGTHS = """\
+Lengths are in mm; the voxel size is read from the file (give --spacing for .npy, which has none),
+or --units voxels. Files: .nii, .nii.gz, .nrrd, .npy."""
+
+_ABOUT = """\
+Noisy segmentation labels by Gaussian field deformations, and what theory says of them.
+
+  gfnoise sample label.nii.gz -o noisy --amplitude 2 --length-scale 8 -n 5
+  gfnoise marginals label.nii.gz -o marginal.nii.gz --amplitude 2
+  gfnoise threshold marginal.nii.gz -o mask.nii.gz
+  gfnoise fit rater1.nii.gz rater2.nii.gz rater3.nii.gz
+
+amplitude is how far a border moves (the standard deviation of the displacement), length scale how
+far apart two points are that still move together. `gfnoise COMMAND --help` says more.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; those of the process by default.
+
+    Returns
+    -------
+    int
+        0; 2 for bad input; 130 where the user stopped it.
+
+    Raises
+    ------
+    SystemExit
+        With 2 for arguments that cannot be read, as argparse does.
+
+    Examples
+    --------
+    >>> from gfnoise.cli import main
+    >>> main(["marginals", "missing.nii.gz", "-o", "out.nii.gz", "--amplitude", "2"])
+    2
+    """
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    try:
+        result = importlib.import_module("gfnoise._commands").RUN[args.command](args)
+    except KeyboardInterrupt:
+        print(f"gfnoise {args.command}: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, ImportError, OSError, NotImplementedError) as error:
+        print(f"gfnoise {args.command}: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(_plain(result), indent=2, allow_nan=False))
+    else:
+        print(importlib.import_module("gfnoise._reports").TEXT[args.command](result))
+    for failure in result.get("failed", ()):
+        print(f"gfnoise {args.command}: {failure['error']}", file=sys.stderr)
+    return 2 if result.get("failed") else 0
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: no NaN, no infinity."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gfnoise",
+        description=_ABOUT,
+        epilog=_LENGTHS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"gfnoise {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, (text, add) in _COMMANDS.items():
+        one = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=None if name in ("info", "bench") else _LENGTHS,
+        )
+        add(one)
+        one.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+def _sample(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, help="a label file, or a folder of them")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the copies go"
+    )
+    parser.add_argument(
+        "-n", "--copies", type=_count, default=1, help="noisy copies of each file (default: 1)"
+    )
+    _model(parser)
+    parser.add_argument(
+        "--seed",
+        type=_seed,
+        default=0,
+        help="of the noise, which follows from it, from the file's name and from the copy's "
+        "number (default: 0)",
+    )
+    parser.add_argument(
+        "--order",
+        type=int,
+        choices=(0, 1),
+        default=0,
+        help="0: the label of the nearest voxel (default); 1: its neighbours vote, smoother",
+    )
+    _outside(parser)
+    _resumed(parser)
+
+
+def _marginals(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, help="a label file, or a folder of them")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="the map's file; a folder for a folder"
+    )
+    _amplitude(parser)
+    _units(parser)
+    _foreground(parser)
+    _outside(parser)
+    _resumed(parser)
+
+
+def _threshold(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, help="a file of probabilities, or a folder of them")
+    parser.add_argument("-o", "--output", type=Path, help="the mask's file; a folder for a folder")
+    parser.add_argument(
+        "--metric",
+        choices=("dice", "iou", "fbeta", "accuracy", "volume"),
+        default="dice",
+        help="what the mask shall be best at, in expectation (default: dice)",
+    )
+    parser.add_argument(
+        "--beta", type=_positive, default=1.0, help="weight of recall in fbeta (default: 1)"
+    )
+    parser.add_argument(
+        "--volume", type=_share, help="for volume: the share of the voxels (default: the mean)"
+    )
+    _resumed(parser)
+
+
+def _fuse(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, nargs="+", help="the raters' label files of one image")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the fused file")
+    parser.add_argument(
+        "--method",
+        choices=("average", "majority", "union", "intersection", "staple", "random"),
+        default="staple",
+        help="average: a map of the raters' share; the others: a label (default: staple)",
+    )
+    parser.add_argument("--seed", type=_seed, help="for random: which rater is drawn")
+    _foreground(parser)
+
+
+def _fit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "input", type=Path, nargs="+", help="two or more raters' label files of one structure"
+    )
+    _units(parser)
+    _foreground(parser)
+    parser.add_argument("--seed", type=_seed, default=0, help="of the simulations (default: 0)")
+
+
+def _figure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, help="a label file")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="the picture: .png, .pdf or .svg"
+    )
+    parser.add_argument(
+        "--amplitudes",
+        type=_positive,
+        nargs="+",
+        default=[1.0, 2.0, 4.0],
+        metavar="A",
+        help="one column each (default: 1 2 4)",
+    )
+    parser.add_argument(
+        "--length-scale", type=_positive, default=10.0, metavar="B", help="(default: 10)"
+    )
+    parser.add_argument("--seed", type=_seed, default=0, help="of the noise (default: 0)")
+    parser.add_argument(
+        "--axis", type=int, help="which axis to cut across (default: 0 of .npy, else the last)"
+    )
+    parser.add_argument(
+        "--slice", type=_natural, help="which slice (default: that with the largest area)"
+    )
+    _units(parser)
+    _foreground(parser)
+
+
+def _info(parser: argparse.ArgumentParser) -> None:
+    """Nothing but --json."""
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--size", type=_count, default=96, help="voxels per side of the cube (default: 96)"
+    )
+    parser.add_argument(
+        "--repeats", type=_count, default=5, help="of which the median is taken (default: 5)"
+    )
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    _amplitude(parser)
+    parser.add_argument(
+        "--length-scale",
+        type=_positive,
+        required=True,
+        metavar="B",
+        help="correlation length of the displacement",
+    )
+    _units(parser)
+
+
+def _amplitude(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--amplitude",
+        type=_not_negative,
+        required=True,
+        metavar="A",
+        help="standard deviation of the displacement",
+    )
+
+
+def _units(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--units", choices=("mm", "voxels"), default="mm", help="of all lengths (default: mm)"
+    )
+    parser.add_argument(
+        "--spacing",
+        type=_positive,
+        nargs="+",
+        metavar="S",
+        help="voxel size in mm along each axis of the array, in place of the file's",
+    )
+
+
+def _foreground(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--label", type=int, help="the foreground, where a file holds several labels"
+    )
+
+
+def _outside(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mode",
+        choices=("constant", "nearest"),
+        default="constant",
+        help="outside of the image is background (default), or like the nearest voxel",
+    )
+    parser.add_argument(
+        "--ignore-index", type=int, metavar="K", help="a label that stays exactly where it is"
+    )
+
+
+def _resumed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="make anew what is there; without it, a run that was stopped goes on",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _number(expected: str, good: Callable[[float], bool]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and good(value)):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return value
+
+    return read
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            bounds = f"of at least {least}" if most >= 1 << 62 else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"expected an integer {bounds}, got {text!r}")
+        return value
+
+    return read
+
+
+_positive = _number("a positive number", lambda x: x > 0)
+_not_negative = _number("a number of at least 0", lambda x: x >= 0)
+_share = _number("a number from 0 to 1", lambda x: 0 <= x <= 1)
+_count = _whole(1, 100_000)
+_natural = _whole(0, (1 << 62) - 1)
+_seed = _natural
+
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "sample": ("noisy copies of labels", _sample),
+    "marginals": ("the probability of foreground under the noise, in closed form", _marginals),
+    "threshold": ("probabilities to the mask that is best in expectation", _threshold),
+    "fuse": ("one label, or a map, of several raters' labels", _fuse),
+    "fit": ("amplitude and length scale that several raters' labels show", _fit),
+    "figure": ("a picture of a label under noise: samples, marginals and optimal masks", _figure),
+    "info": ("versions, devices, the kernels' cache, and what else can be installed", _info),
+    "bench": ("how fast this machine is, beside SciPy", _bench),
+}
