@@ -1,0 +1,68 @@
+"""What the adapters have in common: labels of any dtype into the core and back, and seeds."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..torch import LabelNoise
+from ..torch.noise import Params
+from ..torch.streams import SEEDS
+
+
+class Noises:
+    """A `LabelNoise` for each number of axes, made when labels of that many come.
+
+    Parameters
+    ----------
+    **settings
+        Of `LabelNoise`, all but `ndim`; checked here.
+    """
+
+    def __init__(self, **settings: Any):
+        self.settings = settings
+        self._made: dict[int, LabelNoise] = {}
+        self.of(3)
+
+    def of(self, ndim: int) -> LabelNoise:
+        """The noise for labels with `ndim` axes of space."""
+        if ndim not in self._made:
+            self._made[ndim] = LabelNoise(ndim=ndim, **self.settings)
+        return self._made[ndim]
+
+
+def integers(labels: Tensor, name: str) -> Tensor:
+    """Labels of an integer dtype: host libraries often read them as floats.
+
+    Floats must be whole numbers. (On a CPU: the values on a device are not looked at.)
+    """
+    if not labels.is_floating_point():
+        return labels
+    codes = labels.to(torch.int32)
+    if labels.device.type == "cpu" and not torch.equal(codes.to(labels.dtype), labels):
+        raise ValueError(
+            f"{name} must hold labels, which are whole numbers below 2**31, got an image or a map: "
+            f"{labels.dtype} of shape {tuple(labels.shape)}"
+        )
+    return codes
+
+
+def noisy(labels: Tensor, name: str, noise: LabelNoise, params: Params) -> Tensor:
+    """Apply noise to the labels (C, *space) of an item, whose dtype is kept."""
+    made: Tensor = noise.apply(integers(labels, name)[None], params)[0]
+    return made.to(labels.dtype)
+
+
+def draw_seed() -> int:
+    """A seed from torch's generator of the CPU."""
+    return int(torch.randint(SEEDS, ()))
+
+
+def join_seed(high: int, low: int) -> int:
+    """A seed of 63 bits from two draws of 32."""
+    return (int(high) << 32 | int(low)) & SEEDS
+
+
+def missing(package: str, extra: str, error: ImportError) -> ImportError:
+    """The error of a host library that is not installed."""
+    return ImportError(f"this adapter needs {package}: pip install 'gfnoise[{extra}]' ({error})")

@@ -1,0 +1,115 @@
+"""Lightning: a callback that makes the labels of training batches noisy."""
+
+import os
+from collections.abc import Mapping, MutableMapping, MutableSequence
+from typing import Any
+
+import torch
+
+from .. import _checks
+from ..torch import LabelNoise, item_seed
+from ._labels import draw_seed, missing
+
+try:
+    from lightning.pytorch import Callback
+except ImportError:
+    try:
+        from pytorch_lightning import Callback
+    except ImportError as error:
+        raise missing("Lightning", "lightning", error) from error
+
+__all__ = ["GaussianFieldNoiseCallback"]
+
+_ITEM_BITS = 16  # of an item's place in its batch; what is left of item_seed's 40 counts batches
+
+
+class GaussianFieldNoiseCallback(Callback):
+    """Make the labels of training batches noisy, where the batches are: on the GPU, if there.
+
+    Parameters
+    ----------
+    noise : LabelNoise
+        The noise.
+    label_key : hashable
+        The label's key in the batch or, in a list, its position; a tensor (B, C, *space) or
+        (B, *space).
+    seed : int, optional
+        Of the run, in [0, 2**63). By default that of `seed_everything` or, without one, drawn when
+        training starts.
+    clean_key : hashable, optional
+        Where in a dict to keep the clean label.
+    spacing_key : hashable, optional
+        The key of the voxel sizes of a batch, in place of the noise's.
+
+    Notes
+    -----
+    Batches of validation, test and prediction stay as they are. The noise of an item follows from
+    (seed, epoch, batch, rank, place in the batch): a run that is resumed goes on with the noise it
+    would have had, and its seed is in the checkpoint. To make it independent of batches and ranks
+    too, use `gfnoise.torch.NoisyLabelLoader` as the loader instead.
+
+    Examples
+    --------
+    >>> from gfnoise.integrations.lightning import GaussianFieldNoiseCallback
+    >>> from gfnoise.torch import LabelNoise
+    >>> noise = LabelNoise(amplitude=(0.5, 2.0), length_scale=6.0, ndim=3)
+    >>> callback = GaussianFieldNoiseCallback(noise, "label", seed=7)
+    >>> callback.state_dict()
+    {'seed': 7}
+    """
+
+    def __init__(
+        self,
+        noise: LabelNoise,
+        label_key: Any,
+        *,
+        seed: int | None = None,
+        clean_key: Any = None,
+        spacing_key: Any = None,
+    ):
+        if not isinstance(noise, LabelNoise):
+            raise TypeError(f"noise must be a LabelNoise, got {type(noise).__qualname__}")
+        if seed is not None:
+            item_seed(seed, 0, 0)
+        self.noise, self.label_key, self.seed = noise, label_key, seed
+        self.clean_key, self.spacing_key = clean_key, spacing_key
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Choose the run's seed, unless it is given or restored."""
+        if self.seed is None:
+            given = os.environ.get("PL_GLOBAL_SEED")
+            self.seed = draw_seed() if given is None else int(given)
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Make the labels of a batch noisy, in the batch."""
+        if not isinstance(batch, MutableMapping | MutableSequence):
+            raise TypeError(
+                f"batch must be a dict or a list, whose label can be replaced, got "
+                f"{type(batch).__qualname__}"
+            )
+        label = batch[self.label_key]
+        assert self.seed is not None
+        first = (batch_idx * trainer.world_size + trainer.global_rank) << _ITEM_BITS
+        seeds = [item_seed(self.seed, trainer.current_epoch, first + i) for i in range(len(label))]
+        spacing = None if self.spacing_key is None else _numbers(batch[self.spacing_key])
+        made = self.noise(label, seed=seeds, spacing=spacing)
+        if self.clean_key is not None:
+            if not isinstance(batch, MutableMapping):
+                raise TypeError(f"clean_key needs a batch that is a dict, got a {type(batch)}")
+            batch[self.clean_key] = label
+        batch[self.label_key] = made
+
+    def state_dict(self) -> dict[str, Any]:
+        """The run's seed."""
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on with the seed of a run that was stopped."""
+        if state_dict["seed"] is not None:
+            self.seed = _checks.integer("seed", state_dict["seed"], 0)
+
+
+def _numbers(spacing: Any) -> Any:
+    return spacing.tolist() if isinstance(spacing, torch.Tensor) else spacing
