@@ -90,9 +90,9 @@ class GaussianFieldNoiseCallback(Callback):
                 f"{type(batch).__qualname__}"
             )
         label = batch[self.label_key]
-        assert self.seed is not None
+        base = 0 if self.seed is None else self.seed
         first = (batch_idx * trainer.world_size + trainer.global_rank) << _ITEM_BITS
-        seeds = [item_seed(self.seed, trainer.current_epoch, first + i) for i in range(len(label))]
+        seeds = [item_seed(base, trainer.current_epoch, first + i) for i in range(len(label))]
         spacing = None if self.spacing_key is None else _numbers(batch[self.spacing_key])
         made = self.noise(label, seed=seeds, spacing=spacing)
         if self.clean_key is not None:

@@ -57,7 +57,7 @@ class nnUNetTrainerGaussianFieldNoise(_Settings):
             order=self.noise_order,
             ignore_label=self.label_manager.ignore_label,
         )
-        return insert_noise(nnUNetTrainer.get_training_transforms(*args, **kwargs), noise)
+        return insert_noise(super().get_training_transforms(*args, **kwargs), noise)
 
 
 class nnUNetTrainerGaussianFieldNoiseGPU(_Settings):

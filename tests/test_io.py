@@ -1,0 +1,305 @@
+"""Label files: what is kept, and what a damaged file is told."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gfnoise import io
+
+nibabel = pytest.importorskip("nibabel")
+nrrd = pytest.importorskip("nrrd")
+
+AFFINE = np.array([[0, -0.8, 0, 5], [0.9, 0, 0, -7], [0, 0, 2.5, 1], [0, 0, 0, 1.0]])
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    made = np.zeros((9, 8, 7), np.int16)
+    made[2:6, 3:7, 1:5] = 300
+    made[3:5, 3:5, 2:4] = -1
+    return made
+
+
+def save(path: Path, data: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    """Write with the format's own library."""
+    if path.suffix == ".npy":
+        np.save(path, data)
+    elif path.suffix == ".nrrd":
+        header = {
+            "space": "left-posterior-superior",
+            "space directions": affine[: data.ndim, : data.ndim].T,
+            "space origin": affine[: data.ndim, 3],
+        }
+        nrrd.write(str(path), data, header if data.ndim == 3 else {"spacings": [0.9, 0.8]})
+    else:
+        nibabel.save(nibabel.Nifti1Image(data, affine, dtype=data.dtype), path)
+    return path
+
+
+def header_of(path: Path) -> Any:
+    return nrrd.read_header(str(path)) if path.suffix == ".nrrd" else nibabel.load(path).header
+
+
+@pytest.mark.parametrize("suffix", io.SUFFIXES)
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "i4", "u4", "i8", "f4", "f8", ">i2"])
+def test_labels_return_as_they_were(
+    suffix: str, dtype: str, labels: np.ndarray, tmp_path: Path
+) -> None:
+    data = np.abs(labels % 100).astype(dtype)
+    first = io.read_labels(save(tmp_path / f"first{suffix}", data))
+    np.testing.assert_array_equal(first.data, data)
+    assert first.data.dtype.kind in "iu"
+    assert first.dtype == np.dtype(dtype).newbyteorder("=")
+    if suffix != ".npy":
+        assert first.spacing == pytest.approx((0.9, 0.8, 2.5))
+        np.testing.assert_allclose(first.affine, AFFINE, atol=1e-6)
+
+    io.write(tmp_path / f"second{suffix}", first.data.astype(first.dtype), first)
+    second = io.read_labels(tmp_path / f"second{suffix}")
+    np.testing.assert_array_equal(second.data, data)
+    assert (second.dtype, second.spacing) == (first.dtype, first.spacing)
+    first.check_pair(second)
+    assert sorted(os.listdir(tmp_path)) == [f"first{suffix}", f"second{suffix}"]
+
+
+def test_the_header_of_nifti_is_kept(labels: np.ndarray, tmp_path: Path) -> None:
+    image = nibabel.Nifti2Image(labels, AFFINE)
+    image.header["descrip"] = b"a scanner"
+    image.header.set_xyzt_units("micron")
+    image.set_qform(AFFINE, 3)
+    image.set_sform(AFFINE, 2)
+    nibabel.save(image, tmp_path / "a.nii")
+    first = io.read_labels(tmp_path / "a.nii")
+    assert first.spacing == pytest.approx((0.9e-3, 0.8e-3, 2.5e-3))  # in mm
+
+    io.write(tmp_path / "b.nii.gz", np.zeros(labels.shape, np.float32), first)
+    found = nibabel.load(tmp_path / "b.nii.gz")
+    assert isinstance(found, nibabel.Nifti2Image)
+    assert found.get_data_dtype() == np.float32
+    for key in ("descrip", "qform_code", "sform_code", "xyzt_units", "pixdim", "srow_x"):
+        np.testing.assert_array_equal(found.header[key], image.header[key])
+
+
+def test_labels_that_the_header_scales(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    image.header.set_slope_inter(2, 1)
+    nibabel.save(image, tmp_path / "a.nii")
+    stored = nibabel.load(tmp_path / "a.nii").get_fdata()
+    found = io.read_labels(tmp_path / "a.nii")
+    np.testing.assert_array_equal(found.data, stored)
+    assert found.dtype == np.float32
+
+
+def test_flat_labels(tmp_path: Path) -> None:
+    for suffix in io.SUFFIXES:
+        path = save(tmp_path / f"flat{suffix}", np.eye(5, 4, dtype=np.uint8))
+        found = io.read_labels(path)
+        assert found.data.shape == (5, 4)
+        assert found.spacing is None or found.spacing == pytest.approx((0.9, 0.8))
+        io.write(tmp_path / f"again{suffix}", found.data, found)
+        assert io.read_labels(tmp_path / f"again{suffix}").spacing == found.spacing
+
+
+def test_nrrd_without_geometry(labels: np.ndarray, tmp_path: Path) -> None:
+    nrrd.write(str(tmp_path / "a.nrrd"), labels, {"encoding": "raw", "old min": 3})
+    found = io.read_labels(tmp_path / "a.nrrd")
+    assert found.spacing is None
+    io.write(tmp_path / "b.nrrd", labels.astype(np.uint8), found)
+    header = nrrd.read_header(str(tmp_path / "b.nrrd"))
+    assert (header["encoding"], header["type"]) == ("raw", "uint8")
+
+
+def test_maps(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 24, dtype=np.float32).reshape(2, 3, 4)
+    for suffix in io.SUFFIXES:
+        found = io.read_map(save(tmp_path / f"a{suffix}", values))
+        assert found.data.dtype == np.float32
+        np.testing.assert_array_equal(found.data, values)
+    assert io.read_map(save(tmp_path / "b.npy", np.eye(3, dtype=np.uint8))).data.dtype == np.float32
+    assert io.read_map(save(tmp_path / "c.npy", np.eye(3))).data.dtype == np.float64
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+def refused(path: Path, match: str, read: Any = io.read_labels) -> None:
+    with pytest.raises(io.FileError, match=match) as caught:
+        read(path)
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("suffix", io.SUFFIXES)
+@pytest.mark.parametrize("part", [0, 0.1, 0.5, 0.97])
+def test_truncated(suffix: str, part: float, tmp_path: Path) -> None:
+    random = np.random.default_rng(0).integers(0, 60, (16, 16, 16), np.int16)
+    path = save(tmp_path / f"a{suffix}", random)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    refused(path, "cannot be read|truncated")
+
+
+@pytest.mark.parametrize("suffix", io.SUFFIXES)
+def test_damaged(suffix: str, labels: np.ndarray, tmp_path: Path) -> None:
+    """Bytes changed anywhere: an image, or FileError; nothing else."""
+    path = save(tmp_path / f"a{suffix}", labels)
+    whole = path.read_bytes()
+    random = np.random.default_rng(1)
+    for _ in range(150):
+        broken = bytearray(whole)
+        for place in random.integers(0, min(len(whole), 400), random.integers(1, 5)):
+            broken[place] = random.integers(256)
+        path.write_bytes(broken)
+        try:
+            found = io.read_labels(path)
+        except io.FileError:
+            continue
+        assert found.data.ndim in (2, 3)
+
+
+def test_headers_that_announce_too_much(labels: np.ndarray, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", labels)
+    raw = bytearray(path.read_bytes())
+    raw[40:56] = np.array([3, *[32767] * 3, *[1] * 4], "<i2").tobytes()
+    path.write_bytes(raw)
+    refused(path, "announces 70362\\d* bytes, the file has 1360")
+    packed = tmp_path / "a.nii.gz"
+    packed.write_bytes(gzip.compress(bytes(raw)))
+    refused(packed, "announces 70362")
+
+    path = save(tmp_path / "a.nrrd", labels)
+    raw = path.read_bytes().replace(b"sizes: 9 8 7", b"sizes: 99999 99999 99999")
+    path.write_bytes(raw)
+    refused(path, "announces 999970000299999 bytes")
+
+    path = tmp_path / "a.npy"
+    with path.open("wb") as stream:
+        entry = {"descr": "|u1", "fortran_order": False, "shape": (1 << 20,) * 3}
+        np.lib.format.write_array_header_1_0(stream, entry)
+    refused(path, "cannot be read")
+    path.write_bytes(b"\x93NUMPY\x02\x00" + np.uint32(1 << 30).tobytes() + b" " * 20_000)
+    refused(path, "cannot be read")
+
+
+@pytest.mark.parametrize("suffix", io.SUFFIXES)
+def test_other_shapes_and_dtypes(suffix: str, tmp_path: Path) -> None:
+    def file(data: np.ndarray) -> Path:
+        if suffix == ".nrrd":
+            nrrd.write(str(tmp_path / "a.nrrd"), data)
+            return tmp_path / "a.nrrd"
+        return save(tmp_path / f"a{suffix}", data)
+
+    refused(file(np.zeros((2, 3, 4, 5), np.uint8)), r"2 or 3 axes, got shape \(2, 3, 4, 5\)")
+    if suffix in (".nii", ".nii.gz", ".npy"):
+        refused(file(np.zeros((2, 3, 4), np.complex64)), "integers or floats, got complex64")
+    image = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+    refused(file(image), "labels, which are whole numbers, got an image or a map")
+    refused(file(np.where(image > 0, np.nan, 1).astype(np.float32)), "whole numbers.*nan")
+    refused(file((image * 1000).astype(np.int16)), "looks like an image")
+    refused(file(image), r"probabilities in \[0, 1\]", io.read_map)
+    refused(file(np.full((2, 3), np.nan)), r"probabilities in \[0, 1\]", io.read_map)
+
+
+def test_affines(labels: np.ndarray, tmp_path: Path) -> None:
+    broken = AFFINE.copy()
+    broken[0, 1] = np.nan
+    image = nibabel.Nifti1Image(labels, AFFINE)
+    image.header["srow_x"] = broken[0]
+    image.header["sform_code"] = 1
+    path = tmp_path / "a.nii"
+    path.write_bytes(image.header.binaryblock + bytes(4) + labels.tobytes("F"))
+    refused(path, "finite affine")
+
+    image.header["srow_x"], image.header["srow_y"] = 0, AFFINE[1]
+    path.write_bytes(image.header.binaryblock + bytes(4) + labels.tobytes("F"))
+    refused(path, "positive voxel size on each axis, got 0.9, 0, 2.5")
+
+    nrrd.write(str(tmp_path / "a.nrrd"), labels, {"spacings": [1, -1, 1]})
+    refused(tmp_path / "a.nrrd", "positive voxel size")
+
+
+def test_files_that_would_do_more_than_hold_an_array(labels: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    refused(tmp_path / "a.npy", "Python objects in dtype")
+    np.savez(tmp_path / "b", labels)
+    (tmp_path / "b.npz").rename(tmp_path / "b.npy")
+    refused(tmp_path / "b.npy", "an archive of several")
+    header = {"encoding": "raw"}
+    nrrd.write(str(tmp_path / "c.nrrd"), labels, header)
+    raw = (
+        (tmp_path / "c.nrrd")
+        .read_bytes()
+        .replace(b"encoding: raw", b"encoding: raw\ndata file: c.raw")
+    )
+    (tmp_path / "c.raw").write_bytes(labels.tobytes())
+    (tmp_path / "c.nrrd").write_bytes(raw)
+    refused(tmp_path / "c.nrrd", "in the file itself, not in another")
+
+
+def test_names(tmp_path: Path) -> None:
+    refused(tmp_path / "a.nii.gz", "no such file")
+    refused(tmp_path / "a.png", r"expected a file \.nii\.gz, \.nii, \.nrrd, \.npy")
+    (tmp_path / "folder.nii").mkdir()
+    refused(tmp_path / "folder.nii", "no such file")
+
+
+def test_pairs(labels: np.ndarray, tmp_path: Path) -> None:
+    first = io.read_labels(save(tmp_path / "a.nii", labels))
+    other = io.read_labels(save(tmp_path / "b.nii", labels[1:]))
+    with pytest.raises(io.FileError, match=r"b\.nii: expected the shape of a\.nii, \(9, 8, 7\)"):
+        first.check_pair(other)
+    moved = AFFINE.copy()
+    moved[0, 3] += 0.01
+    other = io.read_labels(save(tmp_path / "c.nii", labels, moved))
+    with pytest.raises(io.FileError, match=r"c\.nii: expected the affine of a\.nii, got another"):
+        first.check_pair(other)
+    moved[0, 3] = AFFINE[0, 3] + 1e-5  # as programs round
+    first.check_pair(io.read_labels(save(tmp_path / "d.nii", labels, moved)))
+    first.check_pair(io.read_labels(save(tmp_path / "e.npy", labels)))  # which says nothing
+
+
+def test_writes_are_whole_or_not_at_all(
+    labels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    like = io.read_labels(save(tmp_path / "a.nii.gz", labels))
+    before = (tmp_path / "a.nii.gz").read_bytes()
+
+    def fail(*args: Any) -> None:
+        Path(args[1]).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nibabel, "save", fail)
+    with pytest.raises(io.FileError, match=r"a\.nii\.gz: cannot be written: No space left"):
+        io.write(tmp_path / "a.nii.gz", labels, like)
+    assert os.listdir(tmp_path) == ["a.nii.gz"]
+    assert (tmp_path / "a.nii.gz").read_bytes() == before
+    with pytest.raises(io.FileError, match="cannot be written: No such file"):
+        io.write(tmp_path / "missing" / "a.npy", labels)
+    with pytest.raises(io.FileError, match=r"expected the format of a\.nii\.gz, \.nii\.gz"):
+        io.write(tmp_path / "a.nrrd", labels, like)
+
+
+def test_files_have_the_usual_rights(labels: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    io.write(tmp_path / "a.npy", labels)
+    assert (tmp_path / "a.npy").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_missing_library_names_the_extra(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.modules["nibabel"] = None
+from gfnoise.cli import main
+sys.exit(main(["marginals", {str(tmp_path / "a.nii")!r}, "-o", "b.nii", "--amplitude", "1"]))
+"""
+    (tmp_path / "a.nii").touch()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "a.nii needs nibabel: pip install 'gfnoise[io]'" in done.stderr
