@@ -312,8 +312,9 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         except ValueError:
             value = least - 1
         if not least <= value <= most:
-            bounds = f"of at least {least}" if most >= 1 << 62 else f"from {least} to {most}"
-            raise argparse.ArgumentTypeError(f"expected an integer {bounds}, got {text!r}")
+            raise argparse.ArgumentTypeError(
+                f"expected an integer from {least} to {most}, got {text!r}"
+            )
         return value
 
     return read

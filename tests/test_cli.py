@@ -1,0 +1,497 @@
+"""The command line: what it makes, prints and refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gfnoise
+from gfnoise import GaussianField, _commands, cli, io
+
+nibabel = pytest.importorskip("nibabel")
+
+SIZES = (0.8, 0.9, 2.5)
+NOISE = ["--amplitude", "2", "--length-scale", "8"]
+needs_raters = pytest.mark.skipif(
+    importlib.util.find_spec("gfnoise.raters") is None, reason="gfnoise.raters is not there yet"
+)
+
+
+def ball(radius: float = 6, shape: tuple[int, ...] = (24, 20, 12)) -> np.ndarray:
+    grid = np.indices(shape) - (np.array(shape).reshape(-1, 1, 1, 1) - 1) / 2
+    scaled = grid * np.array(SIZES).reshape(-1, 1, 1, 1)
+    return ((scaled**2).sum(0) < radius**2).astype(np.int16)
+
+
+def save(path: Path, data: np.ndarray, sizes: tuple[float, ...] = SIZES) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(data, np.diag([*sizes, 1])), path)
+    return path
+
+
+@pytest.fixture
+def label(tmp_path: Path) -> Path:
+    return save(tmp_path / "label.nii.gz", ball() * 3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, radius in (("a.nii.gz", 5), ("b.nii", 6), ("sub/a.nii.gz", 5)):
+        save(tmp_path / "in" / name, ball(radius))
+    (tmp_path / "in" / "notes.txt").write_text("not a label")
+    return tmp_path / "in"
+
+
+def run(capsys: Any, *arguments: Any, code: int = 0) -> str:
+    """Run a command; what it printed, on stdout or, where it failed, on stderr."""
+    assert cli.main([str(one) for one in arguments]) == code
+    out, err = capsys.readouterr()
+    return err if code else out
+
+
+def run_json(capsys: Any, *arguments: Any) -> Any:
+    return json.loads(run(capsys, *arguments, "--json"))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file())
+
+
+# --- sample -------------------------------------------------------------------------------------
+
+
+def test_sample_is_what_the_library_draws(label: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "noisy"
+    found = run_json(capsys, "sample", label, "-o", out, *NOISE, "-n", 3)
+    (row,) = found["files"]
+    clean = io.read_labels(label)
+    assert row["spacing"] == list(SIZES)
+    for path, seed in zip(row["outputs"], row["seeds"], strict=True):
+        field = GaussianField(2, 8, spacing=SIZES, ndim=3)
+        noisy = io.read_labels(path)
+        np.testing.assert_array_equal(noisy.data, field.sample_labels(clean.data, seed=seed))
+        clean.check_pair(noisy)
+        assert noisy.dtype == np.int16
+        assert set(np.unique(noisy.data)) == {0, 3}
+    assert len(set(row["seeds"])) == 3
+    names = [f"label_noisy{i:03}.nii.gz" for i in range(3)]
+    assert files(out) == [".gfnoise.json", *names]
+
+
+def test_a_file_has_its_noise_alone_and_in_a_folder(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    rows = run_json(capsys, "sample", folder, "-o", tmp_path / "x", *NOISE)["files"]
+    alone = run_json(capsys, "sample", folder / "b.nii", "-o", tmp_path / "y", *NOISE)["files"]
+    assert [Path(row["input"]).name for row in rows] == ["a.nii.gz", "b.nii", "a.nii.gz"]
+    assert rows[1]["seeds"] == alone[0]["seeds"]
+    assert len({row["seeds"][0] for row in rows}) == 3  # by the path, not the name alone
+    other = run_json(capsys, "sample", folder / "b.nii", "-o", tmp_path / "z", *NOISE, "--seed", 1)
+    assert other["files"][0]["seeds"] != alone[0]["seeds"]
+
+
+def test_a_run_that_was_stopped_goes_on(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tmp_path / "whole"
+    run(capsys, "sample", folder, "-o", whole, *NOISE, "-n", 2)
+    out = tmp_path / "out"
+    arguments = "sample", folder, "-o", out, *NOISE
+    write, left = io.write, [3]
+
+    def stop(*args: Any) -> None:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        write(*args)
+
+    monkeypatch.setattr(io, "write", stop)
+    assert "the same command goes on" in run(capsys, *arguments, "-n", 2, code=130)
+    monkeypatch.undo()
+    assert len(files(out)) == 4
+    kept = {name: (out / name).stat().st_mtime_ns for name in files(out)}
+    assert (
+        run(capsys, *arguments, "-n", 2)
+        == "made 3 files from 2 of 3; nothing to do for 1: made before\n"
+    )
+    assert files(out) == files(whole)
+    for name in files(out):
+        if name.endswith(".nii.gz"):
+            assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert all((out / name).stat().st_mtime_ns == then for name, then in kept.items())
+
+    assert (
+        run(capsys, *arguments, "-n", 2)
+        == "made 0 files from 0 of 3; nothing to do for 3: made before\n"
+    )
+    assert run(capsys, *arguments, "-n", 3).startswith("made 3 files from 3 of 3")  # more copies
+    later = max(kept.values()) + 10**12
+    os.utime(folder / "b.nii", ns=(later, later))  # the label was changed since
+    assert run(capsys, *arguments, "-n", 3).startswith("made 3 files from 1 of 3")
+
+
+def test_results_made_otherwise_are_not_mixed(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "out"
+    run(capsys, "sample", folder, "-o", out, *NOISE)
+    before = {name: (out / name).read_bytes() for name in files(out)}
+    other = "sample", folder, "-o", out, "--amplitude", "1", "--length-scale", "8"
+    error = run(capsys, *other, code=2)
+    assert "holds results made otherwise (amplitude 2.0, now 1.0): choose another folder" in error
+    assert {name: (out / name).read_bytes() for name in files(out)} == before
+    assert run(capsys, *other, "--overwrite").startswith("made 3 files from 3 of 3")
+    assert all((out / name).read_bytes() != old for name, old in before.items())
+    run(capsys, "marginals", folder, "-o", out, "--amplitude", 1)  # another command may join
+    (out / ".gfnoise.json").write_text("[")
+    assert "cannot be read: choose another folder" in run(capsys, *other, code=2)
+
+
+def test_labels_that_are_ignored_stay(label: Path, tmp_path: Path, capsys: Any) -> None:
+    data = ball() * 3
+    data[:5] = 9
+    save(label, data)
+    run(capsys, "sample", label, "-o", tmp_path / "x", *NOISE, "--ignore-index", 9, "--order", 1)
+    noisy = io.read_labels(tmp_path / "x" / "label_noisy000.nii.gz").data
+    np.testing.assert_array_equal(noisy == 9, data == 9)
+    assert (noisy != data).any()
+
+
+def test_units(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, ball())
+    arguments = "marginals", path, "-o", tmp_path / "m.npy", "--amplitude", 2
+    error = run(capsys, *arguments, code=2)
+    assert "a.npy: has no voxel size: give --spacing in mm, or --units voxels" in error
+    assert not (tmp_path / "m.npy").exists()
+    for options, spacing in (
+        (["--units", "voxels"], 1.0),
+        (["--spacing", *map(str, SIZES)], SIZES),
+        (["--spacing", "0.5"], 0.5),
+    ):
+        run(capsys, *arguments, *options)
+        field = GaussianField(2, 1, spacing=spacing, ndim=3)
+        np.testing.assert_array_equal(np.load(tmp_path / "m.npy"), field.marginals(ball()))
+    assert "one number, or 3" in run(capsys, *arguments, "--spacing", 1, 2, code=2)
+    error = run(capsys, *arguments, "--spacing", 1, "--units", "voxels", code=2)
+    assert "--spacing goes with --units mm" in error
+
+
+# --- marginals and threshold --------------------------------------------------------------------
+
+
+def test_marginals_and_threshold(label: Path, tmp_path: Path, capsys: Any) -> None:
+    map_ = tmp_path / "m.nii.gz"
+    (row,) = run_json(capsys, "marginals", label, "-o", map_, "--amplitude", 2)["files"]
+    field = GaussianField(2, 1, spacing=SIZES, ndim=3)
+    marginal = field.marginals(ball())
+    written = io.read_map(map_)
+    np.testing.assert_array_equal(written.data, marginal)
+    io.read_labels(label).check_pair(written)
+    assert row["label_volume"] == ball().sum()
+    assert row["mean_volume"] == pytest.approx(marginal.sum(dtype=float))
+
+    mask = tmp_path / "mask.nii.gz"
+    (row,) = run_json(capsys, "threshold", map_, "-o", mask)["files"]
+    best = gfnoise.optimal_segmentation(marginal)
+    found = io.read_labels(mask)
+    np.testing.assert_array_equal(found.data, best)
+    assert found.dtype == np.uint8
+    assert row["threshold"] == float(gfnoise.optimal_threshold(marginal))
+    assert row["dice"] == float(gfnoise.score(best, marginal))
+    assert (row["volume"], row["volume_at_half"]) == (best.sum(), (marginal >= 0.5).sum())
+    assert (row["unit"], row["voxel_volume"]) == ("mm³", pytest.approx(1.8))
+    text = run(capsys, "threshold", map_)
+    numbers = re.findall(r"m\.nii\.gz +(.*)", text)[0].split()
+    assert numbers[0] == f"{row['threshold']:.4f}"
+    assert float(numbers[2]) == pytest.approx(1.8 * row["volume"], rel=1e-5)
+
+
+def test_thresholds_of_a_folder_and_of_nothing(tmp_path: Path, capsys: Any) -> None:
+    save(tmp_path / "in" / "a.nii", np.zeros((4, 4, 4), np.float32))
+    save(tmp_path / "in" / "b.nii", np.full((4, 4, 4), 0.25, np.float32))
+    arguments = "threshold", tmp_path / "in", "-o", tmp_path / "out", "--metric", "volume"
+    rows = run_json(capsys, *arguments, "--volume", 0)["files"]
+    assert [row["threshold"] for row in rows] == [None, None]  # infinity, which JSON has not
+    assert files(tmp_path / "out") == [".gfnoise.json", "a.nii", "b.nii"]
+    error = run(capsys, "threshold", tmp_path / "in", "--volume", 0.5, code=2)
+    assert "--volume goes with --metric volume" in error
+    text = run(capsys, "threshold", tmp_path / "in")
+    assert re.search(r"b\.nii +0\.2000 +0\.4000 +115\.2 +28\.8 +0\.0000 +0$", text, re.M)
+
+
+def test_several_labels_need_a_choice(tmp_path: Path, capsys: Any) -> None:
+    data = ball()
+    data[:8] *= 4
+    path = save(tmp_path / "a.nii.gz", data)
+    arguments = "marginals", path, "-o", tmp_path / "m.nii.gz", "--amplitude", 2
+    assert "holds the labels 1, 4: say which with --label" in run(capsys, *arguments, code=2)
+    run(capsys, *arguments, "--label", 4, "--ignore-index", 1)
+    marginal = io.read_map(tmp_path / "m.nii.gz").data
+    assert (marginal[data == 1] == 0).all()
+    assert marginal[data == 4].min() > 0
+
+
+# --- raters -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def raters(tmp_path: Path) -> list[Path]:
+    field = GaussianField(1.5, 6, spacing=SIZES, ndim=3)
+    masks = field.sample_labels(ball(8), seed=3, n=4)
+    return [save(tmp_path / f"rater{i}.nii.gz", one) for i, one in enumerate(masks)]
+
+
+@needs_raters
+@pytest.mark.parametrize("method", ["average", "majority", "union", "staple"])
+def test_fuse(method: str, raters: list[Path], tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "fused.nii.gz"
+    found = run_json(capsys, "fuse", *raters, "-o", out, "--method", method)
+    masks = np.stack([io.read_labels(path).data for path in raters])
+    expected = gfnoise.fuse_raters(masks, method)
+    image = io.read_map(out)
+    np.testing.assert_array_equal(image.data, expected.astype(np.float32))
+    assert image.dtype == (np.float32 if method == "average" else np.int16)
+    assert found["rater_volumes"] == masks.sum((1, 2, 3)).tolist()
+    assert str(out) in run(capsys, "fuse", *raters, "-o", out, "--method", method)
+
+
+@needs_raters
+def test_fit(raters: list[Path], capsys: Any) -> None:
+    found = run_json(capsys, "fit", *raters)
+    assert abs(found["amplitude"] - 1.5) < 4 * found["amplitude_error"]
+    assert (found["raters"], found["units"]) == (4, "mm")
+    text = run(capsys, "fit", *raters)
+    assert f"--amplitude {found['amplitude']:.4g} --length-scale" in text
+
+
+@needs_raters
+def test_raters_that_do_not_fit_together(raters: list[Path], tmp_path: Path, capsys: Any) -> None:
+    out = "-o", tmp_path / "x.nii.gz"
+    assert "two raters or more, got 1" in run(capsys, "fuse", raters[0], *out, code=2)
+    other = save(tmp_path / "other.nii.gz", ball(8, (24, 20, 13)))
+    assert "expected the shape of rater0" in run(capsys, "fuse", raters[0], other, *out, code=2)
+    moved = save(tmp_path / "moved.nii.gz", ball(8), (0.8, 0.9, 2.6))
+    assert "expected the affine of rater0" in run(capsys, "fit", raters[0], moved, code=2)
+    assert "raters all alike" in run(capsys, "fit", raters[0], raters[0], code=2)
+    error = run(capsys, "fuse", *raters, *out, "--method", "random", code=2)
+    assert "--method random needs a --seed" in error
+    assert not (tmp_path / "x.nii.gz").exists()
+
+
+# --- figure, info, bench ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.npy", "flat.npy"])
+def test_figure(name: str, tmp_path: Path, capsys: Any) -> None:
+    image = pytest.importorskip("matplotlib.image")
+    data = ball()
+    path = tmp_path / name
+    if name == "a.nii.gz":
+        save(path, data)
+    else:
+        np.save(path, data[12] if name == "flat.npy" else data)
+    out = tmp_path / "f.png"
+    arguments = "figure", path, "-o", out, "--units", "voxels", "--amplitudes", 1, 2
+    found = run_json(capsys, *arguments)
+    axis = {"a.nii.gz": 2, "a.npy": 0}.get(name)
+    assert found["axis"] == axis
+    if axis is not None:
+        sums = data.sum(tuple(i for i in range(3) if i != axis))
+        assert sums[found["slice"]] == sums.max()
+    pixels = image.imread(out)
+    assert pixels.shape[0] > 400
+    assert len(np.unique(pixels[..., 0])) > 50
+    assert not [one for one in files(tmp_path) if "part" in one]
+
+
+def test_figures_that_cannot_be(label: Path, tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("matplotlib")
+    out = "-o", tmp_path / "f.png"
+    assert "expected a .png" in run(capsys, "figure", label, "-o", "f.txt", code=2)
+    assert "at most 11, got 12" in run(capsys, "figure", label, *out, "--slice", 12, code=2)
+    assert "must be 0, 1 or 2" in run(capsys, "figure", label, *out, "--axis", 3, code=2)
+    empty = save(tmp_path / "empty.nii.gz", np.zeros((4, 4, 4), np.uint8))
+    assert "expected some foreground" in run(capsys, "figure", empty, *out, code=2)
+    error = run(capsys, "figure", label, "-o", tmp_path / "no" / "f.png", code=2)
+    assert "cannot be written" in error
+
+
+def test_info(capsys: Any) -> None:
+    found = run_json(capsys, "info")
+    assert found["gfnoise"] == gfnoise.__version__
+    assert found["devices"][0] == "cpu"
+    assert found["cache"]["files"] >= 0
+    rows = {row["name"]: row for row in found["optional"]}
+    assert rows["nibabel"]["version"] == nibabel.__version__
+    text = run(capsys, "info")
+    assert f"gfnoise {gfnoise.__version__}, Python" in text
+    for row in rows.values():
+        assert (row["version"] or f"pip install '{row['install']}'") in text
+
+
+def test_the_extras_that_info_names_exist() -> None:
+    from importlib.metadata import metadata
+
+    extras = metadata("gfnoise").get_all("Provides-Extra")
+    for row in importlib.import_module("gfnoise._machine").describe()["optional"]:
+        assert re.fullmatch(r"gfnoise\[(.*)\]", row["install"])[1] in extras
+
+
+def test_bench(capsys: Any) -> None:
+    pytest.importorskip("scipy")
+    found = run_json(capsys, "bench", "--size", 16, "--repeats", 1)
+    assert len(found["rows"]) == 5
+    assert all(row["ratio"] > 0 for row in found["rows"])
+    assert len(run(capsys, "bench", "--size", 16, "--repeats", 1).splitlines()) == 10
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+def test_a_file_that_fails_does_not_stop_the_others(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (folder / "b.nii").write_bytes(b"nothing")
+    image = np.random.default_rng(0).normal(size=(4, 4, 4)).astype(np.float32)
+    save(folder / "c.nii", image)
+    out = tmp_path / "out"
+    assert cli.main(["sample", str(folder), "-o", str(out), *NOISE]) == 2
+    printed, errors = capsys.readouterr()
+    assert printed == "made 2 files from 2 of 2; 2 failed\n"
+    first, second = errors.splitlines()
+    assert first.startswith(f"gfnoise sample: {folder / 'b.nii'}: cannot be read")
+    assert second.startswith(f"gfnoise sample: {folder / 'c.nii'}: expected labels")
+    assert files(out) == [".gfnoise.json", "a_noisy000.nii.gz", "sub/a_noisy000.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "no.nii", "-o", "out", *NOISE], "no.nii: no such file"),
+        (["sample", "no.png", "-o", "out", *NOISE], r"no.png: expected a file .nii.gz, .nii"),
+        (["marginals", "a.nii", "-o", "a.nii", "--amplitude", "1"], "another file than the input"),
+        (["marginals", "a.nii", "-o", "m.nrrd", "--amplitude", "1"], "expected the format of a"),
+        (["marginals", "a.nii", "-o", "a.nii/m.nii", "--amplitude", "1"], "a.nii: cannot be made"),
+        (["sample", ".", "-o", ".", *NOISE], "expected another folder than the input's"),
+        (["sample", "void", "-o", "out", *NOISE], "void: no files .nii.gz"),
+        (["threshold", "a.nii"], r"expected probabilities in \[0, 1\]"),
+        (["threshold", "4d.nii"], r"expected 2 or 3 axes, got shape \(2, 2, 2, 2\) \(cut"),
+    ],
+)
+def test_bad_input(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "a.nii", ball() * 3)
+    save(tmp_path / "4d.nii", np.zeros((2, 2, 2, 2), np.uint8))
+    (tmp_path / "void").mkdir()
+    error = run(capsys, *arguments, code=2)
+    assert error.startswith(f"gfnoise {arguments[0]}: ")
+    assert re.search(message, error)
+    made = set(files(tmp_path)) - {"a.nii", "4d.nii"}
+    assert made <= {"out/.gfnoise.json"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "a.nii"], "required: -o/--output, --amplitude, --length-scale"),
+        (["sample", "a", "-o", "b", "--amplitude", "-1"], "expected a number of at least 0"),
+        (["sample", "a", "-o", "b", "--length-scale", "0"], "expected a positive number, got '0'"),
+        (["sample", "a", "-o", "b", "--length-scale", "nan"], "expected a positive number"),
+        (["sample", "a", "-o", "b", "-n", "0"], "expected an integer from 1 to 100000, got '0'"),
+        (["sample", "a", "-o", "b", "--seed", "-1"], "expected an integer from 0 to 46"),
+        (["threshold", "a", "--volume", "2"], "expected a number from 0 to 1"),
+        (["wobble"], "invalid choice: 'wobble'"),
+    ],
+)
+def test_arguments(arguments: list[str], message: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_not_writable(label: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    error = run(capsys, "sample", label, "-o", tmp_path / "locked", *NOISE, code=2)
+    assert "cannot be written to: Permission denied" in error
+
+
+# --- the rest -----------------------------------------------------------------------------------
+
+
+def test_help_of_every_command(capsys: Any) -> None:
+    assert cli.main([]) == 0
+    text = capsys.readouterr().out
+    for name in cli._COMMANDS:
+        assert re.search(rf"^    {name}\b", text, re.M)
+        with pytest.raises(SystemExit) as caught:
+            cli.main([name, "--help"])
+        assert caught.value.code == 0
+        assert "--json" in capsys.readouterr().out
+    assert set(cli._COMMANDS) == set(_commands.RUN)
+
+
+def test_the_examples_of_the_help_run(
+    label: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = re.findall(r"^  gfnoise (.*)$", cli._ABOUT, re.M)
+    assert len(lines) == 4
+    for line in lines:
+        if not line.startswith("fit"):
+            run(capsys, *line.split())
+    assert {"marginal.nii.gz", "mask.nii.gz", "noisy/label_noisy004.nii.gz"} <= set(files(tmp_path))
+
+
+def test_as_a_module(label: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-m", "gfnoise", "sample", str(label)]
+    done = subprocess.run(
+        [*command, "-o", str(tmp_path / "x"), *NOISE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "made 1 file from 1 of 1\n", "")
+
+
+def test_what_help_and_version_import() -> None:
+    code = """
+import sys
+from gfnoise.cli import main
+main([])
+heavy = {"numba", "scipy", "torch", "matplotlib", "nibabel", "nrrd", "tqdm"}
+sys.exit(len(heavy & set(sys.modules)))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("with_tqdm", [True, False])
+def test_progress(
+    with_tqdm: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    if with_tqdm:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    cli.main(["sample", str(folder), "-o", str(tmp_path / "x"), *NOISE, "--json"])
+    out, err = capsys.readouterr()
+    assert json.loads(out)["files"]
+    assert re.search("3/3" if with_tqdm else "3 of 3 files", err)
+    cli.main(["sample", str(folder), "-o", str(tmp_path / "y"), *NOISE, "--quiet"])
+    assert capsys.readouterr().err == ""
