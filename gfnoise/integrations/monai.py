@@ -104,13 +104,13 @@ class RandGaussianFieldNoise(RandomizableTransform):
 
     def __call__(self, img: Any, randomize: bool = True) -> Tensor:
         """Make a label (C, *space) noisy."""
-        img = convert_to_tensor(img, track_meta=get_track_meta())
+        given, img = img, convert_to_tensor(img, track_meta=get_track_meta())
         if randomize:
             self.randomize()
         if not self._do_transform:
             return img
         noise = self._noises.of(_space(img))
-        params = noise.sample_params(1, spacing=_spacing(img, self.spacing), seed=[self._seed])
+        params = noise.sample_params(1, spacing=_spacing(given, self.spacing), seed=[self._seed])
         return _like(noisy(_plain(img), "img", noise, params), img)
 
 
@@ -158,9 +158,9 @@ class GaussianFieldMarginals(Transform):
 
     def __call__(self, img: Any) -> Tensor:
         """Compute the marginals of a label (C, *space)."""
-        img = convert_to_tensor(img, track_meta=get_track_meta())
+        given, img = img, convert_to_tensor(img, track_meta=get_track_meta())
         ndim = _space(img)
-        spacing = _spacing(img, self.spacing)
+        spacing = _spacing(given, self.spacing)
         field: Any = GaussianField(self.amplitude, 1.0, spacing=spacing, ndim=ndim)
         labels = integers(_plain(img), "img")
         if self._options["num_classes"] is not None:
@@ -405,7 +405,7 @@ def _space(img: Tensor) -> int:
     return img.dim() - 1
 
 
-def _spacing(img: Tensor, spacing: Any) -> Any:
+def _spacing(img: Any, spacing: Any) -> Any:
     """The voxel size that is asked for."""
     if not (isinstance(spacing, str) and spacing == _PIXDIM):
         return spacing
