@@ -97,7 +97,8 @@ class GaussianFieldNoiseCallback(Callback):
         made = self.noise(label, seed=seeds, spacing=spacing)
         if self.clean_key is not None:
             if not isinstance(batch, MutableMapping):
-                raise TypeError(f"clean_key needs a batch that is a dict, got a {type(batch)}")
+                kind = type(batch).__qualname__
+                raise TypeError(f"clean_key needs a batch that is a dict, got {kind}")
             batch[self.clean_key] = label
         batch[self.label_key] = made
 

@@ -1,0 +1,224 @@
+"""The Lightning adapter, in Lightning's own loop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("lightning")
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of the host's imports
+    import lightning.pytorch as pl
+
+from gfnoise.integrations.lightning import GaussianFieldNoiseCallback
+from gfnoise.torch import LabelNoise, item_seed
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the host: workers, loggers, versions
+ROOT = Path(__file__).parents[1]
+ITEMS, BATCH = 6, 2
+
+
+def make() -> Tensor:
+    label = torch.zeros(1, 16, 16, dtype=torch.uint8)
+    label[:, 4:12, 4:12] = 2
+    return label
+
+
+def loader(workers: int = 0) -> Any:
+    images = torch.rand(ITEMS, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    items = [{"image": image, "label": make(), "spacing": torch.ones(2)} for image in images]
+    return DataLoader(items, batch_size=BATCH, num_workers=workers)
+
+
+def noise() -> LabelNoise:
+    return LabelNoise((1.0, 3.0), 5.0, ndim=2)
+
+
+class Model(pl.LightningModule):
+    """Records the batches it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(1, 1, 1)
+        self.seen: list[dict[str, Tensor]] = []
+        self.validated: list[dict[str, Tensor]] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        label = batch["label"] if isinstance(batch, dict) else batch[1]
+        image = batch["image"] if isinstance(batch, dict) else batch[0]
+        self.seen.append(
+            {key: one.clone() for key, one in batch.items()}
+            if isinstance(batch, dict)
+            else {"label": label.clone()}
+        )
+        return torch.nn.functional.mse_loss(self.layer(image), label.float())
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.validated.append(batch)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+
+def fit(
+    tmp_path: Path, callback: Any, epochs: int = 2, data: Any = None, **options: Any
+) -> tuple[Model, Any]:
+    model = Model()
+    path = options.pop("ckpt_path", None)
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        callbacks=callback,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        **{"enable_checkpointing": False, **options},
+    )
+    trainer.fit(model, loader() if data is None else data, loader(), ckpt_path=path)
+    return model, trainer
+
+
+def labels(model: Model) -> list[bytes]:
+    return [one.numpy().tobytes() for batch in model.seen for one in batch["label"]]
+
+
+@pytest.fixture(autouse=True)
+def no_global_seed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    yield
+    os.environ.pop("PL_GLOBAL_SEED", None)
+
+
+def test_training_labels_alone_change(tmp_path: Path) -> None:
+    callback = GaussianFieldNoiseCallback(noise(), "label", seed=3, clean_key="clean")
+    model, _ = fit(tmp_path, callback)
+    images = torch.cat([one["image"] for one in loader()])
+    assert len(model.seen) == 2 * ITEMS // BATCH
+    for i, batch in enumerate(model.seen):
+        first = BATCH * (i % (ITEMS // BATCH))
+        assert torch.equal(batch["image"], images[first : first + BATCH])
+        assert torch.equal(batch["clean"], torch.stack([make()] * BATCH))
+        assert batch["label"].dtype == torch.uint8
+        assert set(batch["label"].unique().tolist()) == {0, 2}
+    assert len(set(labels(model))) == 2 * ITEMS  # fresh for each item, in each epoch
+    for batch in model.validated:
+        assert torch.equal(batch["label"], torch.stack([make()] * BATCH))
+        assert "clean" not in batch
+
+
+def test_the_noise_is_that_of_epoch_batch_and_place(tmp_path: Path) -> None:
+    model, _ = fit(tmp_path, GaussianFieldNoiseCallback(noise(), "label", seed=3))
+    seeds = [item_seed(3, 1, (2 << 16) + i) for i in range(BATCH)]
+    expected = noise()(torch.stack([make()] * BATCH), seed=seeds)
+    assert torch.equal(model.seen[-1]["label"], expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 3}])
+def test_reproducible_whatever_the_workers(tmp_path: Path, options: dict[str, Any]) -> None:
+    runs = []
+    for workers in (0, 2):
+        pl.seed_everything(11, verbose=False)
+        callback = GaussianFieldNoiseCallback(noise(), "label")
+        model, _ = fit(tmp_path, callback, data=loader(workers), **options)
+        assert callback.seed == 11
+        runs.append(labels(model))
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) == 2 * ITEMS
+    pl.seed_everything(12, verbose=False)
+    other, _ = fit(tmp_path, GaussianFieldNoiseCallback(noise(), "label"))
+    assert not set(labels(other)) & set(runs[0])
+
+
+def test_resumed(tmp_path: Path) -> None:
+    """After an epoch and within one, with a seed that was drawn."""
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    keep = ModelCheckpoint(
+        tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1, monitor=None
+    )
+    callback = GaussianFieldNoiseCallback(noise(), "label")
+    whole, _ = fit(tmp_path, [callback, keep], epochs=3, enable_checkpointing=True)
+    for steps in (3, 4):
+        torch.manual_seed(1)  # must not matter
+        again = GaussianFieldNoiseCallback(noise(), "label")
+        rest, _ = fit(tmp_path, again, epochs=3, ckpt_path=tmp_path / f"step={steps}.ckpt")
+        assert again.seed == callback.seed
+        assert len(rest.seen) == 9 - steps
+        assert labels(rest) == labels(whole)[BATCH * steps :]
+
+
+def test_batches_of_pairs_and_spacings(tmp_path: Path) -> None:
+    pairs = DataLoader([(torch.rand(1, 16, 16), make())] * ITEMS, batch_size=BATCH)
+    model, _ = fit(tmp_path, GaussianFieldNoiseCallback(noise(), 1, seed=0), data=pairs)
+    assert len(set(labels(model))) == 2 * ITEMS
+    callback = GaussianFieldNoiseCallback(noise(), "label", seed=0, spacing_key="spacing")
+    model, _ = fit(tmp_path, callback)
+    again, _ = fit(tmp_path, GaussianFieldNoiseCallback(noise(), "label", seed=0))
+    assert labels(model) == labels(again)  # spacings of 1
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="noise must be a LabelNoise, got float"):
+        GaussianFieldNoiseCallback(2.0, "label")
+    with pytest.raises(ValueError, match=r"base must be below 2\*\*63"):
+        GaussianFieldNoiseCallback(noise(), "label", seed=1 << 63)
+    with pytest.raises(KeyError, match="lable"):
+        fit(tmp_path, GaussianFieldNoiseCallback(noise(), "lable", seed=0))
+    tuples = DataLoader([make()] * 2, batch_size=2, collate_fn=lambda items: tuple(items))
+    with pytest.raises(TypeError, match=r"batch must be a dict or a list.*got tuple"):
+        fit(tmp_path, GaussianFieldNoiseCallback(noise(), 0, seed=0), data=tuples)
+    pairs = DataLoader([(torch.rand(1, 16, 16), make())] * 2, batch_size=2)
+    with pytest.raises(TypeError, match="clean_key needs a batch that is a dict, got list"):
+        fit(tmp_path, GaussianFieldNoiseCallback(noise(), 1, seed=0, clean_key=2), data=pairs)
+
+
+def test_two_ranks(tmp_path: Path) -> None:
+    """Different noise on each rank."""
+    script = tmp_path / "ranks.py"
+    script.write_text(
+        """
+import sys, torch
+import lightning.pytorch as pl
+from test_lightning import GaussianFieldNoiseCallback, Model, loader, noise
+
+class Saving(Model):
+    def on_train_end(self):
+        seen = [one["label"] for one in self.seen]
+        torch.save(seen, f"{sys.argv[1]}/{self.trainer.global_rank}.pt")
+
+if __name__ == "__main__":
+    model = Saving()
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", devices=2, strategy="ddp_fork", logger=False,
+        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+        callbacks=[GaussianFieldNoiseCallback(noise(), "label", seed=5)],
+    )
+    trainer.fit(model, loader())
+"""
+    )
+    paths = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = [one for rank in (0, 1) for one in torch.load(tmp_path / f"{rank}.pt")]
+    drawn = [label.numpy().tobytes() for batch in seen for label in batch]
+    assert len(drawn) == len(set(drawn)) >= ITEMS
