@@ -30,7 +30,7 @@ def run(size: int, repeats: int) -> dict[str, Any]:
     sigma = _AMPLITUDE * size
     points = np.indices(label.shape, np.float32) + noise.displacement(label.shape, seed=0)
     rng = np.random.default_rng(0)
-    zero = {"order": 1, "mode": "grid-constant"}
+    zero: dict[str, Any] = {"order": 1, "mode": "grid-constant"}
     cases: list[tuple[str, Callable[[], Any], Callable[[], Any], bool]] = [
         (
             "noisy label (the paper's Listing 2)",

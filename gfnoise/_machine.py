@@ -1,5 +1,6 @@
 """What this machine has, for `gfnoise info` and `gfnoise bench`."""
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -76,9 +77,7 @@ def _devices() -> list[str]:
 
 def _cache() -> dict[str, Any]:
     """Where Numba keeps compiled kernels, and how much."""
-    from . import _cpu
-
-    own = Path(next(iter(_cpu.__path__)))
+    own = Path(importlib.import_module("gfnoise._cpu").__path__[0])
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     folder = Path(chosen) if chosen else own / "__pycache__"
     files = [one for one in folder.rglob("*.nb[ci]") if one.is_file()]

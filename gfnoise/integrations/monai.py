@@ -208,7 +208,7 @@ class OptimalSegmentation(Transform):
         """Make masks of probabilities (C, *space)."""
         img = convert_to_tensor(img, track_meta=get_track_meta())
         maps = _plain(img)
-        mask: Any = optimal_segmentation(maps, ndim=_space(img), **self._options)  # type: ignore[arg-type, call-overload]
+        mask: Any = optimal_segmentation(maps, ndim=_space(img), **self._options)  # type: ignore[arg-type]
         return _like(mask.to(maps.dtype), img)
 
 
