@@ -114,14 +114,14 @@ def check_documentation(one: Any, example: bool = True) -> None:
     ("script", "host", "options", "expected"),
     [
         (
-            "05_monai",
+            "06_monai",
             "monai",
             ["--size", "16", "--epochs", "2"],
             r"epoch 1: .*changed at \d.*\nmask",
         ),
-        ("06_torchio", "torchio", ["--size", "16"], r"GaussianFieldNoise\(.*history: True"),
-        ("07_nnunet", "nnunet_trainer", None, r"RemoveLabel\w+\nGaussianFieldNoiseTransform\n"),
-        ("08_lightning", "lightning", ["--size", "16"], r"step 3: .*\nvalidation, on clean"),
+        ("07_torchio", "torchio", ["--size", "16"], r"GaussianFieldNoise\(.*history: True"),
+        ("08_nnunet", "nnunet_trainer", None, r"RemoveLabel\w+\nGaussianFieldNoiseTransform\n"),
+        ("09_lightning", "lightning", ["--size", "16"], r"step 3: .*\nvalidation, on clean"),
     ],
 )
 def test_examples(

@@ -1,7 +1,7 @@
 """TorchIO: label noise in a pipeline, and the same noise again from a subject's history.
 
 pip install -e ".[torchio]"
-python examples/06_torchio.py
+python examples/07_torchio.py
 """
 
 from __future__ import annotations

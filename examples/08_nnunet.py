@@ -1,7 +1,7 @@
 """nnU-Net v2: label noise among its own training transforms.
 
     pip install -e ".[nnunet]"
-    python examples/07_nnunet.py
+    python examples/08_nnunet.py
 
 To train with it, put `MyTrainer` in a file of its own in some folder, and:
 

@@ -1,7 +1,7 @@
 """MONAI: fresh noisy labels in a training pipeline, and Dice-optimal masks after the network.
 
     pip install -e ".[monai]"
-    python examples/05_monai.py
+    python examples/06_monai.py
 
 The clean label stays under its own key; the network is trained on the noisy one. What the cache
 holds is made once, the noise in each epoch anew.

@@ -1,7 +1,7 @@
 """Lightning: a callback that gives each training batch fresh label noise.
 
     pip install -e ".[lightning]"
-    python examples/08_lightning.py
+    python examples/09_lightning.py
 
 Validation is on clean labels. A run that is resumed from a checkpoint goes on with the noise it
 would have had.
