@@ -440,15 +440,26 @@ def test_help_of_every_command(capsys: Any) -> None:
     assert set(cli._COMMANDS) == set(_commands.RUN)
 
 
-def test_the_examples_of_the_help_run(
+def test_the_examples_of_the_help_and_the_readme_run(
     label: Path, raters: list[Path], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    save(tmp_path / "labels" / "a.nii.gz", ball())
+    save(tmp_path / "probability.nii.gz", ball().astype(np.float32) / 2)
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     lines = re.findall(r"^  gfnoise (.*)$", cli._ABOUT, re.M)
-    assert len(lines) == 4
+    lines += re.findall(r"^gfnoise (.*/ .*|.*\.gz)$", readme, re.M)
+    assert len(lines) == 7
     for line in lines:
-        run(capsys, *line.split())
-    assert {"marginal.nii.gz", "mask.nii.gz", "noisy/label_noisy004.nii.gz"} <= set(files(tmp_path))
+        run(capsys, *line.replace("-o noisy ", "-o other ").split())
+    made = {"marginal.nii.gz", "mask.nii.gz", "noisy/a_noisy004.nii.gz"}
+    assert made | {"other/label_noisy004.nii.gz"} <= set(files(tmp_path))
+
+
+def test_seeds_of_copies_stay() -> None:
+    """Golden values: to change them is a line in CHANGELOG.md."""
+    found = [_commands._seed(*one) for one in ((0, "a.nii.gz", 0), (7, "sub/a.nii.gz", 2))]
+    assert found == [4145372260578124002, 1995376951572387890]
 
 
 def test_as_a_module(label: Path, tmp_path: Path) -> None:
