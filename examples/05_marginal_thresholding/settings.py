@@ -104,7 +104,7 @@ _CHOICES = {
     "targets": TARGETS,
     "select": SELECT,
 }
-# The paper's 32000 steps of 1e-4 become 1600 of 1e-2. Adam moves a weight by its rate at most in a
+# The paper's 32000 steps of 1e-4 become 3200 of 1e-2. Adam moves a weight by its rate at most in a
 # step: with 3e-3 the last bias did not arrive, and p within the tube stayed below 1/2 for want of
 # steps, even without noise. The network of the least loss is kept: at the highest noise the Dice of
 # p >= 1/2 is near 0 for long, and would keep an epoch of cross-entropy at random. Without bfloat16,
@@ -115,7 +115,7 @@ CPU = Settings(
     train=160,
     test=40,
     channels=(8, 16, 32),
-    epochs=10,
+    epochs=20,
     rate=1e-2,
     patience=1,
     select="loss",
