@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import statistics
 import time
 from typing import Any
 
@@ -300,11 +299,11 @@ def test_overhead_over_the_core() -> None:
     one = adapter.RandGaussianFieldNoise(4.0, 12.0, prob=1).set_random_state(0)
     plain = label.as_tensor()
     core, ours = [], []
-    for _ in range(9):
+    for _ in range(15):
         start = time.perf_counter()
         field.sample_labels(plain, seed=[1], mode="nearest")
         core.append(time.perf_counter() - start)
         start = time.perf_counter()
         one(label)
         ours.append(time.perf_counter() - start)
-    assert statistics.median(ours) < 1.1 * statistics.median(core) + 1e-3
+    assert min(ours) < 1.1 * min(core) + 1e-3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import statistics
 import time
 import warnings
 from pathlib import Path
@@ -138,14 +137,14 @@ def test_overhead_over_the_core() -> None:
     field: Any = GaussianField(4.0, 12.0, ndim=3)
     transform = GaussianFieldNoiseTransform(4.0, 12.0)
     core, ours = [], []
-    for _ in range(9):
+    for _ in range(15):
         start = time.perf_counter()
         field.sample_labels(segmentation, seed=[1], mode="nearest")
         core.append(time.perf_counter() - start)
         start = time.perf_counter()
         transform(segmentation=segmentation)
         ours.append(time.perf_counter() - start)
-    assert statistics.median(ours) < 1.1 * statistics.median(core) + 1e-3
+    assert min(ours) < 1.1 * min(core) + 1e-3
 
 
 # --- in nnU-Net ---------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -158,7 +157,7 @@ def test_overhead_over_the_core() -> None:
     one = GaussianFieldNoise(4.0, 12.0, seed=1, copy=False)
     labels = subject.label.data
     core, ours = [], []
-    for _ in range(9):
+    for _ in range(15):
         start = time.perf_counter()
         field.sample_labels(labels, seed=[1], mode="nearest")
         core.append(time.perf_counter() - start)
@@ -166,4 +165,4 @@ def test_overhead_over_the_core() -> None:
         start = time.perf_counter()
         one(subject)
         ours.append(time.perf_counter() - start)
-    assert statistics.median(ours) < 1.1 * statistics.median(core) + 2e-3
+    assert min(ours) < 1.1 * min(core) + 2e-3
