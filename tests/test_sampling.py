@@ -116,6 +116,28 @@ def test_sources_that_the_table_of_cells_does_not_cover(
         assert np.array_equal(part, whole[(..., *window)])
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("order", [0, 1])
+def test_small_structures_far_and_near_the_border(order: int, mode: str) -> None:
+    """Most rows and runs are background then, and are never evaluated."""
+    for shape in [(90, 75), (24, 71, 75)]:
+        ends = [(0, n // 2, n - 5) for n in shape]
+        for number, corner in enumerate(itertools.product(*ends)):
+            labels = np.full(shape, number % 2, np.int16)
+            labels[tuple(slice(at, at + 5) for at in corner)] = 3
+            labels[..., 60, 40:48] = 2
+            options: dict[str, Any] = {"order": order, "mode": mode, "cval": number // 2 % 2}
+            options["ignore_index"] = (None, 2, 1)[number % 3]
+            field = GaussianField(
+                (0.7, 3.0, 9.0)[number % 3], (3.0, 12.0)[number % 2], ndim=len(shape)
+            )
+            window = (*(slice(None),) * (len(shape) - 1), slice(number % 2, None, 1 + number % 2))
+            move = field.displacement(shape, seed=number)
+            whole = warp_labels(labels, move, **options)
+            part = field.sample_labels(labels, seed=number, window=window, **options)
+            assert np.array_equal(part, whole[window])
+
+
 # -------------------------------------------------------------------------- the parameters
 
 

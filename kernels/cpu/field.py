@@ -4,9 +4,11 @@ A component is ``sum_jkl Z[j,k,l] A0[j,z] A1[k,y] A2[l,x]``. Per plane the first
 per block of rows the second; the last is contracted where a voxel is decided. Every sum runs over
 its terms in one order, whatever the window, the block or the number of threads: the same bits.
 
-Most of a volume is far from any boundary. For a run of eight voxels along x, the displacement at
-its nodes and a bound on its curvature confine the run's sources to a box. Where the box holds a
-single label, that label is stored and nothing is evaluated or gathered inside the run.
+Most of a volume is far from any boundary. What the displacement of a row is at most leaves a
+rectangle of each block of rows; beyond it all sources are background, which is stored. For a run of
+eight voxels along x within, the displacement at its nodes and a bound on its curvature confine the
+run's sources to a box. Where the box holds a single label, that label is stored and nothing is
+evaluated or gathered inside the run.
 """
 
 import math
@@ -21,8 +23,8 @@ from gfnoise._spectrum import axis_basis
 from . import _pool
 from ._jit import device, kernel, same_type
 from ._random import normals
-from ._uniform import Table, confine, settle
-from ._vector import contract
+from ._uniform import Table, confine, frame, settle
+from ._vector import contract, contract_run
 from .interpolation import run_scratch, take_run
 
 BLOCK = 64  # rows of a block at most: its contractions stay in the first cache
@@ -30,6 +32,7 @@ _BUDGET = 1 << 24  # coefficients held at once
 _SHARE = 1 << 12  # coefficients of a task
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
 _DIAGONAL = np.float32(0.41421360)
+_ROUNDING = np.float32(2.0**-16)
 
 
 # --- the field ----------------------------------------------------------------------------------
@@ -99,24 +102,29 @@ def _displacement(coefficients, bases, out, start, stop):
 
 
 @device
-def _bound(rows, nodes, curvature, count, edge, slack):
-    """Displacement at the nodes, and how far it may leave their interval in between."""
+def _range(rows, limits, count, least, most, slack):
+    """What the displacement of a row is between, and how far it may leave that of its nodes."""
+    height, curvature = limits
     components, terms, _ = rows.shape
     for c in range(components):
-        for node in range(nodes.shape[1]):
-            contract(nodes[:, node], rows[c], edge[c, node], _padded(count))
         for row in range(count):
+            least[c, row] = height[0] * rows[c, 0, row]
+            most[c, row] = _ROUNDING * abs(least[c, row])
             slack[c, row] = curvature[0] * abs(rows[c, 0, row])
         for k in range(1, terms, 2):
-            factor = curvature[k]
             for row in range(count):
                 a, b = abs(rows[c, k, row]), abs(rows[c, k + 1, row])
-                slack[c, row] += factor * (max(a, b) + _DIAGONAL * min(a, b))  # >= hypot(a, b)
+                wave = max(a, b) + _DIAGONAL * min(a, b)  # >= hypot(a, b)
+                most[c, row] += height[k] * wave
+                slack[c, row] += curvature[k] * wave
+        for row in range(count):
+            constant, waves = least[c, row], most[c, row]
+            least[c, row], most[c, row] = constant - waves, constant + waves
 
 
 @device
 def _store(labels, label, voxel, rule, out, place):
-    """Store the label of a settled run, but keep what is to be ignored."""
+    """Store the label of settled voxels, but keep what is to be ignored."""
     z, y, x, step = voxel
     out_z, out_y, left, length = place
     _, ignore, _, has_ignore, _ = rule
@@ -132,19 +140,76 @@ def _store(labels, label, voxel, rule, out, place):
                 out[out_z, out_y, left + i] = ignore
 
 
+@device
+def _surround(labels, label, inner, block, grid, rule, out):
+    """Store the background around the rectangle `inner` of a block."""
+    top, bottom, begin, end = inner
+    iz, first, count = block
+    origin_z, origin_y, origin_x, step_z, step_y, step_x = grid
+    width = out.shape[2]
+    left, right = min(RUN * begin, width), min(RUN * end, width)
+    z = origin_z + step_z * iz
+    for row in range(count):
+        y = origin_y + step_y * (first + row)
+        if top <= row < bottom:
+            voxel, after = (z, y, origin_x, step_x), (z, y, origin_x + step_x * right, step_x)
+            _store(labels, label, voxel, rule, out, (iz, first + row, 0, left))
+            _store(labels, label, after, rule, out, (iz, first + row, right, width - right))
+        else:
+            voxel = z, y, origin_x, step_x
+            _store(labels, label, voxel, rule, out, (iz, first + row, 0, width))
+
+
+@device
+def _decide(labels, table, rows, basis_x, inner, block, grid, order, rule, out, scratch):
+    """Decide the rectangle `inner` of a block, run by run, of all its rows at once.
+
+    `rows` and `scratch` start at its first row.
+    """
+    low, uniform, _, cells_z, cells_y, cells_x = table
+    top, bottom, begin, end = inner
+    iz, first, parts = block
+    origin_z, origin_y, origin_x, step_z, step_y, step_x = grid
+    edge, slack, cell, state, run_space = scratch
+    nz, ny, nx = labels.shape
+    width = out.shape[2]
+    components = rows.shape[0]
+    count = bottom - top
+    z, y = origin_z + step_z * iz, origin_y + step_y * (first + top)
+    for run in range(begin, end):
+        left = run * RUN
+        length = min(RUN, width - left)
+        x = origin_x + step_x * left
+        cell[:] = 0
+        state[:] = 0
+        if components == 3:
+            line = (z, 0, 0, nz)
+            confine(edge[0], slack[0], run, parts, count, order, line, cells_z, cell, state)
+        line = (y, step_y, 0, ny)
+        confine(edge[-2], slack[-2], run, parts, count, order, line, cells_y, cell, state)
+        line = (x, 0, step_x * (length - 1), nx)
+        confine(edge[-1], slack[-1], run, parts, count, order, line, cells_x, cell, state)
+        settle(low, uniform, cell, state, count, rule)
+        for row in range(count):
+            voxel = (z, y + step_y * row, x, step_x)
+            place = (iz, first + top + row, left, length)
+            if state[row]:
+                _store(labels, low[cell[row]], voxel, rule, out, place)
+                continue
+            contract_run(rows[:, :, row], basis_x[run], run_space[0][3 - components :])
+            take_run(labels, voxel, order, rule, run_space, out, place)
+
+
 @kernel
-def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, order, rule, block):
+def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order, rule, block):
     """Fill a block, (first plane, last, first row, last), of noisy labels (z, y, x).
 
     `grid` is the voxel of the labels where `out` starts, and its steps.
     """
     basis_z, basis_y, basis_x = bases
-    low, uniform, cells_z, cells_y, cells_x = table
     plane_start, plane_stop, row_start, row_stop = block
     origin_z, origin_y, origin_x, step_z, step_y, step_x = grid
-    nz, ny, nx = labels.shape
-    width = out.shape[2]
-    runs = -(-width // RUN)
+    runs = -(-out.shape[2] // RUN)
     parts = (nodes.shape[1] - 1) // runs  # of a run, between its nodes
     height = basis_y.shape[2]  # of a block
     components = coefficients.shape[0]
@@ -154,10 +219,11 @@ def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, ord
     plane = flat.reshape(components, terms_y, terms_x)
     rows = np.empty((components, terms_x, BLOCK), np.float32)
     edge = np.empty((components, nodes.shape[1], BLOCK), np.float32)
+    least = np.empty((components, BLOCK), np.float32)
+    most = np.empty((components, BLOCK), np.float32)
     slack = np.empty((components, BLOCK), np.float32)
-    cell = np.empty(BLOCK, np.int32)
-    state = np.empty(BLOCK, np.uint8)
-    scratch = run_scratch(labels)
+    cell, state = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.uint8)
+    run_space = run_scratch(labels)
 
     for iz in range(plane_start, plane_stop):
         z = origin_z + step_z * iz
@@ -165,31 +231,21 @@ def _sample(labels, table, coefficients, bases, nodes, curvature, grid, out, ord
         for first in range(row_start, row_stop, height):
             count = min(height, row_stop - first)
             _contract_rows(plane, basis_y[first // height], count, rows)
-            _bound(rows, nodes, curvature, count, edge, slack)
-            for run in range(runs):
-                left = run * RUN
-                length = min(RUN, width - left)
-                x = origin_x + step_x * left
-                cell[:] = 0
-                state[:] = 0
-                if components == 3:
-                    line = (z, 0, 0, nz)
-                    confine(edge[0], slack[0], run, parts, count, order, line, cells_z, cell, state)
-                line = (origin_y + step_y * first, step_y, 0, ny)
-                confine(edge[-2], slack[-2], run, parts, count, order, line, cells_y, cell, state)
-                line = (x, 0, step_x * (length - 1), nx)
-                confine(edge[-1], slack[-1], run, parts, count, order, line, cells_x, cell, state)
-                settle(low, uniform, cell, state, count, rule)
-                for row in range(count):
-                    voxel = (z, origin_y + step_y * (first + row), x, step_x)
-                    place = (iz, first + row, left, length)
-                    if state[row]:
-                        _store(labels, low[cell[row]], voxel, rule, out, place)
-                        continue
-                    for c in range(components):
-                        shift = scratch[0][3 - components + c]
-                        contract(rows[c, :, row], basis_x[run], shift, RUN)
-                    take_run(labels, voxel, order, rule, scratch, out, place)
+            _range(rows, limits, count, least, most, slack)
+            lines, line = (z, origin_y + step_y * first, step_y), (origin_x, step_x, runs)
+            inner = frame(least, most, count, order, lines, line, labels.shape, table)
+            _surround(labels, table[2][0], inner, (iz, first, count), grid, rule, out)
+            top, bottom, begin, end = inner
+            if top >= bottom:
+                continue
+            part = rows[:, :, top:]
+            for c in range(components):
+                slack[c, : bottom - top] = slack[c, top:bottom]
+                for node in range(parts * begin, parts * end + 1):
+                    contract(nodes[:, node], part[c], edge[c, node], _padded(bottom - top))
+            scratch = edge, slack, cell, state, run_space
+            place = iz, first, parts
+            _decide(labels, table, part, basis_x, inner, place, grid, order, rule, out, scratch)
 
 
 # --- launching ----------------------------------------------------------------------------------
@@ -227,11 +283,12 @@ def _tiles(basis, tile):
 
 @lru_cache(maxsize=24)
 def _nodes(amplitude, length_scale, window):
-    """The nodes of the runs: a basis, the weights of the bound in between, the reach of a run.
+    """The nodes of the runs: a basis, the limits of its terms, and the reach of a run.
 
-    Between two points at a distance h, a function leaves the interval of its values there by at
-    most h²/8 of its largest second derivative; the second term of the weights covers rounding in
-    the sums. The reach is how many voxels the sources of a run span, per component.
+    The limits are what a term is at most, and its weight in how far the displacement leaves that of
+    the nodes: between two points at a distance h, a function leaves the interval of its values
+    there by at most h²/8 of its largest second derivative. Both cover rounding in the sums. The
+    reach is how many voxels the sources of a run span, per component.
     """
     length, step = length_scale[-1], window.step[-1]
     parts = pieces(amplitude, length, step)
@@ -239,8 +296,10 @@ def _nodes(amplitude, length_scale, window):
     count = parts * -(-window.count[-1] // RUN) + 1
     nodes = axis_basis(window.shape[-1], length, window.start[-1], count, spread)
     rounding = 2.0**-22 * nodes.scales.size
+    height = nodes.scales * (1 + rounding)
     curvature = nodes.scales * (nodes.frequencies**2 * (spread**2 / 8) + rounding)
-    return nodes.values, curvature.astype(np.float32), reach(amplitude, length, step, parts)
+    limits = height.astype(np.float32), curvature.astype(np.float32)
+    return nodes.values, limits, reach(amplitude, length, step, parts)
 
 
 class _Streams:
@@ -340,7 +399,7 @@ def sample_labels(
     origin, step = (0,) * missing + tuple(origin), (1,) * missing + tuple(window.step)
     count = out.shape[2:]
     tables = [
-        Table(label, origin, count, step, (0.0,) * missing + one, reach)
+        Table(label, rule, origin, count, step, (0.0,) * missing + one, reach)
         for label, one, (*_, reach) in zip(labels, amplitudes, nodes, strict=True)
     ]
 

@@ -8,21 +8,12 @@ from gfnoise._runs import RUN
 
 from . import _pool
 from ._jit import device, kernel, same_type, seldom
+from ._vector import FAR, floor32, floor_run
 
 _CORNERS = 8
-_FAR = np.float32(5e8)  # voxels; further than any image reaches, and safe to cast
 _HALF = np.float32(0.5)
 _NONE = np.float32(0)
 _ALL = np.float32(1)
-
-
-@device
-def floor32(value):
-    """Floor as int32, without a branch; NaN and whatever is too far are far outside."""
-    value = value if value > -_FAR else -_FAR
-    value = value if value < _FAR else _FAR
-    whole = np.int32(value)
-    return whole - np.int32(np.float32(whole) > value)
 
 
 @device
@@ -59,8 +50,7 @@ def take_run(labels, voxel, order, rule, scratch, out, place):
     cval, ignore, _, has_ignore, _ = rule
     bias = _NONE if order == 1 else _HALF
     for c in range(3):
-        for i in range(RUN):
-            whole[c, i] = floor32(shift[c, i] + bias)
+        floor_run(shift[c], bias, whole[c])
     for i in range(length):
         own = labels[z, y, x + step * i] if has_ignore else cval
         sz, sy, sx = z + whole[0, i], y + whole[1, i], x + step * i + whole[2, i]
@@ -154,7 +144,7 @@ def _heaviest(i, own, rule, scratch):
 @device
 def _fraction(value):
     """What the floor leaves of a displacement, in [0, 1]."""
-    return value - np.float32(floor32(value)) if abs(value) < _FAR else _NONE
+    return value - np.float32(floor32(value)) if abs(value) < FAR else _NONE
 
 
 @kernel
