@@ -128,9 +128,8 @@ def test_small_structures_far_and_near_the_border(order: int, mode: str) -> None
             labels[..., 60, 40:48] = 2
             options: dict[str, Any] = {"order": order, "mode": mode, "cval": number // 2 % 2}
             options["ignore_index"] = (None, 2, 1)[number % 3]
-            field = GaussianField(
-                (0.7, 3.0, 9.0)[number % 3], (3.0, 12.0)[number % 2], ndim=len(shape)
-            )
+            strength = ((0.7, 3.0), (3.0, 12.0), (9.0, 5.0), (20.0, 300.0))[number % 4]
+            field = GaussianField(*strength, ndim=len(shape))
             window = (*(slice(None),) * (len(shape) - 1), slice(number % 2, None, 1 + number % 2))
             move = field.displacement(shape, seed=number)
             whole = warp_labels(labels, move, **options)
