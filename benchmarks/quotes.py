@@ -7,6 +7,8 @@ A template is Markdown with quotes in braces:
 - `{ms field.sample_labels[128x128x128-0]}`: a quantity of a case;
 - `{ratio filters.gaussian_filter[*]}`: of several, from the least to the largest;
 - `{|ratio field.sample_labels[*-0]}`: of several, as the cells of a row.
+
+Results of others, say `peers.json`, are quoted once they are cases of the run, by a stem of theirs.
 """
 
 import re

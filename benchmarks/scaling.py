@@ -13,7 +13,6 @@ VARIED = {
     "length_scale": ("length_scale", "length scale, voxels"),
     "threads": ("side", "voxels per side of a cube"),
 }
-COLORS = {"order": ["tab:blue", "tab:orange"], "thread": [f"C{i}" for i in range(2, 10)]}
 
 Lines = dict[str, dict[int, Case]]  # by name: cases by what is varied
 
@@ -34,6 +33,12 @@ def _name(order: int | None = None, threads: int | None = None) -> str:
     if threads is None:
         return f"order {order}"
     return f"{threads} thread{'s' * (threads > 1)}"
+
+
+def bandwidth(run: Run) -> float:
+    """GB/s that a copy of the largest labels moves: a byte read and a byte written per voxel."""
+    cases = [case for line in lines(run)["voxels"].values() for case in line.values()]
+    return 2 / max(cases, key=lambda case: case.params["side"]).copy_ns
 
 
 def tables(run: Run) -> list[str]:
@@ -66,12 +71,11 @@ def plot(run: Run, path: Path) -> None:
     figure = Figure(figsize=(12.5, 5.6), layout="constrained")
     axes = figure.subplots(2, len(VARIED), sharex="col", sharey="row")
     for column, (test, drawn) in zip(axes.T, lines(run).items(), strict=True):
-        colors = COLORS["thread" if test == "threads" else "order"]
-        for (name, line), color in zip(drawn.items(), colors, strict=False):
-            style = {"color": color, "label": name}
+        for color, (name, line) in enumerate(drawn.items(), 2 * (test == "threads")):
+            style = {"color": f"C{color}", "label": name}
             column[0].plot(list(line), [case.ns for case in line.values()], "o-", **style)
             column[1].plot(list(line), [case.bytes for case in line.values()], "o-", **style)
-        copies = [case.copy_ns for case in line.values()]
+        copies = [case.copy_ns for case in line.values()]  # of the last: by all threads
         column[0].plot(list(line), copies, "--", color="grey", label="a copy")
         column[0].set_title(test.replace("_", " "))
         column[1].set_xlabel(VARIED[test][1])

@@ -22,9 +22,9 @@ def run():
     return measured.read()
 
 
-def case(name, seconds, stem="field", **info):
+def case(name, seconds, stem="field", params=(), **info):
     info = {"voxels": 1000, "reference": "NumPy", "reference_median": 1.0, **info}
-    return Case(stem, name, {}, seconds, info)
+    return Case(stem, name, dict(params), seconds, info)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,23 @@ def test_long_paragraphs_are_broken_and_tables_are_not():
     paragraph, row = quotes.wrapped(f"{words}\n\n| {words} |").split("\n\n")
     assert max(map(len, paragraph.splitlines())) <= quotes.WIDTH
     assert row == f"| {words} |"
+
+
+def test_a_line_for_each_order_or_number_of_threads(run):
+    """By what is varied, whatever the order of the parameters."""
+    cases = [
+        case("voxels[0-64]", 1.0, "scaling", {"order": 0, "side": 64}),
+        case("voxels[1-64]", 1.0, "scaling", {"side": 64, "order": 1}),
+        case("threads[2-64]", 1.0, "scaling", {"threads": 2, "side": 64}),
+        case("threads[1-64]", 1.0, "scaling", {"threads": 1, "side": 64}),
+        case("f", 1.0),
+    ]
+    found = scaling.lines(replace(run, cases=cases))
+    assert {test: list(drawn) for test, drawn in found.items()} == {
+        "voxels": ["order 0", "order 1"],
+        "threads": ["2 threads", "1 thread"],
+    }
+    assert found["voxels"]["order 1"] == {64: cases[1]}
 
 
 def test_the_picture_is_drawn(run, tmp_path: Path):
