@@ -75,7 +75,7 @@ def chosen(pattern: str, run: Run) -> list[Case]:
 
 def number(value: float) -> str:
     """Two digits, or all of those before the point."""
-    return f"{value:#.2g}".rstrip(".") if abs(value) < 9.95 else f"{value:.0f}"
+    return f"{value:#.2g}".rstrip(".") if abs(value) < 10 else f"{value:.0f}"
 
 
 def wrapped(markdown: str) -> str:

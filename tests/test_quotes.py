@@ -70,9 +70,11 @@ def test_other_numbers_are_not(text):
     assert not FIGURE.search(text)
 
 
-@pytest.mark.parametrize("text", [README, report.report(measured.read())], ids=["top", "suite"])
-def test_tables_are_rectangular(text):
-    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+@pytest.mark.parametrize("page", [report.TOP, report.FOLDER / "README.md"], ids=["top", "suite"])
+def test_tables_are_rectangular(page):
+    tables = re.findall(r"(?:^\|.*\n)+", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert tables
+    for table in tables:
         widths = {row.replace(r"\|", "").count("|") for row in table.splitlines()}
         assert len(widths) == 1, table
 
