@@ -87,4 +87,4 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict) -> None:
     """Keep what sums up the rounds, quartiles and extremes, and not every round."""
     for one in output_json["benchmarks"]:
-        del one["stats"]["data"]
+        one["stats"].pop("data", None)
