@@ -39,32 +39,36 @@ class Race:
         expected, taken = reference(), time.perf_counter() - start
         result = ours()
         verify(result, expected)
+        info = self.benchmark.extra_info
+        info["reference"] = name
+        rounds = rounds or int(np.clip(_SECONDS / taken, 3, 15))
+        info["reference_median"] = self.turns(ours, reference, rounds)
+        info["voxels"] = voxels
+        info["threads"] = _pool.threads()
+        info["extra_bytes_per_voxel"] = self.extra_bytes(ours) / voxels
+        info["reference_bytes_per_voxel"] = self.extra_bytes(reference) / voxels
+
+    def turns(self, ours: Callable[[], Any], other: Callable[[], Any], rounds: int) -> float:
+        """Time `ours` in turns with the other; the median of the other's seconds."""
         times: list[float] = []
 
         def turn() -> None:
             start = time.perf_counter()
-            reference()
+            other()
             times.append(time.perf_counter() - start)
 
-        rounds = rounds or int(np.clip(_SECONDS / taken, 3, 15))
         self.benchmark.pedantic(ours, setup=turn, rounds=rounds, warmup_rounds=1)
-        info = self.benchmark.extra_info
-        info["reference"] = name
-        info["reference_median"] = statistics.median(times[-rounds:])
-        info["voxels"] = voxels
-        info["threads"] = _pool.threads()
-        info["extra_bytes_per_voxel"] = (_peak(ours) - result.nbytes) / voxels
-        info["reference_bytes_per_voxel"] = (_peak(reference) - expected.nbytes) / voxels
+        return statistics.median(times[-rounds:])
 
-
-def _peak(function: Callable[[], Any]) -> int:
-    """Bytes that NumPy held at most during a call, its result included."""
-    tracemalloc.start()
-    try:
-        function()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    @staticmethod
+    def extra_bytes(function: Callable[[], Any]) -> int:
+        """What NumPy holds at most during a call, beyond what it returns."""
+        tracemalloc.start()
+        try:
+            result = function()
+            return tracemalloc.get_traced_memory()[1] - result.nbytes
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.fixture
@@ -78,3 +82,9 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     }
     machine_info["threads"] = _pool.threads()
     machine_info.pop("node", None)
+
+
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict) -> None:
+    """Keep what sums up the rounds, quartiles and extremes, and not every round."""
+    for one in output_json["benchmarks"]:
+        one["stats"].pop("data", None)

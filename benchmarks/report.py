@@ -1,45 +1,51 @@
-"""Make README.md and the scaling plot from the JSON of a run: python benchmarks/report.py"""
+"""Make README.md, the scaling plot and the top README's figures: python benchmarks/report.py"""
 
-import argparse
-import json
 from pathlib import Path
-from typing import Any
+
+import measured
+import quotes
+import scaling
+from measured import Case, Run
 
 FOLDER = Path(__file__).parent
+TOP = FOLDER.parent / "README.md"
+PICTURE = measured.RESULTS / "scaling.png"
 RUN = (
     "pytest benchmarks --benchmark-enable --benchmark-only "
     "--benchmark-json=benchmarks/results/cpu.json"
 )
 HEADINGS = {
-    "bench_field.py": "Sampling",
-    "bench_interpolation.py": "Interpolation",
-    "bench_filters.py": "Filters and marginals",
-    "bench_thresholding.py": "Decisions",
-    "bench_volumes.py": "Volumes and expected scores",
-    "bench_torch.py": "The torch layer",
-    "bench_softlabels.py": "Soft labels",
-    "bench_raters.py": "Raters",
-    "bench_metrics.py": "Metrics",
+    "field": "Sampling",
+    "interpolation": "Interpolation",
+    "filters": "Filters and marginals",
+    "thresholding": "Decisions",
+    "volumes": "Volumes and expected scores",
+    "torch": "The torch layer",
+    "softlabels": "Soft labels",
+    "raters": "Raters",
+    "metrics": "Metrics",
+}
+START_UP = {
+    "import": "`import gfnoise`, beyond NumPy's import",
+    "first_call": "the first `sample_labels` of a process, kernels in the cache",
+    "compile": "`warm_up()`: compiling all kernels, once",
 }
 
 
 def main() -> None:
-    """Read the JSON, write the Markdown and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, default=FOLDER / "results" / "cpu.json")
-    run = json.loads(parser.parse_args().json.read_text())
-    (FOLDER / "README.md").write_text(report(run))
-    scaling = [b for b in run["benchmarks"] if b["name"].startswith("test_scaling")]
-    if scaling:
-        plot(scaling, FOLDER / "results" / "scaling.png")
+    """Read the JSON, write the Markdown, the picture and the figures."""
+    run = measured.read()
+    pages = {
+        FOLDER / "README.md": report(run),
+        TOP: quotes.put(TOP.read_text(encoding="utf-8"), run),
+    }
+    for path, text in pages.items():  # once all are made: a run without a case changes none
+        path.write_text(text, encoding="utf-8")
+    scaling.plot(run, PICTURE)
 
 
-def report(run: dict[str, Any]) -> str:
+def report(run: Run) -> str:
     """The Markdown of a run."""
-    races = [b for b in run["benchmarks"] if "reference" in b["extra_info"]]
-    machine = run["machine_info"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    commit = run["commit_info"]
     lines = [
         "# Benchmarks",
         "",
@@ -51,73 +57,73 @@ def report(run: dict[str, Any]) -> str:
         "",
         "Each case is verified, then timed in turns with its reference; the ratio is that of the",
         "medians. Extra memory is what NumPy holds at most during a call beyond its result, in",
-        "bytes per voxel. Noise: amplitude 0.02, length scale 0.15/sqrt 2, in the unit cube;",
-        "Listings as corrected in `examples/listings.py`. The structures are in `cases.py`.",
+        "bytes per voxel; what torch or SimpleITK hold is not seen (–). Noise: amplitude 0.02,",
+        "length scale 0.15/sqrt 2, in the unit cube; Listings as corrected in",
+        "`examples/listings.py`. The structures are in `cases.py`. The figures of the top README",
+        "are quoted from the same JSON: `quotes.py`.",
         "",
-        f"- machine: {machine['cpu'].get('brand_raw', '?')}, {machine['threads']} threads, "
-        f"{machine['system']}, Python {machine['python_version']}",
-        f"- versions: {versions}",
-        f"- commit: {commit['id'][:12]}{' with changes' if commit['dirty'] else ''}, "
-        f"{run['datetime'][:10]}",
+        f"- machine: {run.cpu}, {run.threads} threads, {run.system}",
+        f"- versions: {run.versions}",
+        f"- commit: {run.commit}, {run.date}",
         "",
     ]
-    for file, heading in HEADINGS.items():
-        lines += [f"## {heading}", "", *table([b for b in races if file in b["fullname"]]), ""]
-    lost = [b for b in races if ratio(b) < 1]
-    if lost:
-        names = ", ".join(f"`{b['name'].removeprefix('test_')}`" for b in lost)
-        lines += [f"Where the reference is faster: {names}.", ""]
-    lines += ["![Time per voxel against the size of the volume](results/scaling.png)", ""]
+    stems = {case.stem for case in run.races}
+    for stem in [*HEADINGS, *sorted(stems - HEADINGS.keys())]:
+        if stem in stems:
+            races = [case for case in run.races if case.stem == stem]
+            lines += [f"## {HEADINGS.get(stem, stem)}", "", *table(races), ""]
+    lines += [f"Where the reference of another library is faster: {run.lost}.", ""]
+    lines += [
+        "## Scaling",
+        "",
+        "One thing is varied, the rest is a ball of 128³, order 0 and all threads. The floor is a",
+        "copy of the labels by as many threads, in the same turns: a byte read and a byte written",
+        f"per voxel, {scaling.bandwidth(run):.0f} GB/s for the largest.",
+        "",
+        "![Time and extra memory per voxel against voxels, items, classes, length scale and "
+        "threads](results/scaling.png)",
+        "",
+        *scaling.tables(run),
+        "## Start-up",
+        "",
+        "In processes of their own.",
+        "",
+        *start_up([case for case in run.cases if case.stem == "startup"]),
+        "",
+    ]
     return "\n".join(lines)
 
 
-def table(races: list[dict[str, Any]]) -> list[str]:
+def table(races: list[Case]) -> list[str]:
     """One row per case."""
     rows = [
         "| case | reference | ms | reference ms | ratio | ns/voxel | extra B/voxel | reference's |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for b in races:
-        info, median = b["extra_info"], b["stats"]["median"]
+    for case in races:
+        digits = 2 if case.s > 1e-3 else 3
+        extra, reference = case.bytes, case.info["reference_bytes_per_voxel"]
         cells = [
-            f"`{b['name'].removeprefix('test_')}`",
-            info["reference"],
-            f"{1e3 * median:.{2 if median > 1e-3 else 3}f}",
-            f"{1e3 * info['reference_median']:.{1 if median > 1e-3 else 3}f}",
-            f"**{ratio(b):.1f}**",
-            f"{1e9 * median / info['voxels']:.2f}",
-            f"{info['extra_bytes_per_voxel']:.2f}",
-            f"{info['reference_bytes_per_voxel']:.1f}",
+            f"`{case.name}`",
+            case.info["reference"],
+            f"{case.ms:.{digits}f}",
+            f"{1e3 * case.info['reference_median']:.{1 if digits == 2 else 3}f}",
+            f"**{case.ratio:.1f}**" if case.ratio > 1 else f"**{case.ratio:.2f}**",
+            f"{case.ns:.2f}",
+            f"{extra:.2f}" if extra >= 0 else "–",
+            f"{reference:.1f}" if reference >= 0 else "–",
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
-def ratio(b: dict[str, Any]) -> float:
-    """How many times faster than the reference."""
-    return float(b["extra_info"]["reference_median"] / b["stats"]["median"])
-
-
-def plot(scaling: list[dict[str, Any]], path: Path) -> None:
-    """Time per voxel against the side of a cube."""
-    from matplotlib.figure import Figure
-
-    sides = [b["params"]["size"] for b in scaling]
-    times = [1e9 * b["stats"]["median"] / b["extra_info"]["voxels"] for b in scaling]
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(sides, times, "o-")
-    axes.set(
-        xscale="log",
-        ylim=(0, None),
-        xlabel="voxels per side of a cube",
-        ylabel="ns per voxel",
-        title="sample_labels, order 1, a ball",
-    )
-    axes.set_xticks(sides, [str(side) for side in sides], minor=False)
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+def start_up(cases: list[Case]) -> list[str]:
+    """One row per step."""
+    return [
+        "| step | seconds |",
+        "|---|---:|",
+        *(f"| {START_UP[case.name]} | {case.s:.3g} |" for case in cases),
+    ]
 
 
 if __name__ == "__main__":

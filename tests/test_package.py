@@ -159,3 +159,29 @@ def test_the_readme_lists_every_verb() -> None:
     for name in public():
         verb = name.rpartition(".")[2]
         assert re.search(rf"\b{verb}\(", readme), verb
+
+
+def stems(folder: str) -> set[str]:
+    """The stems that have kernels."""
+    return {path.stem for path in (ROOT / "kernels" / folder).glob("[!_]*.py")}
+
+
+def test_the_readme_says_what_runs_on_cuda() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = re.search(r"run on CUDA kernels in (.*?), and so", readme, flags=re.DOTALL)
+    on_cuda = {
+        name.rpartition(".")[2]
+        for name, verb in public().items()
+        if verb.__module__.rpartition(".")[2] in stems("cuda")
+    }
+    assert listed
+    assert sorted(re.findall(r"`(\w+)`", listed[1])) == sorted(on_cuda)
+
+
+def test_the_readme_of_the_kernels_lists_the_stems() -> None:
+    text = (ROOT / "kernels" / "README.md").read_text(encoding="utf-8")
+    both, alone = re.search(
+        r"in both: (.*?)\. On the CPU alone:\s(.*?)\.", text, re.DOTALL
+    ).groups()
+    assert set(re.findall(r"`(\w+)`", both)) == stems("cuda")
+    assert set(re.findall(r"`(\w+)`", alone)) == stems("cpu") - stems("cuda")
