@@ -138,19 +138,19 @@ def test_small_structures_far_and_near_the_border(order: int, mode: str) -> None
 
 
 @pytest.mark.parametrize("axis", [-1, -2])
-def test_what_touches_the_border_lies_beyond_it(axis: int) -> None:
-    """Whole rows and runs have their sources outside, where the nearest label is."""
-    for shape in [(70, 75), (9, 70, 53)]:
+def test_shifts_of_whole_runs(axis: int) -> None:
+    """To and beyond the border, where the nearest label is, and to a cell's first voxel."""
+    for shape, part in itertools.product(
+        [(70, 75), (9, 70, 53)], [np.s_[:3], np.s_[-3:], np.s_[32:48]]
+    ):
         labels = np.zeros(shape, np.uint8)
-        edge = np.moveaxis(labels, axis, -1)
-        edge[..., :3], edge[..., -3:] = 1, 2
+        np.moveaxis(labels, axis, 0)[part] = 1
         field = GaussianField(20.0, 1e4, ndim=len(shape))
-        for seed in range(8):
+        for seed, order in itertools.product(range(8), (0, 1)):
+            options: dict[str, Any] = {"order": order, "mode": "nearest"}
             move = field.displacement(shape, seed=seed)
-            for order in (0, 1):
-                options: dict[str, Any] = {"order": order, "mode": "nearest"}
-                found = field.sample_labels(labels, seed=seed, **options)
-                assert np.array_equal(found, warp_labels(labels, move, **options))
+            found = field.sample_labels(labels, seed=seed, **options)
+            assert np.array_equal(found, warp_labels(labels, move, **options))
 
 
 # -------------------------------------------------------------------------- the parameters
