@@ -81,18 +81,32 @@ def _mark(codes, raters, least, out, strange, start, stop):
     any_seen = np.uint8(0)
     for left in range(start, stop, _BLOCK):
         width = min(_BLOCK, stop - left)
+        first, target = codes[raters[0], left : left + width], out[left : left + width]
         for i in range(width):
-            votes[i] = 0
-            seen[i] = 0
-        for r in raters:
+            seen[i] = first[i]
+        for r in raters[1:]:
             row = codes[r, left : left + width]
             for i in range(width):
-                votes[i] += row[i]
-            for i in range(width):
                 seen[i] |= row[i]
-        target = out[left : left + width]
-        for i in range(width):
-            target[i] = votes[i] >= least
+        if least == 1:  # what any has marked
+            for i in range(width):
+                target[i] = seen[i]
+        elif least == raters.size:  # what every one has
+            for i in range(width):
+                target[i] = first[i]
+            for r in raters[1:]:
+                row = codes[r, left : left + width]
+                for i in range(width):
+                    target[i] &= row[i]
+        else:
+            for i in range(width):
+                votes[i] = first[i]
+            for r in raters[1:]:
+                row = codes[r, left : left + width]
+                for i in range(width):
+                    votes[i] += row[i]
+            for i in range(width):
+                target[i] = votes[i] >= least
         for i in range(width):
             any_seen |= seen[i]
     if any_seen > 1:
