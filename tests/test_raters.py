@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import gfnoise
 import oracles_soft as oracles
+from devices import cupy_array
 from gfnoise import GaussianField, fit_field, fuse_raters, staple
 
 ROWS = "111110000000", "111101000000", "111000100000"
@@ -448,6 +449,14 @@ def test_bad_types(function: Any) -> None:
         function(np.zeros((2, 4, 4)))
     with pytest.raises(TypeError, match="axis must be an integer"):
         function(np.zeros((2, 4, 4), bool), axis=1.0)
+
+
+@pytest.mark.parametrize("function", [fuse_raters, staple, fit_field])
+def test_arrays_of_cupy_have_no_kernels(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = cupy_array(monkeypatch)
+    expected = f"^{function.__name__} has no kernels for CuPy arrays yet"
+    with pytest.raises(NotImplementedError, match=expected):
+        function(array)
 
 
 def test_odd_memory() -> None:

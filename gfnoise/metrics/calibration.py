@@ -233,18 +233,7 @@ def reliability_curve(
     >>> print(curve.accuracy[-2:].round(3), curve.confidence[-2:].round(3))
     [0.667 1.   ] [0.85 0.95]
     """
-    count = _checks.integer("bins", bins, 1)
-    kernels, values, codes, batch = _classified(
-        "reliability_curve", probabilities, labels, num_classes, ndim, check=False
-    )
-    sums, odd = kernels.reliability(values, codes, count, _arguments.TOLERANCE)
-    if odd:
-        raise _arguments.no_probabilities("probabilities", values)
-    table = sums.reshape((*batch, count, 3))
-    voxels = table[..., 0].astype(np.int64)
-    mean = np.full((2, *voxels.shape), np.nan)
-    np.divide(np.moveaxis(table[..., 1:], -1, 0), voxels, out=mean, where=voxels > 0)
-    return Reliability(voxels, mean[0], mean[1], np.arange(count + 1) / count)
+    return _reliability("reliability_curve", probabilities, labels, num_classes, ndim, bins)
 
 
 @_array.tensors("probabilities", "labels")
@@ -284,7 +273,7 @@ def calibration_error(
     >>> float(calibration_error(p, np.array([1, 1, 0, 0])).round(4))
     0.15
     """
-    curve = reliability_curve(probabilities, labels, num_classes=num_classes, ndim=ndim, bins=bins)
+    curve = _reliability("calibration_error", probabilities, labels, num_classes, ndim, bins)
     return curve.error()
 
 
@@ -339,6 +328,29 @@ def adaptive_calibration_error(
     )
     found = kernels.adaptive_calibration(values, codes, least, count)
     return np.asarray(found.reshape(batch))[()]
+
+
+def _reliability(
+    function: str,
+    probabilities: NDArray[Any],
+    labels: NDArray[Any],
+    num_classes: int | None,
+    ndim: int | None,
+    bins: int,
+) -> Reliability:
+    """The reliability diagram, for the function that asks."""
+    count = _checks.integer("bins", bins, 1)
+    kernels, values, codes, batch = _classified(
+        function, probabilities, labels, num_classes, ndim, check=False
+    )
+    sums, odd = kernels.reliability(values, codes, count, _arguments.TOLERANCE)
+    if odd:
+        raise _arguments.no_probabilities("probabilities", values)
+    table = sums.reshape((*batch, count, 3))
+    voxels = table[..., 0].astype(np.int64)
+    mean = np.full((2, *voxels.shape), np.nan)
+    np.divide(np.moveaxis(table[..., 1:], -1, 0), voxels, out=mean, where=voxels > 0)
+    return Reliability(voxels, mean[0], mean[1], np.arange(count + 1) / count)
 
 
 def _classified(
