@@ -51,7 +51,7 @@ def test_half_of_the_votes_is_a_tie() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     raters=st.integers(1, 6),
-    dtype=st.sampled_from(["i1", ">i4", "u2", "u8", "<i8"]),
+    dtype=st.sampled_from(["i1", "u1", ">i4", "u2", "u8", "<i8"]),
     largest=st.booleans(),
     seed=st.integers(0, 999),
 )
@@ -75,6 +75,20 @@ def test_fusions_of_classes(raters: int, classes: int, seed: int) -> None:
     np.testing.assert_allclose(fuse_raters(masks, **options), hot.mean(0), atol=1e-6)
     assert np.array_equal(fuse_raters(masks, "union", **options), hot.any(0))
     assert np.array_equal(fuse_raters(masks, "intersection", **options), hot.all(0))
+
+
+@pytest.mark.parametrize("raters", [2, 5, 255, 256, 300])
+def test_many_raters_are_counted(raters: int) -> None:
+    """As many as one byte counts, and more."""
+    masks = np.random.default_rng(raters).random((raters, 400)) < np.linspace(0, 1, 400)
+    votes = masks.sum(0)
+    for dtype in (bool, np.uint8, np.int16):
+        own = masks.astype(dtype)
+        assert np.array_equal(fuse_raters(own, "union"), (votes > 0).astype(dtype))
+        assert np.array_equal(fuse_raters(own, "intersection"), (votes == raters).astype(dtype))
+        assert np.array_equal(fuse_raters(own, "majority"), (2 * votes >= raters).astype(dtype))
+        fewer = fuse_raters(own, "majority", ties="smallest")
+        assert np.array_equal(fewer, (2 * votes > raters).astype(dtype))
 
 
 def test_two_classes_are_the_binary_case() -> None:
@@ -389,6 +403,8 @@ def test_prior_and_limits_of_staple() -> None:
             lambda: fuse_raters(MASKS * 3, "union", num_classes=3),
             r"masks must be in \[0, 2\], got 3",
         ),
+        (lambda: fuse_raters(MASKS * 2, "union"), r"masks must be in \{0, 1\} \(or give num_cl"),
+        (lambda: fuse_raters(MASKS * 2, "intersection"), r"masks must be in \{0, 1\}.*got 2"),
         (lambda: fuse_raters(MASKS * 3, "majority", num_classes=3), r"in \[0, 2\], got 3"),
         (lambda: fuse_raters(MASKS[0]), "masks must have a rater axis and space, got 1 axis"),
         (lambda: fuse_raters(MASKS[:0]), "masks must be of at least 1 rater, got 0"),
