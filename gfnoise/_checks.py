@@ -49,6 +49,30 @@ def dimensions(ndim: object, available: int | None = None, name: str = "labels")
     return number
 
 
+def space_axes(name: str, ndim: object, available: int, most: int = 3) -> int:
+    """How many of an array's last axes are space: `ndim`; None: all, of at most three.
+
+    Parameters
+    ----------
+    available : int
+        Axes of `name` that may be space.
+    most : int
+        As many as can be.
+    """
+    if ndim is None and available > 3:
+        raise ValueError(
+            f"ndim must say how many of the last axes are space for {name} of {available} axes, "
+            f"got None"
+        )
+    number = available if ndim is None else integer("ndim", ndim, 1)
+    if not 1 <= number <= min(available, most):
+        raise ValueError(
+            f"ndim must be between 1 and the {min(available, most)} axes that {name} can have as "
+            f"space, got {number}"
+        )
+    return number
+
+
 def grid_shape(name: str, shape: object, ndim: int) -> tuple[int, ...]:
     """A tuple of `ndim` sizes."""
     if not isinstance(shape, (tuple, list)) or len(shape) != ndim:

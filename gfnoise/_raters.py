@@ -39,17 +39,7 @@ def stack(
     """
     number = _axis(axis, labels.ndim, name)
     rest = labels.ndim - 1
-    if ndim is None and rest > 3:
-        raise ValueError(
-            f"ndim must say how many of the last axes are space for an array of {rest} axes "
-            f"beside the raters', got None"
-        )
-    dimensions = rest if ndim is None else _checks.integer("ndim", ndim, 1)
-    if not 1 <= dimensions <= min(rest, 3):
-        raise ValueError(
-            f"ndim must be between 1 and the {min(rest, 3)} axes that {name} can have as space, "
-            f"got {dimensions}"
-        )
+    dimensions = _checks.space_axes(f"{name} without the raters' axis", ndim, rest)
     split = rest - dimensions
     moved = np.moveaxis(labels.view(np.ndarray), number, split)
     items, raters, space = moved.shape[:split], moved.shape[split], moved.shape[split + 1 :]

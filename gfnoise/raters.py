@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _array, _checks, _labels, _raters
+from . import _array, _checks, _fusion, _raters
 from .field import GaussianField
 
 METHODS = ("average", "majority", "union", "intersection", "staple", "random")
@@ -24,6 +24,7 @@ def fuse_raters(
     ndim: int | None = None,
     num_classes: int | None = None,
     annotated: ArrayLike | None = None,
+    ignore_index: int | None = None,
     ties: str = "largest",
     seed: int | ArrayLike | None = None,
 ) -> NDArray[Any]:
@@ -47,6 +48,10 @@ def fuse_raters(
         space.
     annotated : array_like of bool, (*items, raters), optional
         Who annotated which item; the others' labels are not looked at, but must be valid.
+    ignore_index : int, optional
+        What a rater writes where he says nothing: there, the others are fused. Voxels that all
+        ignore stay ignored: `ignore_index` in a label, False or 0 for each class, NaN in a map of
+        the foreground. "random" copies a rater as he is.
     ties : {"largest", "smallest"}
         Which label wins a tie of "majority". "largest" of two classes: half of the votes is
         enough, as for `optimal_segmentation`.
@@ -92,27 +97,21 @@ def fuse_raters(
         raise ValueError(f'seed goes with method "random", got {seed!r} with {method!r}')
     _checks.integral("masks", masks)
     stack = _raters.stack(masks, axis, ndim, annotated, least=1 + (method == "staple"))
-    if method == "staple":
-        found = _staple(kernels, stack, num_classes, None, *_DEFAULTS)
-        return found.consensus.astype(masks.dtype)
+    ignore = _fusion.ignored(stack, ignore_index)
     if method == "random":
         if num_classes is not None:
-            _codes(stack, num_classes)
-        return _random(kernels, stack, seed)
+            _fusion.encode(stack, num_classes, ignore)
+        return _fusion.random(kernels, stack, seed)
     if method == "majority":
-        return _majority(kernels, stack, num_classes, ties == "largest")
+        return _fusion.majority(kernels, stack, num_classes, ignore, ties == "largest")
+    if method == "staple":
+        found = _staple(kernels, stack, num_classes, ignore, None, *_DEFAULTS)
+        fused: NDArray[Any] = found.consensus.astype(masks.dtype)
+        return _fusion.keep_ignored(fused, stack, ignore, ignore)
+    if num_classes is None:
+        return _fusion.binary(kernels, stack, method, ignore)
 
-    codes, classes = _codes(stack, num_classes)
-    shape = (*stack.items, *((classes,) * (num_classes is not None)), *stack.space)
-    dtype: Any = np.float32 if method == "average" else bool
-    out = np.empty(shape, dtype)
-    wanted = 1 if num_classes is None else classes
-    voxels = codes.shape[-1]
-    if out.size:
-        fuse = getattr(kernels, method)
-        out_of_items = out.reshape(len(codes), wanted, voxels)
-        fuse(codes, stack.annotated, out_of_items, first=int(num_classes is None))
-    return out.astype(masks.dtype) if num_classes is None and method != "average" else out
+    return _fusion.classes(kernels, stack, method, num_classes, ignore)
 
 
 class Staple(NamedTuple):
@@ -169,6 +168,7 @@ def staple(
     ndim: int | None = None,
     num_classes: int | None = None,
     annotated: ArrayLike | None = None,
+    ignore_index: int | None = None,
     prior: float | ArrayLike | None = None,
     max_iterations: int = _DEFAULTS[0],
     tolerance: float = _DEFAULTS[1],
@@ -179,6 +179,9 @@ def staple(
     ----------
     masks, axis, ndim, num_classes, annotated
         As in `fuse_raters`; two raters at least for each item.
+    ignore_index : int, optional
+        What a rater writes where he says nothing: such voxels tell nothing of him, and he nothing
+        of them. Where all ignore, the probability is 0 for each class, NaN without classes.
     prior : float or array_like, (num_classes,), optional
         Share of the foreground, or of each class. By default the raters' mean.
     max_iterations : int, default 1000
@@ -219,10 +222,10 @@ def staple(
     kernels = _array.kernels("staple", "raters", masks=masks)
     _checks.integral("masks", masks)
     stack = _raters.stack(masks, axis, ndim, annotated, least=2)
+    ignore = _fusion.ignored(stack, ignore_index)
     most = _checks.integer("max_iterations", max_iterations, 1)
-    return _staple(
-        kernels, stack, num_classes, prior, most, _checks.number("tolerance", tolerance, 0)
-    )
+    least = _checks.number("tolerance", tolerance, 0)
+    return _staple(kernels, stack, num_classes, ignore, prior, most, least)
 
 
 @dataclass(frozen=True)
@@ -349,56 +352,19 @@ def _check_one_structure(raters: NDArray[np.bool_]) -> None:
 # --- methods ------------------------------------------------------------------------------------
 
 
-def _codes(stack: _raters.Stack, num_classes: int | None) -> tuple[NDArray[Any], int]:
-    """Labels in range(classes) as (items, raters, voxels) of one or two bytes."""
-    narrow = _labels.narrow("masks", stack.labels, num_classes)
-    return _by_items(narrow, stack), _labels.count(num_classes)
-
-
-def _by_items(codes: NDArray[Any], stack: _raters.Stack) -> NDArray[Any]:
-    """Codes as (items, raters, voxels)."""
-    return codes.reshape(*stack.annotated.shape, math.prod(stack.space))
-
-
-def _random(
-    kernels: ModuleType, stack: _raters.Stack, seed: int | ArrayLike | None
-) -> NDArray[Any]:
-    """The labels of a rater per item."""
-    items = len(stack.annotated)
-    seeds, numbers, _ = _checks.seeds(seed, items)
-    chosen = kernels.choose(seeds, numbers, stack.annotated)
-    labels = stack.labels.reshape(*stack.annotated.shape, *stack.space)
-    return np.asarray(labels[np.arange(items), chosen].reshape(*stack.items, *stack.space))
-
-
-def _majority(
-    kernels: ModuleType, stack: _raters.Stack, num_classes: int | None, largest: bool
-) -> NDArray[Any]:
-    """The label of most raters."""
-    if num_classes is not None:
-        _codes(stack, num_classes)
-    codes = _by_items(_labels.encode(stack.labels, len(stack.space)), stack)
-    output = _labels.Output(None, (*stack.items, *stack.space), stack.labels.dtype, stack.labels)
-    if output.result.size:
-        sign = _labels.rule(stack.labels, "nearest", 0, None).sign
-        out = output.codes((codes.shape[0], codes.shape[2]))
-        binary = codes.dtype == np.uint8 and _array.extremes(codes)[1] <= 1
-        kernels.majority(codes, stack.annotated, out, sign=sign, largest=largest, binary=binary)
-    return output.finish()
-
-
 def _staple(
     kernels: ModuleType,
     stack: _raters.Stack,
     num_classes: int | None,
+    ignore: int | None,
     prior: float | ArrayLike | None,
     max_iterations: int,
     tolerance: float,
 ) -> Staple:
     """STAPLE, item by item."""
-    codes, classes = _codes(stack, num_classes)
+    codes, classes = _fusion.encode(stack, num_classes, ignore)
     most = int(stack.annotated.sum(1).max(initial=0))
-    if classes**most >= 1 << 63:
+    if (classes + (ignore is not None)) ** most >= 1 << 63:
         raise ValueError(
             f"masks must have fewer than 2**63 patterns, got {classes} classes of {most} raters"
         )
@@ -416,6 +382,7 @@ def _staple(
             who,
             truth[item],
             classes=classes,
+            silent=ignore is not None,
             prior=given,
             iterations=max_iterations,
             tolerance=tolerance,
@@ -425,8 +392,13 @@ def _staple(
         truth, priors = truth[:, 0], priors[:, 1]
         sensitivity, specificity = sensitivity[..., 1], specificity[..., 1]
     shape = stack.items
+    probability = truth.reshape((*shape, *truth.shape[1:-1], *stack.space))
+    if binary:
+        _fusion.keep_ignored(probability, stack, ignore, math.nan)
+    else:
+        _fusion.keep_ignored(np.moveaxis(probability, len(shape), -1), stack, ignore, 0)
     return Staple(
-        truth.reshape((*shape, *truth.shape[1:-1], *stack.space)),
+        probability,
         sensitivity.reshape((*shape, *sensitivity.shape[1:])),
         specificity.reshape((*shape, *specificity.shape[1:])),
         priors.reshape((*shape, *priors.shape[1:]))[()],

@@ -64,7 +64,7 @@ def smooth_labels(
     share = _checks.number("alpha", alpha)
     if not 0 <= share < 1:
         raise ValueError(f"alpha must be in [0, 1), got {alpha!r}")
-    axes = _space(labels, ndim)
+    axes = _checks.space_axes("labels", ndim, labels.ndim)
     codes = _labels.encode(labels, axes)
     _labels.in_classes("labels", codes, labels.dtype, classes, rule)
     lead, space = labels.shape[: labels.ndim - axes], labels.shape[labels.ndim - axes :]
@@ -187,19 +187,3 @@ def _classes(
     _checks.integral("labels", labels)
     classes = _checks.integer("num_classes", num_classes, 1)
     return _labels.rule(labels, "nearest", 0, ignore_index), classes
-
-
-def _space(labels: NDArray[Any], ndim: int | None) -> int:
-    """How many of the last axes are space."""
-    if ndim is None and labels.ndim > 3:
-        raise ValueError(
-            f"ndim must say how many of the last axes are space for an array of {labels.ndim} "
-            f"axes, got None"
-        )
-    axes = labels.ndim if ndim is None else _checks.integer("ndim", ndim, 1)
-    if not 1 <= axes <= min(labels.ndim, 3):
-        raise ValueError(
-            f"ndim must be between 1 and the {min(labels.ndim, 3)} axes that labels can have as "
-            f"space, got {axes}"
-        )
-    return axes

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from gfnoise._cuda import _launch
 
@@ -45,6 +48,14 @@ class StagedLauncher:
 
     def scratch(self, name: str, size: int, dtype: Any) -> Any:
         return np.empty(size, dtype)
+
+
+def cupy_array(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What looks like an array of CuPy on the current device, of which nothing can be asked."""
+    device = SimpleNamespace(id=0)
+    cuda = SimpleNamespace(Device=lambda: device)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+    return type("ndarray", (), {"__module__": "cupy", "device": device})()
 
 
 def has_gpu() -> bool:

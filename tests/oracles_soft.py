@@ -70,23 +70,29 @@ def staple(
 
 
 def staple_classes(
-    masks: NDArray[Any], classes: int, iterations: int = 1000
+    masks: NDArray[Any], classes: int, iterations: int = 1000, ignore: int | None = None
 ) -> tuple[Floats, Floats]:
-    """The same for several classes: posterior (classes, *space), confusion matrices."""
+    """The same for several classes: posterior (classes, *space), confusion matrices.
+
+    A rater who says `ignore` says nothing there; the posterior of a voxel of silence is 0.
+    """
     raters = len(masks)
     said = np.stack([one_hot(mask.ravel(), classes) for mask in masks])  # (raters, said, voxels)
-    prior = said.mean((0, 2))
+    said *= (masks.reshape(raters, 1, -1) != ignore) if ignore is not None else 1
+    spoke = said.sum(1)  # (raters, voxels)
+    prior = said.sum((0, 2)) / said.sum()
     theta = np.full((raters, classes, classes), 1e-5 / (classes - 1))
     theta[:, range(classes), range(classes)] = 0.99999
     for _ in range(iterations):
-        w = prior[:, None] * np.einsum("rts,rsv->rtv", theta, said).prod(0)
+        own = np.einsum("rts,rsv->rtv", theta, said)
+        w = prior[:, None] * np.where(spoke[:, None] > 0, own, 1).prod(0)
         w /= w.sum(0)
-        new = np.einsum("tv,rsv->rts", w, said) / w.sum(1)[None, :, None]
+        new = np.einsum("tv,rsv->rts", w, said) / np.einsum("tv,rv->rt", w, spoke)[..., None]
         done = abs(new - theta).max() < 1e-13
         theta = new
         if done:
             break
-    return w.reshape(classes, *masks.shape[1:]), theta
+    return (w * spoke.any(0)).reshape(classes, *masks.shape[1:]), theta
 
 
 def majority(labels: Sequence[int], largest: bool = True) -> int:

@@ -21,6 +21,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 import gfnoise.metrics as metrics
 import oracles_soft as oracles
+from devices import cupy_array
 from gfnoise._cpu import _pool
 from gfnoise.metrics import (
     adaptive_calibration_error,
@@ -465,3 +466,14 @@ def test_odd_memory() -> None:
     assert everything(p.astype(">f4"), labels.astype(">i2")) == expected
     assert everything(*(np.asfortranarray(one) for one in (p, labels))) == expected
     assert everything(*(one[:, ::-1].copy()[:, ::-1] for one in (p, labels))) == expected
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in metrics.__all__ if n.islower() and n != "composite_score"]
+)
+def test_arrays_of_cupy_have_no_kernels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    function, array = getattr(metrics, name), cupy_array(monkeypatch)
+    more = [1.0] if name == "surface_dice" else []
+    both = () if name == "entropy" else (array,)
+    with pytest.raises(NotImplementedError, match=f"^{name} has no kernels for CuPy arrays yet"):
+        function(array, *both, *more)

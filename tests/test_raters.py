@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import gfnoise
 import oracles_soft as oracles
+from devices import cupy_array
 from gfnoise import GaussianField, fit_field, fuse_raters, staple
 
 ROWS = "111110000000", "111101000000", "111000100000"
@@ -50,7 +51,7 @@ def test_half_of_the_votes_is_a_tie() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     raters=st.integers(1, 6),
-    dtype=st.sampled_from(["i1", ">i4", "u2", "u8", "<i8"]),
+    dtype=st.sampled_from(["i1", "u1", ">i4", "u2", "u8", "<i8"]),
     largest=st.booleans(),
     seed=st.integers(0, 999),
 )
@@ -74,6 +75,20 @@ def test_fusions_of_classes(raters: int, classes: int, seed: int) -> None:
     np.testing.assert_allclose(fuse_raters(masks, **options), hot.mean(0), atol=1e-6)
     assert np.array_equal(fuse_raters(masks, "union", **options), hot.any(0))
     assert np.array_equal(fuse_raters(masks, "intersection", **options), hot.all(0))
+
+
+@pytest.mark.parametrize("raters", [2, 5, 255, 256, 300])
+def test_many_raters_are_counted(raters: int) -> None:
+    """As many as one byte counts, and more."""
+    masks = np.random.default_rng(raters).random((raters, 400)) < np.linspace(0, 1, 400)
+    votes = masks.sum(0)
+    for dtype in (bool, np.uint8, np.int16):
+        own = masks.astype(dtype)
+        assert np.array_equal(fuse_raters(own, "union"), (votes > 0).astype(dtype))
+        assert np.array_equal(fuse_raters(own, "intersection"), (votes == raters).astype(dtype))
+        assert np.array_equal(fuse_raters(own, "majority"), (2 * votes >= raters).astype(dtype))
+        fewer = fuse_raters(own, "majority", ties="smallest")
+        assert np.array_equal(fewer, (2 * votes > raters).astype(dtype))
 
 
 def test_two_classes_are_the_binary_case() -> None:
@@ -133,6 +148,123 @@ def test_average_of_softened_raters_beside_the_average() -> None:
     assert hard[2, 3, 2] == 0
     assert 0.1 < soft[2, 3, 2] < 0.3
     np.testing.assert_allclose(soft.sum(0), 1, atol=1e-6)
+
+
+# --------------------------------------------------------------------- raters who say nothing
+
+
+def plain_fusion(said: list[int], method: str, classes: int | None, largest: bool) -> Any:
+    """The fusion of what was said at a voxel; None where nothing was."""
+    if not said:
+        return None
+    if method == "majority":
+        return oracles.majority(said, largest)
+    one = {"average": np.mean, "union": any, "intersection": all}[method]
+    own = [
+        one([label == c for label in said]) for c in ([1] if classes is None else range(classes))
+    ]
+    return own[0] if classes is None else own
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    raters=st.integers(1, 5),
+    dtype=st.sampled_from(["u1", "i1", ">i4", "u8"]),
+    classes=st.sampled_from([None, 2, 4]),
+    ignore=st.sampled_from([0, 1, 7]),
+    method=st.sampled_from(["average", "union", "intersection", "majority"]),
+    largest=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_who_ignores_a_voxel_says_nothing_there(
+    raters: int,
+    dtype: str,
+    classes: int | None,
+    ignore: int,
+    method: str,
+    largest: bool,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    masks = rng.integers(0, classes or 2, (2, raters, 4, 5))
+    masks = np.where(rng.random(masks.shape) < 0.4, ignore, masks).astype(dtype)
+    annotated = rng.random((2, raters)) < 0.7
+    annotated[:, 0] = True
+    ties = "largest" if largest else "smallest"
+    found = fuse_raters(
+        masks,
+        method,
+        axis=1,
+        ndim=2,
+        num_classes=classes,
+        annotated=annotated,
+        ignore_index=ignore,
+        ties=ties,
+    )
+    by_class = classes is not None and method != "majority"
+    for item, z, y in np.ndindex(2, 4, 5):
+        column = masks[item, annotated[item], z, y]
+        said = [int(one) for one in column if one != ignore]
+        expected = plain_fusion(said, method, classes, largest)
+        if expected is None:
+            label = np.nan if method == "average" else ignore
+            expected = [0] * (classes or 0) if by_class else label
+        value = found[item, :, z, y] if by_class else found[item, z, y]
+        np.testing.assert_allclose(value, expected, atol=1e-6)
+
+
+def test_a_random_rater_keeps_what_he_ignores() -> None:
+    masks = np.random.default_rng(0).integers(0, 3, (6, 4, 3, 5))
+    options: dict[str, Any] = {"axis": 1, "ndim": 2, "seed": 5}
+    plain = fuse_raters(masks, "random", **options)
+    assert np.array_equal(fuse_raters(masks, "random", ignore_index=2, **options), plain)
+    with pytest.raises(ValueError, match=r"masks must be in \[0, 1\], got 2"):
+        fuse_raters(masks, "random", num_classes=2, **options)
+    fuse_raters(masks, "random", num_classes=2, ignore_index=2, **options)
+
+
+@pytest.mark.parametrize(("raters", "classes"), [(3, 2), (4, 3), (12, 4)])
+def test_staple_of_raters_who_ignore(raters: int, classes: int) -> None:
+    """Against a plain EM, in which they say nothing there; of many patterns, too."""
+    rng = np.random.default_rng(8)
+    truth = rng.integers(0, classes, (15, 20))
+    random = rng.integers(0, classes, (raters, 15, 20))
+    masks = np.where(rng.random((raters, 15, 20)) < 0.25, random, truth)
+    masks[rng.random(masks.shape) < 0.2] = 255
+    masks[:, :2] = 255
+    found = staple(masks, num_classes=classes, ignore_index=255)
+    probability, confusion = oracles.staple_classes(masks, classes, ignore=255)
+    np.testing.assert_allclose(found.probability, probability, atol=1e-6)
+    np.testing.assert_allclose(found.confusion, confusion, atol=1e-7)
+    silent = (masks == 255).all(0)
+    assert silent[:2].all()
+    fused = fuse_raters(masks, "staple", num_classes=classes, ignore_index=255)
+    assert np.array_equal(fused, np.where(silent, 255, found.consensus))
+
+
+def test_staple_of_masks_with_ignored_voxels() -> None:
+    masks = MASKS.copy()
+    masks[:, 9:] = 9
+    found = staple(masks, ignore_index=9)
+    cropped = staple(masks[:, :9])
+    assert np.array_equal(found.probability[:9], cropped.probability)
+    assert np.isnan(found.probability[9:]).all()
+    assert np.array_equal(found.sensitivity, cropped.sensitivity)
+    assert fuse_raters(masks, "staple", ignore_index=9).tolist() == [1] * 4 + [0] * 5 + [9] * 3
+    silent = staple(np.full((2, 3), 9), ignore_index=9)
+    assert np.isnan(silent.probability).all()
+    assert silent.prior == 0.5
+
+
+def test_a_rater_who_ignores_a_voxel_takes_no_part_in_it() -> None:
+    """Nothing is what a missing rater says, too: silence everywhere is not to have annotated."""
+    masks = np.random.default_rng(3).integers(0, 2, (4, 6, 7)).astype(np.uint8)
+    masks[2] = 5
+    there = np.array([True, True, False, True])
+    for method in ORDERED:
+        silent = fuse_raters(masks, method, ignore_index=5)
+        missing = fuse_raters(masks[there], method)
+        np.testing.assert_allclose(silent, missing, atol=1e-6)
 
 
 # --------------------------------------------------------------------------------------- STAPLE
@@ -271,6 +403,8 @@ def test_prior_and_limits_of_staple() -> None:
             lambda: fuse_raters(MASKS * 3, "union", num_classes=3),
             r"masks must be in \[0, 2\], got 3",
         ),
+        (lambda: fuse_raters(MASKS * 2, "union"), r"masks must be in \{0, 1\} \(or give num_cl"),
+        (lambda: fuse_raters(MASKS * 2, "intersection"), r"masks must be in \{0, 1\}.*got 2"),
         (lambda: fuse_raters(MASKS * 3, "majority", num_classes=3), r"in \[0, 2\], got 3"),
         (lambda: fuse_raters(MASKS[0]), "masks must have a rater axis and space, got 1 axis"),
         (lambda: fuse_raters(MASKS[:0]), "masks must be of at least 1 rater, got 0"),
@@ -286,6 +420,12 @@ def test_prior_and_limits_of_staple() -> None:
         ),
         (lambda: fuse_raters(MASKS, annotated=[True, False]), r"annotated must be of shape \(3,\)"),
         (lambda: staple(MASKS, annotated=[True, False, False]), "2 raters per item that annotated"),
+        (
+            lambda: fuse_raters(MASKS, "union", ignore_index=256),
+            "ignore_index must be a value of the labels' dtype uint8, got 256",
+        ),
+        (lambda: fuse_raters(MASKS * 2, ignore_index=1), r"masks must be in \{0, 1\}.*got 2"),
+        (lambda: staple(MASKS, ignore_index=-1), "ignore_index must be a value of the labels'"),
         (lambda: staple(MASKS, prior=1.5), r"prior must be a number in \[0, 1\], got 1.5"),
         (lambda: staple(MASKS, num_classes=2, prior=[0.5, 0.6]), "prior must be 2 probabilities"),
         (
@@ -325,6 +465,14 @@ def test_bad_types(function: Any) -> None:
         function(np.zeros((2, 4, 4)))
     with pytest.raises(TypeError, match="axis must be an integer"):
         function(np.zeros((2, 4, 4), bool), axis=1.0)
+
+
+@pytest.mark.parametrize("function", [fuse_raters, staple, fit_field])
+def test_arrays_of_cupy_have_no_kernels(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = cupy_array(monkeypatch)
+    expected = f"^{function.__name__} has no kernels for CuPy arrays yet"
+    with pytest.raises(NotImplementedError, match=expected):
+        function(array)
 
 
 def test_odd_memory() -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import gfnoise
 import oracles_soft as oracles
+from devices import cupy_array
 from gfnoise._cpu import _pool
 from gfnoise.torch.softlabels import svls_cross_entropy
 
@@ -247,6 +248,35 @@ def test_bad_values(call: Any, message: str) -> None:
 def test_bad_types(call: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("name", "last"), [("smooth_labels", 0.1), ("svls", None)])
+def test_arrays_of_cupy_have_no_kernels(
+    name: str, last: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = cupy_array(monkeypatch)
+    more: dict[str, Any] = {"ndim": 2} if last is None else {"alpha": last}
+    with pytest.raises(NotImplementedError, match=f"^{name} has no kernels for CuPy arrays yet"):
+        getattr(gfnoise, name)(array, 3, **more)
+
+
+def test_no_sigma_is_too_small_or_too_large() -> None:
+    point = np.zeros((3, 3), np.uint8)
+    point[1, 1] = 1
+    narrow, wide = (gfnoise.svls(point, 2, ndim=2, sigma=s)[1] for s in (5e-324, 1e300))
+    np.testing.assert_allclose(narrow[:2, :2], [[0, 1 / 8], [1 / 8, 1 / 2]])
+    np.testing.assert_allclose(wide[:2, :2], [[1 / 16, 1 / 16], [1 / 16, 1 / 2]])
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i8"])
+def test_several_raters_and_items_who_ignore_are_the_plain_ones(dtype: str) -> None:
+    """Long rows, borders of classes and of what is ignored, more raters than one."""
+    masks = np.stack([[blocks((3, 5, 70), 4, 9 * i + r) for r in range(3)] for i in range(2)])
+    soft = gfnoise.svls(masks.astype(dtype), 4, ndim=3, axis=1, ignore_index=2)
+    for item in range(2):
+        own = np.stack([oracles.svls(mask, 4, ignore=2) for mask in masks[item]])
+        counts = (masks[item] != 2).sum(0)
+        np.testing.assert_allclose(soft[item], own.sum(0) / np.maximum(counts, 1), atol=1e-6)
 
 
 def test_nothing_is_written_on_an_error() -> None:

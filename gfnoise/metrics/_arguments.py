@@ -22,17 +22,9 @@ class Labels(NamedTuple):
 
 
 def space_axes(name: str, array: NDArray[Any], ndim: int | None, before: int = 0) -> int:
-    """How many of the last axes are space; `before` of them must be others."""
+    """How many of the last axes are space, however many; `before` of them must be others."""
     most = array.ndim - before
-    if ndim is None and most > 3:
-        raise ValueError(
-            f"ndim must say how many of the last axes are space for {name} of {array.ndim} axes, "
-            f"got None"
-        )
-    axes = most if ndim is None else _checks.integer("ndim", ndim, 1)
-    if not 1 <= axes <= most:
-        raise ValueError(f"ndim must be between 1 and the {most} axes of {name}, got {axes}")
-    return axes
+    return _checks.space_axes(name, ndim, most, most)
 
 
 def labels(name: str, array: NDArray[Any], num_classes: int | None, axes: int) -> Labels:
@@ -53,27 +45,34 @@ def pair(
 ) -> tuple[Any, Labels, Labels]:
     """Kernels, and two label arrays of one shape."""
     found = kernels(function, "metrics", prediction=prediction, target=target)
-    same_shape(prediction, target)
+    same_shape("prediction", prediction, target)
     axes = space_axes("prediction", prediction, ndim)
     first = labels("prediction", prediction, num_classes, axes)
     return found, first, labels("target", target, num_classes, axes)
 
 
-def same_shape(first: NDArray[Any], second: NDArray[Any]) -> None:
-    """Raise ValueError unless the target has the prediction's shape."""
-    if first.shape != second.shape:
-        raise ValueError(
-            f"target must be of the prediction's shape {first.shape}, got {second.shape}"
-        )
+def same_shape(name: str, array: NDArray[Any], target: NDArray[Any]) -> None:
+    """Raise ValueError unless the target has the shape of the other argument, `name`."""
+    if target.shape != array.shape:
+        whose = f"{name}'" if name.endswith("s") else f"{name}'s"
+        raise ValueError(f"target must be of the {whose} shape {array.shape}, got {target.shape}")
+
+
+def reals(name: str, array: NDArray[Any], *, masks: bool = False) -> NDArray[Any]:
+    """Contiguous values of float32 or float64; with `masks`, bytes stay what they are."""
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be of a real dtype, got {_checks.describe(array)}")
+    if masks and array.dtype in (np.bool_, np.uint8):
+        return np.ascontiguousarray(array).view(np.uint8)
+    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
+    return np.ascontiguousarray(array, np.float64 if wide else np.float32)
 
 
 def probabilities(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """Values in [0, 1] as contiguous float32 or float64."""
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be of a real dtype, got {_checks.describe(array)}")
+    values = reals(name, array)
     _checks.in_range(name, array, 0, 1)
-    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
-    return np.ascontiguousarray(array, np.float64 if wide else np.float32)
+    return values
 
 
 def distributions(
@@ -103,12 +102,8 @@ def distributions(
         raise ValueError(
             f"{name} must have {classes} classes on the axis before space, got shape {array.shape}"
         )
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be of a real dtype, got {_checks.describe(array)}")
-    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
-    values = np.ascontiguousarray(array, np.float64 if wide else np.float32)
     batch = array.shape[: split - 1]
-    values = values.reshape(math.prod(batch), classes, math.prod(space))
+    values = reals(name, array).reshape(math.prod(batch), classes, math.prod(space))
     if check and found.odd(values, TOLERANCE):
         raise no_probabilities(name, values)
     return found, values, batch

@@ -1,5 +1,6 @@
 """What probabilities are worth: Brier score, entropy, reliability, calibration errors."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,16 +47,18 @@ def brier_score(
     kernels = _arguments.kernels(
         "brier_score", "metrics", probabilities=probabilities, target=target
     )
-    if target.shape != probabilities.shape:
-        raise ValueError(
-            f"target must be of the probabilities' shape {probabilities.shape}, got {target.shape}"
-        )
+    _arguments.same_shape("probabilities", probabilities, target)
     axes = _arguments.space_axes("probabilities", probabilities, ndim)
     batch, space = probabilities.shape[:-axes], probabilities.shape[-axes:]
-    first = _arguments.probabilities("probabilities", probabilities)
-    second = _arguments.probabilities("target", target)
-    shape = int(np.prod(batch)), int(np.prod(space))
-    sums = kernels.squared_difference(first.reshape(shape), second.reshape(shape))
+    first = _arguments.reals("probabilities", probabilities)
+    second = _arguments.reals("target", target, masks=True)
+    if second.dtype.kind == "f" and first.dtype != second.dtype:
+        first, second = first.astype(np.float64), second.astype(np.float64)
+    shape = math.prod(batch), math.prod(space)
+    sums, outside = kernels.squared_difference(first.reshape(shape), second.reshape(shape))
+    if outside:
+        _checks.in_range("probabilities", probabilities, 0, 1)
+        _checks.in_range("target", target, 0, 1)
     mean = sums / shape[1] if shape[1] else np.full(shape[0], np.nan)
     return np.asarray(mean.reshape(batch))[()]
 
@@ -96,11 +99,7 @@ def entropy(
     >>> float(entropy(np.array([1.0, 0.5, 0.0])).round(4))
     0.6931
     """
-    kernels, values, batch = _arguments.distributions(
-        "entropy", "probabilities", probabilities, num_classes, ndim
-    )
-    flat = values.reshape(len(values), values.shape[1] * values.shape[2])
-    found = kernels.entropy(flat, num_classes is None)
+    found, batch = _entropies("entropy", "probabilities", probabilities, num_classes, ndim)
     return np.asarray(found.reshape(batch))[()]
 
 
@@ -143,16 +142,21 @@ def entropy_error(
     0.6931
     """
     _arguments.kernels("entropy_error", "metrics", prediction=prediction, target=target)
-    _arguments.same_shape(prediction, target)
-    both = []
-    for name, array in (("prediction", prediction), ("target", target)):
-        kernels, values, _ = _arguments.distributions(
-            "entropy_error", name, array, num_classes, ndim
-        )
-        flat = values.reshape(len(values), values.shape[1] * values.shape[2])
-        both.append(kernels.entropy(flat, num_classes is None))
-    difference = abs(both[0] - both[1])
-    return float(difference.mean()) if difference.size else float("nan")
+    _arguments.same_shape("prediction", prediction, target)
+    ours, theirs = (
+        _entropies("entropy_error", name, array, num_classes, ndim)[0]
+        for name, array in (("prediction", prediction), ("target", target))
+    )
+    return float(abs(ours - theirs).mean()) if ours.size else float("nan")
+
+
+def _entropies(
+    function: str, name: str, array: NDArray[Any], num_classes: int | None, ndim: int | None
+) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+    """The entropy of each map, flat, and the batch's shape."""
+    kernels, values, batch = _arguments.distributions(function, name, array, num_classes, ndim)
+    flat = values.reshape(len(values), values.shape[1] * values.shape[2])
+    return kernels.entropy(flat, num_classes is None), batch
 
 
 class Reliability(NamedTuple):
@@ -229,18 +233,7 @@ def reliability_curve(
     >>> print(curve.accuracy[-2:].round(3), curve.confidence[-2:].round(3))
     [0.667 1.   ] [0.85 0.95]
     """
-    count = _checks.integer("bins", bins, 1)
-    kernels, values, codes, batch = _classified(
-        "reliability_curve", probabilities, labels, num_classes, ndim, check=False
-    )
-    sums, odd = kernels.reliability(values, codes, count, _arguments.TOLERANCE)
-    if odd:
-        raise _arguments.no_probabilities("probabilities", values)
-    table = sums.reshape((*batch, count, 3))
-    voxels = table[..., 0].astype(np.int64)
-    mean = np.full((2, *voxels.shape), np.nan)
-    np.divide(np.moveaxis(table[..., 1:], -1, 0), voxels, out=mean, where=voxels > 0)
-    return Reliability(voxels, mean[0], mean[1], np.arange(count + 1) / count)
+    return _reliability("reliability_curve", probabilities, labels, num_classes, ndim, bins)
 
 
 @_array.tensors("probabilities", "labels")
@@ -280,7 +273,7 @@ def calibration_error(
     >>> float(calibration_error(p, np.array([1, 1, 0, 0])).round(4))
     0.15
     """
-    curve = reliability_curve(probabilities, labels, num_classes=num_classes, ndim=ndim, bins=bins)
+    curve = _reliability("calibration_error", probabilities, labels, num_classes, ndim, bins)
     return curve.error()
 
 
@@ -335,6 +328,29 @@ def adaptive_calibration_error(
     )
     found = kernels.adaptive_calibration(values, codes, least, count)
     return np.asarray(found.reshape(batch))[()]
+
+
+def _reliability(
+    function: str,
+    probabilities: NDArray[Any],
+    labels: NDArray[Any],
+    num_classes: int | None,
+    ndim: int | None,
+    bins: int,
+) -> Reliability:
+    """The reliability diagram, for the function that asks."""
+    count = _checks.integer("bins", bins, 1)
+    kernels, values, codes, batch = _classified(
+        function, probabilities, labels, num_classes, ndim, check=False
+    )
+    sums, odd = kernels.reliability(values, codes, count, _arguments.TOLERANCE)
+    if odd:
+        raise _arguments.no_probabilities("probabilities", values)
+    table = sums.reshape((*batch, count, 3))
+    voxels = table[..., 0].astype(np.int64)
+    mean = np.full((2, *voxels.shape), np.nan)
+    np.divide(np.moveaxis(table[..., 1:], -1, 0), voxels, out=mean, where=voxels > 0)
+    return Reliability(voxels, mean[0], mean[1], np.arange(count + 1) / count)
 
 
 def _classified(

@@ -240,10 +240,7 @@ def search_threshold(
     kernels = _arguments.kernels(
         "search_threshold", "metrics", probabilities=probabilities, target=target
     )
-    if target.shape != probabilities.shape:
-        raise ValueError(
-            f"target must be of the probabilities' shape {probabilities.shape}, got {target.shape}"
-        )
+    _arguments.same_shape("probabilities", probabilities, target)
     axes = _arguments.space_axes("probabilities", probabilities, ndim)
     values = _arguments.probabilities("probabilities", probabilities)
     masks = _arguments.labels("target", target, None, axes)

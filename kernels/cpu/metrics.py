@@ -8,7 +8,8 @@ import numpy as np
 from . import _pool
 from ._jit import device, kernel, same_type
 
-_BLOCK = 1024  # voxels whose classes are compared together: they stay in cache
+_BLOCK = 256  # voxels whose classes are compared together: they stay in the nearest cache
+_SLAB = 4 * _pool.SLAB  # these do little to a voxel
 _APART = 4  # sums side by side, which do not wait for each other
 # Where a number of 64 bits holds sums over a block: confidences, then counts of up to 2^10.
 _UNIT, _COUNT, _RIGHT = 29, 40, 51
@@ -41,12 +42,28 @@ def _overlap(prediction, target, counts, start, stop):
 
 
 @kernel
-def _squares(first, second, sums, at, start, stop):
-    total = 0.0
-    for i in range(start, stop):
-        difference = np.float64(first[i]) - np.float64(second[i])
-        total += difference * difference
-    sums[at] = total
+def _squares(first, second, found, start, stop):
+    """Sum of the squared differences, and how many values are not in [0, 1]: (2,)."""
+    apart = np.zeros(_BLOCK)  # a sum of its own for each voxel of a block: vectorised
+    outside = np.int64(0)
+    for left in range(start, stop, _BLOCK):
+        width = min(_BLOCK, stop - left)
+        one, other = first[left : left + width], second[left : left + width]
+        for i in range(width):
+            difference = np.float64(one[i]) - np.float64(other[i])
+            apart[i] += difference * difference
+        outside += _count_outside(one) + _count_outside(other)
+    found[0], found[1] = apart.sum(), outside
+
+
+@device
+def _count_outside(values):
+    """How many values are not in [0, 1]; NaN is not."""
+    zero, one = values.dtype.type(0), values.dtype.type(1)
+    outside = np.int32(0)
+    for i in range(values.size):
+        outside += np.int32(1) - (np.int32(values[i] >= zero) & np.int32(values[i] <= one))
+    return outside
 
 
 @device
@@ -55,46 +72,43 @@ def _log_share(p):
 
 
 @kernel
-def _entropy(values, two_sided, sums, at, start, stop):
+def _entropy(values, two_sided, found, start, stop):
     total = 0.0
     for i in range(start, stop):
         p = np.float64(values[i])
         total -= _log_share(p)
         if two_sided:
             total -= _log_share(1 - p)
-    sums[at] = total
+    found[0] = total
 
 
 @device
-def _count_odd(values, left, width, tolerance, sums, least):
-    """How many voxels of a block have a value below 0 or NaN, or a sum over the classes not 1.
+def _count_odd(values, left, width, tolerance, sums):
+    """How many values of a block of voxels are below 0, and voxels whose sum is not 1, or NaN.
 
     `values` are (classes, voxels). Counted, as a maximum would not be vectorised.
     """
     zero, one = values.dtype.type(0), values.dtype.type(1)
+    odd = np.int32(0)
     for i in range(width):
         sums[i] = zero
-        least[i] = zero
     for c in range(values.shape[0]):
         row = values[c, left : left + width]
         for i in range(width):
             sums[i] += row[i]
         for i in range(width):
-            least[i] = least[i] if least[i] < row[i] else row[i]
-    odd = np.int32(0)
+            odd += np.int32(row[i] < zero)
     for i in range(width):
         odd += np.int32(1) - np.int32(abs(sums[i] - one) <= tolerance)
-    for i in range(width):
-        odd += np.int32(least[i] < zero)
     return odd
 
 
 @kernel
 def _odd(values, tolerance, found, start, stop):
     """`_count_odd` of the voxels [start, stop)."""
-    sums, least = np.empty((2, _BLOCK), values.dtype)
+    sums = np.empty(_BLOCK, values.dtype)
     for left in range(start, stop, _BLOCK):
-        found[0] += _count_odd(values, left, min(_BLOCK, stop - left), tolerance, sums, least)
+        found[0] += _count_odd(values, left, min(_BLOCK, stop - left), tolerance, sums)
 
 
 @device
@@ -132,7 +146,7 @@ def _reliability(values, labels, edges, tolerance, table, odd, start, stop):
     block of them fits into 64 bits. Neighbours, which often share a bin, add to sums apart.
     """
     bins = edges.size + 1
-    top, least = np.empty((2, _BLOCK), values.dtype)
+    top = np.empty(_BLOCK, values.dtype)
     best, place = np.empty((2, _BLOCK), np.int32)
     words = np.empty(_BLOCK, np.int64)
     sums = np.zeros((_APART, bins), np.int64)
@@ -140,7 +154,7 @@ def _reliability(values, labels, edges, tolerance, table, odd, start, stop):
     for left in range(start, stop, _BLOCK):
         width = min(_BLOCK, stop - left)
         if values.shape[0] > 1:
-            odd[0] += _count_odd(values, left, width, tolerance, top, least)
+            odd[0] += _count_odd(values, left, width, tolerance, top)
             if odd[0]:
                 return
         _predict(values, left, width, top, best)
@@ -185,11 +199,11 @@ def _levels(values, target, edges, table, start, stop):
 
 def _in_slabs(voxels, shape, dtype, *runs):
     """Sum over slabs of what `run(table, start, stop)` adds to tables of zeros, for each run."""
-    starts = range(0, voxels, _pool.SLAB)
+    starts = range(0, voxels, _SLAB)
     tables = np.zeros((len(runs), len(starts), *shape), dtype)
     _pool.run(
         [
-            partial(run, table, start, min(start + _pool.SLAB, voxels))
+            partial(run, table, start, min(start + _SLAB, voxels))
             for run, own in zip(runs, tables, strict=True)
             for start, table in zip(starts, own, strict=True)
         ]
@@ -204,25 +218,22 @@ def overlap(prediction, target, classes):
     return _in_slabs(prediction.shape[1], (max(classes, 2), 3), np.int64, *runs).sum(1)
 
 
-def _sums(voxels, *runs):
-    """One float64 per run, of `run(sums, at, start, stop)` over slabs."""
-
-    def one(run, table, start, stop):
-        run(table, 0, start, stop)
-
-    return _in_slabs(voxels, (1,), np.float64, *(partial(one, run) for run in runs)).sum((1, 2))
-
-
 def squared_difference(first, second):
-    """Sum of the squared differences of each item of (items, voxels)."""
+    """Sum of the squared differences of each item of (items, voxels).
+
+    And how many values of both are not in [0, 1].
+    """
     first, second = same_type(first), same_type(second)
+
     runs = [partial(_squares, a, b) for a, b in zip(first, second, strict=True)]
-    return _sums(first.shape[1], *runs)
+    tables = _in_slabs(first.shape[1], (2,), np.float64, *runs).sum(1)
+    return tables[:, 0], bool(tables[:, 1].any())
 
 
 def entropy(values, two_sided):
     """Entropy of each item of (items, values)."""
-    return _sums(values.shape[1], *(partial(_entropy, v, two_sided) for v in same_type(values)))
+    runs = [partial(_entropy, item, two_sided) for item in same_type(values)]
+    return _in_slabs(values.shape[1], (1,), np.float64, *runs).sum((1, 2))
 
 
 def odd(values, tolerance):

@@ -28,31 +28,89 @@ def _count_votes(codes, raters, own, left, width, votes):
             votes[i] += row[i] == own
 
 
+@device
+def _count_voters(codes, raters, silent, has_silent, left, width, voters):
+    """How many raters have said anything, in a block of voxels."""
+    if has_silent:
+        _count_votes(codes, raters, silent, left, width, voters)
+        for i in range(width):
+            voters[i] = raters.size - voters[i]
+    else:
+        for i in range(width):
+            voters[i] = raters.size
+
+
 @kernel
-def _average(codes, raters, first, out, start, stop):
-    """Share of the raters: codes (raters, voxels), out (classes, voxels) from `first` on."""
-    votes = np.empty(_BLOCK, np.uint16)
-    share = 1 / raters.size
+def _average(codes, raters, first, silent, has_silent, out, start, stop):
+    """Share of the raters: codes (raters, voxels), out (classes, voxels) from `first` on.
+
+    A rater whose code is `silent` has said nothing; where none has, the share is 0.
+    """
+    votes, voters = np.empty((2, _BLOCK), np.uint16)
     for left in range(start, stop, _BLOCK):
         width = min(_BLOCK, stop - left)
+        _count_voters(codes, raters, silent, has_silent, left, width, voters)
         for c in range(out.shape[0]):
             _count_votes(codes, raters, codes.dtype.type(c + first), left, width, votes)
             target = out[c, left : left + width]
             for i in range(width):
-                target[i] = np.float32(votes[i] * share)
+                target[i] = np.float32(votes[i]) / np.float32(max(voters[i], np.uint16(1)))
 
 
 @kernel
-def _agree(codes, raters, first, least, out, start, stop):
-    """Whether at least so many raters have a class: out (classes, voxels) as for `_average`."""
-    votes = np.empty(_BLOCK, np.uint16)
+def _agree(codes, raters, first, every, silent, has_silent, out, start, stop):
+    """Whether any rater, or every one, has a class: out (classes, voxels) as for `_average`."""
+    votes, voters = np.empty((2, _BLOCK), np.uint16)
     for left in range(start, stop, _BLOCK):
         width = min(_BLOCK, stop - left)
+        _count_voters(codes, raters, silent, has_silent, left, width, voters)
         for c in range(out.shape[0]):
             _count_votes(codes, raters, codes.dtype.type(c + first), left, width, votes)
             target = out[c, left : left + width]
+            for i in range(width):
+                target[i] = votes[i] >= (max(voters[i], np.uint16(1)) if every else np.uint16(1))
+
+
+@kernel
+def _mark(codes, raters, least, out, strange, start, stop):
+    """Whether at least so many raters, of 255, marked: codes (raters, voxels) of one byte.
+
+    `strange` is told where a code is neither 0 nor 1; the result means nothing then.
+    """
+    votes, seen = np.empty((2, _BLOCK), np.uint8)
+    any_seen = np.uint8(0)
+    for left in range(start, stop, _BLOCK):
+        width = min(_BLOCK, stop - left)
+        first, target = codes[raters[0], left : left + width], out[left : left + width]
+        for i in range(width):
+            seen[i] = first[i]
+        for r in raters[1:]:
+            row = codes[r, left : left + width]
+            for i in range(width):
+                seen[i] |= row[i]
+        if least == 1:  # what any has marked
+            for i in range(width):
+                target[i] = seen[i]
+        elif least == raters.size:  # what every one has
+            for i in range(width):
+                target[i] = first[i]
+            for r in raters[1:]:
+                row = codes[r, left : left + width]
+                for i in range(width):
+                    target[i] &= row[i]
+        else:
+            for i in range(width):
+                votes[i] = first[i]
+            for r in raters[1:]:
+                row = codes[r, left : left + width]
+                for i in range(width):
+                    votes[i] += row[i]
             for i in range(width):
                 target[i] = votes[i] >= least
+        for i in range(width):
+            any_seen |= seen[i]
+    if any_seen > 1:
+        strange[0] = True
 
 
 @device
@@ -62,25 +120,36 @@ def _precedes(code, other, sign, largest):
 
 
 @kernel
-def _majority(codes, raters, sign, largest, out, start, stop):
-    """The label that most raters have, (raters, voxels) to (voxels,)."""
+def _majority(codes, raters, sign, largest, silent, has_silent, out, start, stop):
+    """The label that most raters have, (raters, voxels) to (voxels,).
+
+    That of a rater whose code is `silent` does not count; where all are, so is the result.
+    """
     first = codes[raters[0]]
-    for i in range(start, stop):
-        out[i] = first[i]
-    for i in range(start, stop):
-        equal = True
+    differ = np.empty(_BLOCK, np.uint8)
+    for left in range(start, stop, _BLOCK):
+        width = min(_BLOCK, stop - left)
+        own, target = first[left : left + width], out[left : left + width]
+        for i in range(width):
+            differ[i] = 0
+            target[i] = own[i]
         for r in raters:
-            equal &= codes[r, i] == first[i]
-        if equal:
-            continue
-        best, most = first[i], 0
-        for r in raters:
-            code, votes = codes[r, i], 0
-            for s in raters:
-                votes += codes[s, i] == code
-            if votes > most or (votes == most and _precedes(code, best, sign, largest)):
-                best, most = code, votes
-        out[i] = best
+            row = codes[r, left : left + width]
+            for i in range(width):
+                differ[i] |= row[i] != own[i]
+        for i in range(width):
+            if differ[i] == 0:
+                continue
+            best, most = silent, 0
+            for r in raters:
+                code, votes = codes[r, left + i], 0
+                if has_silent and code == silent:
+                    continue
+                for s in raters:
+                    votes += codes[s, left + i] == code
+                if votes > most or (votes == most and _precedes(code, best, sign, largest)):
+                    best, most = code, votes
+            target[i] = best
 
 
 @kernel
@@ -127,61 +196,62 @@ def _look_up(patterns, table, out, start, stop):
 # --- launching ----------------------------------------------------------------------------------
 
 
-def _over(voxels, run, *args):
+def _over(voxels, run, *args, slab=_pool.SLAB):
     """Tasks `run(*args, start, stop)` over slabs of voxels."""
     return [
-        partial(run, *args, start, min(start + _pool.SLAB, voxels))
-        for start in range(0, voxels, _pool.SLAB)
+        partial(run, *args, start, min(start + slab, voxels)) for start in range(0, voxels, slab)
     ]
 
 
 def _over_items(codes, annotated, run, out, *args):
-    """Run `run(codes, raters, *args, out, start, stop)` over the slabs of all items.
-
-    An argument that is a function is asked for its value for so many raters.
-    """
+    """Run `run(codes, raters, *args, out, start, stop)` over the slabs of all items."""
     codes, tasks = same_type(codes), []
     for item in range(len(codes)):
         raters = np.flatnonzero(annotated[item])
-        own = [arg(raters.size) if callable(arg) else arg for arg in args]
-        tasks += _over(codes.shape[-1], run, codes[item], raters, *own, out[item])
+        tasks += _over(codes.shape[-1], run, codes[item], raters, *args, out[item])
     _pool.run(tasks)
 
 
-def _at_least(codes, annotated, out, first, least):
-    """Fill (items, classes, voxels) of bool: what at least `least(raters)` raters marked."""
-    _over_items(codes, annotated, _agree, out, first, least)
-
-
-def average(codes, annotated, out, *, first):
+def average(codes, annotated, out, *, first, silent):
     """Fill (items, classes, voxels) with votes in [0, 1]; codes are (items, raters, voxels).
 
-    `first` is the first class that is asked for.
+    `first` is the first class that is asked for; `silent` the code of no answer, or None.
     """
-    _over_items(codes, annotated, _average, out, first)
+    _over_items(codes, annotated, _average, out, first, *_code(codes, silent))
 
 
-def union(codes, annotated, out, *, first):
+def union(codes, annotated, out, *, first, silent):
     """Fill (items, classes, voxels) of bool: what any rater marked."""
-    _at_least(codes, annotated, out, first, lambda raters: 1)
+    _over_items(codes, annotated, _agree, out, first, False, *_code(codes, silent))
 
 
-def intersection(codes, annotated, out, *, first):
-    """Fill (items, classes, voxels) of bool: what every rater marked."""
-    _at_least(codes, annotated, out, first, lambda raters: raters)
+def intersection(codes, annotated, out, *, first, silent):
+    """Fill (items, classes, voxels) of bool: what every rater marked who said anything."""
+    _over_items(codes, annotated, _agree, out, first, True, *_code(codes, silent))
 
 
-def majority(codes, annotated, out, *, sign, largest, binary):
-    """Fill (items, voxels) with the label of most raters, of ties the largest or smallest.
+def majority(codes, annotated, out, *, sign, largest, silent):
+    """Fill (items, voxels) with the label of most raters, of ties the largest or smallest."""
+    _over_items(codes, annotated, _majority, out, sign, largest, *_code(codes, silent))
 
-    `binary`: all codes are 0 or 1, of one byte.
+
+def mark(codes, annotated, out, *, least):
+    """Fill (items, voxels) of bytes with what at least `least(raters)` raters marked, of 255.
+
+    Returns whether all codes, of one byte, are 0 or 1; else the result means nothing.
     """
-    if binary:
-        marked = out.view(bool)[:, None]  # (items, 1, voxels)
-        half = (lambda raters: (raters + 1) // 2) if largest else (lambda raters: raters // 2 + 1)
-        _at_least(codes, annotated, marked, 1, half)
-        return
-    _over_items(codes, annotated, _majority, out, sign, largest)
+    codes, tasks, strange = same_type(codes), [], np.zeros(1, bool)
+    for item in range(len(codes)):
+        raters = np.flatnonzero(annotated[item])
+        args = codes[item], raters, np.uint8(least(raters.size)), out[item], strange
+        tasks += _over(codes.shape[-1], _mark, *args, slab=8 * _pool.SLAB)
+    _pool.run(tasks)
+    return not strange[0]
+
+
+def _code(codes, silent):
+    """The code of no answer, and whether there is one."""
+    return codes.dtype.type(silent or 0), silent is not None
 
 
 def choose(seeds, numbers, annotated):
@@ -192,18 +262,20 @@ def choose(seeds, numbers, annotated):
     return order[np.arange(len(seeds)), ranks]
 
 
-def staple(codes, raters, out, *, classes, prior, iterations, tolerance):
+def staple(codes, raters, out, *, classes, silent, prior, iterations, tolerance):
     """Estimate one item's truth: codes (raters, voxels), out (classes, voxels) or (1, voxels).
 
-    Returns the prior, the confusion matrices (raters, truth, said) and the number of iterations.
+    With `silent`, the code `classes` is that of no answer. Returns the prior, the confusion
+    matrices (raters, truth, said) and the number of iterations.
     A single row of `out` is the last class: the foreground of two.
     """
     voxels = codes.shape[1]
-    size = classes**raters.size
+    answers = classes + silent
+    size = answers**raters.size
     small = size <= MAX_TABLE
     kind = np.uint8 if size <= 256 else np.uint16 if small else np.uint64
     patterns = np.empty(voxels, kind)
-    _pool.run(_over(voxels, _patterns, same_type(codes), raters, classes, patterns))
+    _pool.run(_over(voxels, _patterns, same_type(codes), raters, answers, patterns))
     if small:
         counts = _histogram(patterns, size)
         met = np.flatnonzero(counts)
@@ -211,8 +283,8 @@ def staple(codes, raters, out, *, classes, prior, iterations, tolerance):
     else:
         met, inverse, counts = np.unique(patterns, return_inverse=True, return_counts=True)
         patterns = inverse
-    place = np.array([classes**j for j in range(raters.size)], kind)
-    said = (met[:, None].astype(kind) // place % kind(classes)).astype(np.int64)
+    place = np.array([answers**j for j in range(raters.size)], kind)
+    said = (met[:, None].astype(kind) // place % kind(answers)).astype(np.int64)
     truth, prior, confusion, taken = expectation_maximisation(
         said, counts.astype(np.float64), classes, prior, iterations, tolerance
     )
@@ -237,7 +309,7 @@ def _histogram(patterns, size):
 
 
 def expectation_maximisation(said, counts, classes, prior, iterations, tolerance):
-    """STAPLE on patterns: `said` (patterns, raters), each met `counts` times.
+    """STAPLE on patterns: `said` (patterns, raters), each met `counts` times; no answer: `classes`.
 
     Starts as SimpleITK does: the prior is the raters' mean, every rater is right with probability
     0.99999. Returns P(truth | pattern) as (classes, patterns), prior, confusion matrices
@@ -246,20 +318,21 @@ def expectation_maximisation(said, counts, classes, prior, iterations, tolerance
     raters = said.shape[1]
     if prior is None:
         prior = np.array([(counts @ (said == c)).sum() for c in range(classes)])
-        prior = prior / (counts.sum() * raters)
+        prior = prior / prior.sum() if prior.any() else np.full(classes, 1 / classes)
     eye = np.eye(classes)
     confusion = np.broadcast_to(
         np.where(eye == 1, 0.99999, 1e-5 / max(classes - 1, 1)), (raters, classes, classes)
     ).copy()
-    votes = [np.eye(classes)[said[:, r]] * counts[:, None] for r in range(raters)]
+    answer = np.eye(classes + 1)[:, :classes]
+    votes = [answer[said[:, r]] * counts[:, None] for r in range(raters)]
     truth = _expectation(said, prior, confusion)
     taken = 0
     while taken < iterations:
         taken += 1
         new = confusion.copy()
-        mass = truth @ counts
         for r in range(raters):
             joint = truth @ votes[r]
+            mass = joint.sum(1)
             np.divide(joint, mass[:, None], out=new[r], where=mass[:, None] > 0)
             new[r, mass == 0] = eye[mass == 0]
         change = abs(new - confusion).max()
@@ -273,9 +346,9 @@ def expectation_maximisation(said, counts, classes, prior, iterations, tolerance
 def _expectation(said, prior, confusion):
     """P(truth | pattern), in logarithms: products of many raters underflow."""
     with np.errstate(divide="ignore"):
-        log = np.log(prior)[:, None] + sum(
-            np.log(confusion[r])[:, said[:, r]] for r in range(said.shape[1])
-        )
+        silent = np.zeros((*confusion.shape[:2], 1))
+        factors = np.concatenate([np.log(confusion), silent], axis=2)
+        log = np.log(prior)[:, None] + sum(factors[r][:, said[:, r]] for r in range(said.shape[1]))
     top = log.max(0)
     odd = ~np.isfinite(top)  # a pattern that no truth explains
     likelihood = np.exp(log - np.where(odd, 0, top))
