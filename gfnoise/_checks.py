@@ -71,7 +71,7 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
         return given if len(given) == ndim else given * ndim
     bound = "at least 0" if zero else "positive"
     expected = f"{name} must be finite and {bound}"
-    array = _as_array(f"{name} must be a number or a regular array of numbers", value)
+    array = plain(f"{name} must be a number or a regular array of numbers", value)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be a number or an array of numbers, got {value!r}")
     array = array.astype(np.float64)
@@ -88,7 +88,7 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
     return tuple(map(tuple, np.broadcast_to(array, (array.shape[0], ndim)).tolist()))
 
 
-def _as_array(expected: str, value: object) -> NDArray[Any]:
+def plain(expected: str, value: object) -> NDArray[Any]:
     """The value as an array; an error if it has a mask, or rows of different lengths."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{expected}, got a masked array, whose mask would be lost: {value!r}")
@@ -123,7 +123,7 @@ def seeds(seed: Any, items: int | None) -> tuple[NDArray[Any], NDArray[np.uint32
 
 def _integers(expected: str, seed: Any) -> NDArray[Any]:
     """The seeds as an array of integers, of Python's where NumPy has no dtype for all of them."""
-    array = _as_array(expected, seed)
+    array = plain(expected, seed)
     if array.size == 0 and array.ndim == 1:
         return array.astype(np.int64)
     listed = seed if isinstance(seed, (list, tuple)) else [seed]

@@ -80,7 +80,7 @@ def _annotated(annotated: ArrayLike | None, items: tuple[int, ...], raters: int)
     shape = (*items, raters)
     if annotated is None:
         return np.ones((math.prod(items), raters), bool)
-    flags = np.asarray(annotated)
+    flags = _checks.plain("annotated must be of bool", annotated)
     if flags.dtype != bool:
         raise TypeError(f"annotated must be of bool, got {_checks.describe(flags)}")
     if flags.shape != shape:

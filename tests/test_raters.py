@@ -327,6 +327,12 @@ def test_bad_types(function: Any) -> None:
         function(np.zeros((2, 4, 4), bool), axis=1.0)
 
 
+@pytest.mark.parametrize("function", [fuse_raters, staple])
+def test_masked_flags(function: Any) -> None:
+    with pytest.raises(TypeError, match="annotated must be of bool, got a masked array"):
+        function(MASKS, annotated=np.ma.ones(3, bool))
+
+
 def test_odd_memory() -> None:
     masks = np.random.default_rng(0).integers(0, 2, (3, 8, 9)).astype(np.int16)
     frozen = masks.copy()
