@@ -145,7 +145,7 @@ def _filter_planes(source, label, indicator, fill, scale, borders, weights, out,
             else:
                 _correlate_along(line, weights_x, row, nx)
                 blank = False
-        if blank and (radius_y == 0 or border_y[0] < 0):
+        if blank:  # and so is what lies outside: the constant, or the nearest row
             out[z] = fill
             continue
         for i in range(radius_y):
