@@ -26,12 +26,12 @@ def choice(name: str, value: object, choices: Iterable[object]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, listed))}, got {value!r}")
 
 
-def integer(name: str, value: object, least: int) -> int:
+def integer(name: str, value: Any, least: int) -> int:
     """A Python int of at least `least`; bool and float are none."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer of at least {least}, got {value!r}")
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
+        number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer of at least {least}, got {value!r}") from None
     if number < least:
@@ -161,10 +161,10 @@ def integral(name: str, array: NDArray[Any]) -> None:
         raise TypeError(f"{name} must be of bool or an integer dtype, got {describe(array)}")
 
 
-def label_value(name: str, value: object, dtype: np.dtype[Any]) -> int:
+def label_value(name: str, value: Any, dtype: np.dtype[Any]) -> int:
     """An int that the labels' dtype can hold."""
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
+        number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
@@ -239,6 +239,7 @@ def _overlap(first: Any, second: Any) -> bool:
     if not isinstance(first, np.ndarray):  # on a device, as far as addresses tell
         return bool(module(first).may_share_memory(first, second))
     try:
+        # NumPy's stub knows the bounds -1 and 0 alone.
         return bool(np.shares_memory(first, second, max_work=10_000))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True

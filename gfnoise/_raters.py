@@ -62,10 +62,10 @@ def stack(
     return Stack(moved, items, space, flags)
 
 
-def _axis(axis: object, axes: int, name: str) -> int:
+def _axis(axis: Any, axes: int, name: str) -> int:
     """A rater axis of an array, counted from the front."""
     try:
-        number = operator.index(axis)  # type: ignore[arg-type]
+        number = operator.index(axis)
     except TypeError:
         raise TypeError(f"axis must be an integer, got {axis!r}") from None
     if not -axes <= number < axes:
