@@ -26,12 +26,12 @@ def choice(name: str, value: object, choices: Iterable[object]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, listed))}, got {value!r}")
 
 
-def integer(name: str, value: object, least: int) -> int:
+def integer(name: str, value: Any, least: int) -> int:
     """A Python int of at least `least`; bool and float are none."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer of at least {least}, got {value!r}")
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
+        number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer of at least {least}, got {value!r}") from None
     if number < least:
@@ -95,7 +95,7 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
         return given if len(given) == ndim else given * ndim
     bound = "at least 0" if zero else "positive"
     expected = f"{name} must be finite and {bound}"
-    array = _as_array(f"{name} must be a number or a regular array of numbers", value)
+    array = plain(f"{name} must be a number or a regular array of numbers", value)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be a number or an array of numbers, got {value!r}")
     array = array.astype(np.float64)
@@ -112,8 +112,10 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
     return tuple(map(tuple, np.broadcast_to(array, (array.shape[0], ndim)).tolist()))
 
 
-def _as_array(expected: str, value: object) -> NDArray[Any]:
-    """The value as an array; ValueError if its rows are of different lengths."""
+def plain(expected: str, value: object) -> NDArray[Any]:
+    """The value as an array; an error if it has a mask, or rows of different lengths."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{expected}, got a masked array, whose mask would be lost: {value!r}")
     try:
         return np.asarray(value)
     except ValueError:
@@ -134,20 +136,28 @@ def seeds(seed: Any, items: int | None) -> tuple[NDArray[Any], NDArray[np.uint32
     expected = "seed must be an integer in [0, 2**63) or one per item"
     if on_device(seed):
         return _device_seeds(expected, seed, items)
-    array = _as_array(expected, seed)
-    if array.size == 0 and array.ndim == 1:
-        array = array.astype(np.int64)
-    if array.dtype.kind == "O" and all(isinstance(one, int) for one in array.flat):
-        raise ValueError(f"{expected}, got {seed!r}")
-    mixed = isinstance(seed, (list, tuple)) and any(isinstance(one, bool) for one in seed)
-    if array.dtype.kind not in "iu" or array.ndim > 1 or mixed:
-        raise TypeError(f"{expected}, got {seed!r}")
+    array = _integers(expected, seed)
     if array.size and (int(array.min()) < 0 or int(array.max()) >= _SEEDS):
         raise ValueError(f"{expected}, got {seed!r}")
     per_item = array.ndim == 1
     numbers = _item_numbers(expected, array, items)
     shape = (len(numbers),)
     return np.broadcast_to(array, shape).astype(np.uint64), numbers, per_item
+
+
+def _integers(expected: str, seed: Any) -> NDArray[Any]:
+    """The seeds as an array of integers, of Python's where NumPy has no dtype for all of them."""
+    array = plain(expected, seed)
+    if array.size == 0 and array.ndim == 1:
+        return array.astype(np.int64)
+    listed = seed if isinstance(seed, (list, tuple)) else [seed]
+    if any(isinstance(one, (bool, np.bool_)) for one in listed) or array.ndim > 1:
+        raise TypeError(f"{expected}, got {seed!r}")
+    if array.dtype.kind in "iu":
+        return array
+    if not all(isinstance(one, (int, np.integer)) for one in listed):
+        raise TypeError(f"{expected}, got {seed!r}")
+    return np.array([int(one) for one in listed], object).reshape(array.shape)
 
 
 def _device_seeds(
@@ -175,10 +185,10 @@ def integral(name: str, array: NDArray[Any]) -> None:
         raise TypeError(f"{name} must be of bool or an integer dtype, got {describe(array)}")
 
 
-def label_value(name: str, value: object, dtype: np.dtype[Any]) -> int:
+def label_value(name: str, value: Any, dtype: np.dtype[Any]) -> int:
     """An int that the labels' dtype can hold."""
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
+        number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
@@ -225,16 +235,35 @@ def output(
     for other, array in inputs.items():
         if array is not None and _overlap(out, array):
             raise ValueError(f"{name} must not share memory with {other}, got overlapping arrays")
-    if out.size and any(
-        stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)
-    ):
-        raise ValueError(f"{name} must hold each element once, got strides {out.strides}")
+    if out.size and _holds_twice(out):
+        raise ValueError(
+            f"{name} must hold each element once, got strides {out.strides} for {describe(out)}"
+        )
+
+
+def _holds_twice(array: Any) -> bool:
+    """Whether two elements of an array share memory."""
+    axes = sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
+    reach = array.itemsize
+    apart = True
+    for stride, size in axes:
+        apart &= stride >= reach
+        reach += (size - 1) * stride
+    if apart or array.nbytes > reach:
+        return not apart
+    # Axes that reach into each other, but there is room for all: look where the elements are.
+    places = np.zeros(1, np.int64)
+    for stride, size in axes:
+        places = np.add.outer(places, stride * np.arange(size)).reshape(-1)
+    places.sort()
+    return bool((np.diff(places) < array.itemsize).any())
 
 
 def _overlap(first: Any, second: Any) -> bool:
     if not isinstance(first, np.ndarray):  # on a device, as far as addresses tell
         return bool(module(first).may_share_memory(first, second))
     try:
+        # NumPy's stub knows the bounds -1 and 0 alone.
         return bool(np.shares_memory(first, second, max_work=10_000))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True

@@ -52,10 +52,10 @@ def stack(
     return Stack(moved, items, space, flags)
 
 
-def _axis(axis: object, axes: int, name: str) -> int:
+def _axis(axis: Any, axes: int, name: str) -> int:
     """A rater axis of an array, counted from the front."""
     try:
-        number = operator.index(axis)  # type: ignore[arg-type]
+        number = operator.index(axis)
     except TypeError:
         raise TypeError(f"axis must be an integer, got {axis!r}") from None
     if not -axes <= number < axes:
@@ -70,7 +70,7 @@ def _annotated(annotated: ArrayLike | None, items: tuple[int, ...], raters: int)
     shape = (*items, raters)
     if annotated is None:
         return np.ones((math.prod(items), raters), bool)
-    flags = np.asarray(annotated)
+    flags = _checks.plain("annotated must be of bool", annotated)
     if flags.dtype != bool:
         raise TypeError(f"annotated must be of bool, got {_checks.describe(flags)}")
     if flags.shape != shape:

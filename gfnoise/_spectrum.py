@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 MAX_TERMS = 1 << 21
 """Terms per axis that a coefficient's 63-bit number has room for."""
 
+_AT_ONCE = 1 << 20  # phases, of which each takes some thirty bytes
 PADDING = 4.1  # correlation lengths between the image and its periodic copy
 TAIL = 1e-4  # share of the spectrum that is cut
 WHITE = 0.1  # voxels; below, neighbours correlate by less than exp(-50): white noise
@@ -131,11 +132,15 @@ def axis_basis(
     position = start + step * np.arange(count, dtype=np.float64) - 0.5 * (size - 1)
     scales = np.sqrt(np.concatenate([weight[:1], np.repeat(weight[1:], 2)]))
     frequencies = np.concatenate([frequency[:1], np.repeat(frequency[1:], 2)])
-    phase = np.multiply.outer(frequency, position)
     values = np.empty((terms, count), np.float32)
     values[0] = scales[0]
-    values[1::2] = scales[1::2, None] * np.cos(phase[1:])
-    values[2::2] = scales[2::2, None] * np.sin(phase[1:])
+    share = max(1, _AT_ONCE // max(1, count))  # a long axis has many terms: no phases of all
+    for first in range(1, frequency.size, share):
+        last = min(first + share, frequency.size)
+        phase = np.multiply.outer(frequency[first:last], position)
+        cosines, sines = slice(2 * first - 1, 2 * last - 1, 2), slice(2 * first, 2 * last, 2)
+        values[cosines] = scales[cosines, None] * np.cos(phase)
+        values[sines] = scales[sines, None] * np.sin(phase)
     for array in (values, frequencies, scales):
         array.flags.writeable = False
     return AxisBasis(values, frequencies, scales)

@@ -459,7 +459,7 @@ def _curves(
 
 def _shares(name: str, value: ArrayLike) -> NDArray[np.float64]:
     """Numbers in [0, 1], as float64."""
-    array = np.asarray(value)
+    array = _checks.plain(f"{name} must be numbers in [0, 1]", value)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be numbers in [0, 1], got {value!r}")
     _checks.in_range(name, array, 0, 1)

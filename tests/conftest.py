@@ -20,15 +20,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of modules that say EVERY_BACKEND on each, but for those marked `cpu`."""
     every = getattr(metafunc.module, "EVERY_BACKEND", False)
     if every and not any(mark.name == "cpu" for mark in metafunc.definition.iter_markers()):
-        metafunc.fixturenames.append("backend")
         metafunc.parametrize("backend", BACKENDS, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The kernels that NumPy arrays run on."""
-    if request.param == "cpu":
+    """The kernels that NumPy arrays run on; used by itself, or pytest would drop it unseen."""
+    chosen = getattr(request, "param", "cpu")
+    if chosen == "cpu":
         yield "cpu"
         return
-    with redirected(HostLauncher() if request.param == "cuda-on-host" else StagedLauncher()):
-        yield request.param
+    with redirected(HostLauncher() if chosen == "cuda-on-host" else StagedLauncher()):
+        yield chosen

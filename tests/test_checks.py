@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 
 import gfnoise
-from gfnoise import GaussianField
+from gfnoise import GaussianField, _checks
 
 LABELS = np.array([[0, 0, 0, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]], np.uint8)
 PAIR = np.stack([LABELS, LABELS])
@@ -48,6 +50,7 @@ NUMBERS: list[tuple[Any, Error, str]] = [
     (np.ones((2, 3)), ValueError, words("got shape (2, 3)")),
     (np.ones((1, 1, 2)), ValueError, words("got shape (1, 1, 2)")),
     ([[1.0], [1.0, 2.0]], ValueError, words("[[1.0], [1.0, 2.0]]")),
+    (np.ma.array([1.0, 2.0], mask=[False, True]), TypeError, words("masked array, whose mask")),
 ]
 
 
@@ -122,6 +125,12 @@ SEEDS: list[tuple[Any, Error, str]] = [
     ({7}, TypeError, words("integer", "got {7}")),
     ([1, -2], ValueError, words("got [1, -2]")),
     ([1, 2**70], ValueError, words("got [1, 1180591620717411303424]")),
+    ([1, 2**63], ValueError, words("[0, 2**63)", "got [1, 9223372036854775808]")),
+    ((-1, 2**63), ValueError, words("[0, 2**63)", "got (-1, 9223372036854775808)")),
+    ([2**62, 1.0], TypeError, words("integer", "1.0]")),
+    ([np.uint64(1), True], TypeError, words("integer", "True]")),
+    (np.array([1, 2], object), TypeError, words("integer", "dtype=object")),
+    (np.ma.array([1, 2], mask=[True, False]), TypeError, words("masked array, whose mask")),
     ([1.0, 2.0], TypeError, words("got [1.0, 2.0]")),
     ([True, 2], TypeError, words("got [True, 2]")),
     ([None, 2], TypeError, words("got [None, 2]")),
@@ -152,6 +161,12 @@ def test_seeds(seed: Any, error: Error, match: str) -> None:
     with pytest.raises(error, match=f"(?s)^seed .*{match}"):
         FIELD.displacement((4, 5), seed=seed)
     assert (out == 9).all()
+
+
+@pytest.mark.parametrize("seed", [[np.uint64(3), 2**63 - 1], (3, np.uint64(2**63 - 1))])
+def test_seeds_that_numpy_has_no_common_integer_for(seed: Any) -> None:
+    expected = FIELD.sample_labels(PAIR, seed=np.array([3, 2**63 - 1]))
+    assert np.array_equal(FIELD.sample_labels(PAIR, seed=seed), expected)
 
 
 @pytest.mark.parametrize(("n", "error", "match"), COUNTS)
@@ -319,6 +334,9 @@ SAMPLING: list[tuple[dict[str, Any], Error, str]] = [
     ({"out": np.zeros((4, 5), bool)}, TypeError, "^out .*uint8, got bool"),
     ({"out": np.broadcast_to(np.uint8(0), (4, 5))}, ValueError, "^out .*read-only"),
     ({"out": as_strided(np.zeros(5, np.uint8), (4, 5), (0, 1))}, ValueError, "^out .*strides"),
+    ({"out": as_strided(np.zeros(9, np.uint8), (4, 5), (1, 1))}, ValueError, "^out .*strides"),
+    ({"out": as_strided(np.zeros(20, np.uint8), (4, 5), (1, 3))}, ValueError, "^out .*strides"),
+    ({"out": as_strided(np.zeros(9, np.uint8)[8:], (4, 5), (-1, -1))}, ValueError, "^out .*stri"),
     ({"out": LABELS}, ValueError, "^out .*memory with labels"),
     ({"out": LABELS[::-1, ::-1]}, ValueError, "^out .*memory with labels"),
 ]
@@ -405,6 +423,45 @@ def test_out_that_overlaps_the_labels_of_marginals() -> None:
     out, labels = memory.view(np.float32).reshape(4, 5), memory[60:].reshape(4, 5)
     refuse(FIELD.marginals, labels, {"out": out}, ValueError, "^out .*memory with labels")
     assert not memory.any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides"),
+    [
+        ((4, 5), (5, 1)), ((4, 5), (1, 4)), ((4, 5), (-7, 1)), ((4, 5), (5, 4)), ((4, 5), (4, 5)),
+        ((4, 5), (10, 8)), ((1, 5), (0, 1)), ((3, 2, 2), (4, 2, 1)), ((3, 4), (4, 3)),
+    ],
+)  # fmt: skip
+def test_out_of_any_layout_that_holds_each_element_once(
+    shape: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    out = as_strided(np.zeros(200, np.uint8)[100:], shape, strides)
+    field = GaussianField(1.0, 2.0, ndim=len(shape))
+    labels = np.arange(out.size, dtype=np.uint8).reshape(shape)
+    assert field.sample_labels(labels, seed=1, out=out) is out
+    assert np.array_equal(out, field.sample_labels(labels, seed=1))
+
+
+def addresses(array: Any) -> list[int]:
+    """Where each element is, one by one."""
+    return [
+        sum(i * stride for i, stride in zip(index, array.strides, strict=True))
+        for index in np.ndindex(array.shape)
+    ]
+
+
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    strides=st.lists(st.integers(-9, 9), min_size=3, max_size=3),
+    dtype=st.sampled_from(["u1", "u2", "u4"]),
+)
+def test_elements_that_share_memory_are_found(
+    shape: list[int], strides: list[int], dtype: str
+) -> None:
+    memory = np.zeros(200, np.uint8)[100:104].view(dtype)
+    array = as_strided(memory, shape, strides[: len(shape)])
+    held = [place + i for place in addresses(array) for i in range(array.itemsize)]
+    assert _checks._holds_twice(array) == (len(set(held)) < len(held))
 
 
 def test_booleans_hold_two_labels() -> None:

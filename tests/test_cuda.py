@@ -241,6 +241,14 @@ def test_axes_longer_than_a_grid(host: HostLauncher, monkeypatch: pytest.MonkeyP
     assert np.array_equal(noise.displacement((50, 2, 3), seed=4), expected)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 2**31), (2**31, 1, 3)])
+def test_axes_longer_than_32_bits_count(shape: tuple[int, ...], host: HostLauncher) -> None:
+    source = np.broadcast_to(np.float32(1), (1, *shape))  # no memory of that size
+    options: dict[str, Any] = {"sigma": (0, 0, 1.0), "radius": (0, 0, 4), "modes": ["wrap"] * 3}
+    with pytest.raises(ValueError, match=r"at most 2147483647, got \(.*2147483648"):
+        filters.gaussian_filter(source, source, cval=0.0, **options)
+
+
 def test_a_process_forked_after_cuda_was_used_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for CuPy says what CUDA says then."""
 

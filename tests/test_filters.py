@@ -83,6 +83,34 @@ def test_the_number_of_threads_changes_no_bit(
     assert np.array_equal(results[0], results[2])
 
 
+@pytest.mark.parametrize("shape", [(60,), (9, 14), (6, 7, 11)])
+@pytest.mark.parametrize("mode", MODES)
+def test_long_filters(shape: tuple[int, ...], mode: str) -> None:
+    """A single sum of as many taps would lose digits."""
+    for sigma in (50.0, 90.0, 400.0):
+        source = image(shape, seed=int(sigma))
+        check(source, sigma, mode=mode, cval=3.0)
+        check(source[..., :1], sigma, mode=mode, cval=3.0)
+    check(source, [0.0] * (source.ndim - 1) + [5000.0], mode=mode)
+
+
+@pytest.mark.parametrize("shape", [(31,), (9, 14), (6, 7, 11)])
+@pytest.mark.parametrize("mode", MODES)
+def test_values_near_the_largest_do_not_overflow(shape: tuple[int, ...], mode: str) -> None:
+    largest = float(np.finfo(np.float32).max)
+    source = image(shape) * np.float32(0.0099 * largest)
+    source.flat[::3] *= -1
+    assert np.abs(source).max() > largest / 2
+    for sigma in (0.7, 2.56, [1.5] + [0.0] * (len(shape) - 1), [0.0] * (len(shape) - 1) + [1.5]):
+        check(source, sigma, mode=mode, cval=-0.99 * largest)
+
+
+def test_what_is_not_filtered_keeps_every_bit() -> None:
+    source = np.array([[1e-45, -3e-45], [3.4028235e38, np.inf], [np.nan, 5.0]], np.float32)
+    for sigma in (0.0, 0.01):
+        assert gfnoise.gaussian_filter(source, sigma).tobytes() == source.tobytes()
+
+
 def test_layouts() -> None:
     source = image((8, 9, 10))
     expected = gfnoise.gaussian_filter(source, 1.5)

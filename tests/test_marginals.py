@@ -229,3 +229,14 @@ def test_threads_and_slabs_change_nothing(mode: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(_pool, "threads", lambda threads=threads: threads)
         monkeypatch.setattr(_pool, "SLAB", slab)
         assert np.array_equal(field.marginals(labels, **options), expected)
+
+
+@pytest.mark.parametrize("mode", ["constant", "nearest"])
+def test_no_rounding_makes_a_probability_of_more_than_one(mode: str) -> None:
+    labels = np.ones((9, 10, 11), np.uint8)
+    for amplitude in (0.5, 1.0, 2.0, 2.3, 4.4):
+        for method in ("integrated", "sampled"):
+            found = GaussianField(amplitude, 3.0, ndim=3).marginals(
+                labels, mode=mode, method=method
+            )
+            assert found.max() <= 1

@@ -40,7 +40,7 @@ def make(channels: int = 1, shape: tuple[int, ...] = SHAPE) -> Any:
 
 def seeded(seed: int) -> None:
     torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002 - nnU-Net draws from it
 
 
 def noise(**options: Any) -> Any:
@@ -86,7 +86,7 @@ def test_seeds() -> None:
 
     def draw(torchs: int, numpys: int) -> Any:
         torch.manual_seed(torchs)
-        np.random.seed(numpys)  # noqa: NPY002
+        np.random.seed(numpys)  # noqa: NPY002 - nnU-Net draws from it
         return noise()(segmentation=make())["segmentation"]
 
     first = draw(1, 2)

@@ -219,6 +219,63 @@ def run_python(code: str, **environment: str) -> str:
     return found.stdout.strip()
 
 
+def test_an_interrupt_while_others_work_is_raised_once_they_are_done() -> None:
+    """Two of them, while the caller has nothing left to do but wait."""
+    code = """
+import os
+import signal
+import threading
+import time
+from gfnoise._cpu import _pool
+
+caller = threading.current_thread()
+both, idle = threading.Barrier(2, timeout=20), threading.Event()
+done = []
+
+def task():
+    both.wait()
+    if threading.current_thread() is caller:
+        idle.set()
+        return
+    idle.wait(20)
+    for _ in range(2):
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+    done.append("done")
+
+try:
+    _pool.run([task, task])
+except KeyboardInterrupt:
+    print("interrupted", *done)
+later = []
+_pool.run([lambda i=i: later.append(i) for i in range(50)])
+print(sorted(later) == list(range(50)))
+"""
+    assert run_python(code, OMP_NUM_THREADS="2").split() == ["interrupted", "done", "True"]
+
+
+def test_work_while_the_interpreter_shuts_down() -> None:
+    """Nothing can be submitted any more then, and the caller does all of it."""
+    code = """
+import atexit
+from concurrent.futures import ThreadPoolExecutor
+from gfnoise._cpu import _pool
+
+def last():
+    try:
+        ThreadPoolExecutor(1).submit(print)
+    except RuntimeError:
+        done = []
+        _pool.run([lambda i=i: done.append(i) for i in range(50)])
+        print(sorted(done) == list(range(50)))
+
+atexit.register(last)
+"""
+    for before in ("", "_pool.run([int] * 9)"):  # without threads, and with
+        assert run_python(code + before, OMP_NUM_THREADS="3") == "True"
+
+
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [("3", 3), ("1", 1), ("4,2", 4), (" 2 ", 2), ("", 0), ("0", 0), ("x", 0)],

@@ -475,6 +475,12 @@ def test_arrays_of_cupy_have_no_kernels(function: Any, monkeypatch: pytest.Monke
         function(array)
 
 
+@pytest.mark.parametrize("function", [fuse_raters, staple])
+def test_masked_flags(function: Any) -> None:
+    with pytest.raises(TypeError, match="annotated must be of bool, got a masked array"):
+        function(MASKS, annotated=np.ma.ones(3, bool))
+
+
 def test_odd_memory() -> None:
     masks = np.random.default_rng(0).integers(0, 2, (3, 8, 9)).astype(np.int16)
     frozen = masks.copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from functools import reduce
 from typing import Any
 
@@ -200,3 +201,22 @@ def test_a_basis_is_shared_and_cannot_be_written_to() -> None:
 def test_too_many_terms_for_a_coefficients_number() -> None:
     with pytest.raises(ValueError, match=r"length_scale.*at most 2097152 terms.*2097162 voxels"):
         axis_basis(_spectrum.MAX_TERMS + 10, 1.0)
+
+
+def test_terms_made_in_parts_are_those_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = _spectrum.axis_basis.__wrapped__
+    expected = make(40, 3.0, -2, 45, 1)
+    for share in (1, 45, 200):
+        monkeypatch.setattr(_spectrum, "_AT_ONCE", share)
+        assert np.array_equal(make(40, 3.0, -2, 45, 1).values, expected.values)
+
+
+def test_the_memory_of_a_long_axis() -> None:
+    """Not much more than the basis itself, and as much of that as is documented."""
+    size, length = 6000, 3.0
+    tracemalloc.start()
+    values = _spectrum.axis_basis.__wrapped__(size, length).values
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert values.nbytes == pytest.approx(5 * size * (size + 4 * length) / length, rel=0.05)
+    assert peak < values.nbytes + (64 << 20)

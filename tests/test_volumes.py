@@ -546,7 +546,8 @@ def test_bad_maps_of_curves() -> None:
             gfnoise.volume_curves(np.zeros(shape))
     curves = gfnoise.volume_curves(GOOD)
     for name, argument in (("cdf", "t"), ("quantile", "v"), ("accuracy", "v"), ("dice", "v")):
-        for bad in (-0.1, 1.5, np.nan, [0.5, 2.0], "half", None, True, 1j):
+        masked = np.ma.array([0.5, 0.5], mask=[True, False])
+        for bad in (-0.1, 1.5, np.nan, [0.5, 2.0], "half", None, True, 1j, masked):
             with pytest.raises((ValueError, TypeError), match=f"^{argument} must"):
                 getattr(curves, name)(bad)
 

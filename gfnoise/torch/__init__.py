@@ -3,6 +3,7 @@
 The functions of `gfnoise` take tensors by themselves; this package is imported with the first one.
 """
 
+from . import _noise_operator as _noise_operator  # which registers it
 from .loaders import NoisyLabelLoader, NoisyLabels
 from .losses import AdaptiveWingLoss, NormReLU, SoftDiceLoss
 from .noise import LabelNoise

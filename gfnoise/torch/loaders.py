@@ -1,22 +1,15 @@
 """Data sets and loaders whose labels are noisy, the same for an item wherever it is made."""
 
-import copy
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import (
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    RandomSampler,
-    WeightedRandomSampler,
-    default_collate,
-)
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, default_collate
 
 from .. import _checks
+from ._batches import Counted, Paired, Seeded, SeededBatches, replaces, share
+from ._samples import Change, arrived, moved
 from .noise import LabelNoise
 from .streams import item_seed
 
@@ -82,7 +75,7 @@ class NoisyLabels(Dataset[Any]):
                 f"takes iterable ones"
             )
         self.dataset = dataset
-        self._change = _Change(noise, label_key, clean_key, spacing_key)
+        self._change = Change(noise, label_key, clean_key, spacing_key)
         item_seed(seed, 0, 0)
         # In shared memory: what is set here reaches workers that are already running.
         self._stream = torch.tensor([seed, 0]).share_memory_()
@@ -196,7 +189,7 @@ class NoisyLabelLoader:
         if by is not None:
             _checks.choice("by", by, ("index", "position"))
         self.dataset, self.seed = dataset, seed
-        self._change = _Change(noise, label_key, clean_key, spacing_key)
+        self._change = Change(noise, label_key, clean_key, spacing_key)
         self._now = self._next = (0, 0, 0)  # epoch, batches and items given out
         self._order: torch.Generator | None = None
         self._on_cuda = self.device is not None and self.device.type == "cuda"
@@ -214,7 +207,7 @@ class NoisyLabelLoader:
             raise ValueError("batch_size must be a number, got None")
         self.by, self._here = "position", True
         collate = loader.pop("collate_fn", None) or default_collate
-        self.loader = DataLoader(self.dataset, collate_fn=_Counted(collate), **loader)
+        self.loader = DataLoader(self.dataset, collate_fn=Counted(collate), **loader)
 
     def _wrap_map(self, by: str | None, loader: dict[str, Any]) -> None:
         if loader.get("shuffle") and loader.get("generator") is None:
@@ -229,14 +222,14 @@ class NoisyLabelLoader:
         plain = DataLoader(self.dataset, generator=loader.get("generator"), **batching)
         if plain.batch_sampler is None:
             raise ValueError("batch_size must be a number, got None: NoisyLabels takes any loader")
-        self.by = by or ("position" if _replaces(plain.batch_sampler) else "index")
+        self.by = by or ("position" if replaces(plain.batch_sampler) else "index")
         self._here = self._noise_is_made_here()
-        self._batches = _SeededBatches(plain.batch_sampler, self.by == "position")
+        self._batches = SeededBatches(plain.batch_sampler, self.by == "position")
         collate = loader.pop("collate_fn", None) or default_collate
         self.loader = DataLoader(
-            _Seeded(self.dataset, None if self._here else self._change),
+            Seeded(self.dataset, None if self._here else self._change),
             batch_sampler=self._batches,
-            collate_fn=_Paired(collate) if self._here else collate,
+            collate_fn=Paired(collate) if self._here else collate,
             **{name: value for name, value in loader.items() if name not in batching},
         )
 
@@ -258,7 +251,7 @@ class NoisyLabelLoader:
 
     def _pass(self, loaded: Any, epoch: int, given: int, items: int) -> Iterator[Any]:
         """The batches of an epoch; the state is that behind the last one given out."""
-        rank, ranks = _share()
+        rank, ranks = share()
         for batch, count in self._made(loaded, epoch, items * ranks + rank, ranks):
             given, items = given + 1, items + count
             if self._now[0] == epoch:
@@ -287,10 +280,10 @@ class NoisyLabelLoader:
                 yield ready
                 continue
             if ahead is not None:
-                yield _arrived(ahead, stream)
+                yield arrived(ahead, stream)
             ahead = ready
         if ahead is not None and stream is not None:
-            yield _arrived(ahead, stream)
+            yield arrived(ahead, stream)
 
     def _moved(self, batch: Any, seeds: list[int], stream: Any) -> Any:
         """The batch on the device, with noise; on a stream of its own."""
@@ -298,7 +291,7 @@ class NoisyLabelLoader:
         if stream is None:
             return self._change.batch(batch, seeds, spacing)
         with torch.cuda.stream(stream):
-            return self._change.batch(_to(batch, self.device), seeds, spacing)
+            return self._change.batch(moved(batch, self.device), seeds, spacing)
 
     @property
     def epoch(self) -> int:
@@ -324,200 +317,6 @@ class NoisyLabelLoader:
         self._now = self._next = (state["epoch"], state["batches"], state["items"])
 
 
-class _Change:
-    """Puts noise on the label of a sample, or on those of a batch."""
-
-    def __init__(self, noise: Any, label_key: Any, clean_key: Any, spacing_key: Any):
-        if not isinstance(noise, LabelNoise):
-            raise TypeError(f"noise must be a LabelNoise, got {type(noise).__qualname__}")
-        self.noise, self.label_key, self.clean_key = noise, label_key, clean_key
-        self.spacing_key = spacing_key
-
-    def __call__(self, sample: Any, seed: int) -> Any:
-        """A sample with a noisy label."""
-        label = self._label(sample)
-        spacing = None
-        if self.spacing_key is not None:
-            spacing = _entry("spacing_key", sample, self.spacing_key)
-        noisy = self.noise(label[None], spacing=spacing, seed=[seed])[0]
-        return self._replaced(sample, label, noisy)
-
-    def spacing(self, batch: Any, count: int) -> Tensor | None:
-        """The voxel sizes of a batch on the CPU, one row per item."""
-        if self.spacing_key is None:
-            return None
-        rows = _entry("spacing_key", batch, self.spacing_key)
-        if isinstance(rows, (tuple, list)):  # as default_collate leaves tuples of numbers
-            rows = torch.stack([torch.as_tensor(row) for row in rows], -1)
-        return rows.double().reshape(count, -1)
-
-    def batch(self, batch: Any, seeds: list[int], spacing: Tensor | None) -> Any:
-        """A batch with noisy labels."""
-        labels = self._label(batch)
-        return self._replaced(batch, labels, self.noise(labels, spacing=spacing, seed=seeds))
-
-    def _label(self, sample: Any) -> Tensor:
-        label = _entry("label_key", sample, self.label_key)
-        if not isinstance(label, Tensor):
-            raise TypeError(
-                f"a sample's {self.label_key!r} must be a torch tensor, got {_kind(label)} "
-                f"(torch.from_numpy takes arrays)"
-            )
-        return label
-
-    def _replaced(self, sample: Any, label: Tensor, noisy: Tensor) -> Any:
-        """A copy of the sample with the noisy label, and with the clean one if it is wanted."""
-        keep = self.clean_key is not None
-        if isinstance(sample, Mapping):
-            changed: Any = copy.copy(sample)
-            changed[self.label_key] = noisy
-            if keep:
-                changed[self.clean_key] = label
-            return changed
-        values = list(sample)
-        values[self.label_key] = noisy
-        if keep:
-            if self.clean_key != len(values) or hasattr(sample, "_fields"):
-                raise ValueError(
-                    f"clean_key must be the next position, {len(values)}, of a sample that is a "
-                    f"tuple or list, got {self.clean_key!r} for a {type(sample).__qualname__}"
-                )
-            values.append(label)
-        if hasattr(sample, "_fields"):
-            return type(sample)(*values)
-        return values if isinstance(sample, list) else tuple(values)
-
-
-def _entry(name: str, sample: Any, key: Any) -> Any:
-    """An entry of a sample; an error that names what there is."""
-    if isinstance(sample, Mapping):
-        if key not in sample:
-            raise ValueError(f"{name} must be one of the sample's keys {list(sample)}, got {key!r}")
-        return sample[key]
-    if not isinstance(sample, (tuple, list)):
-        raise TypeError(f"samples must be dicts, tuples or lists, got {_kind(sample)}")
-    if isinstance(key, bool) or not isinstance(key, int) or not 0 <= key < len(sample):
-        raise ValueError(f"{name} must be a position below {len(sample)}, got {key!r}")
-    return sample[key]
-
-
-def _kind(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
-class _Seeded(Dataset[Any]):
-    """Items by (index, seed): with noise or, where it is made later, with their seed."""
-
-    def __init__(self, dataset: Any, change: _Change | None):
-        self.dataset, self.change = dataset, change
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, key: tuple[Any, int]) -> Any:
-        index, seed = key
-        sample = self.dataset[index]
-        return (seed, sample) if self.change is None else self.change(sample, seed)
-
-
-class _SeededBatches:
-    """Batches of (index, seed), from batches of indices."""
-
-    def __init__(self, batches: Any, by_position: bool):
-        self.batches, self.by_position = batches, by_position
-        self._start = (0, 0, 0)
-
-    def begin(self, seed: int, epoch: int, skipped: int) -> None:
-        """Say what the next pass is: its seed and epoch, and how many batches are past."""
-        self._start = (seed, epoch, skipped)
-        for one in (self.batches, getattr(self.batches, "sampler", None)):
-            set_epoch = getattr(one, "set_epoch", None)
-            if set_epoch is not None:
-                set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[tuple[Any, int]]]:
-        return self._from(*self._start)
-
-    def _from(self, seed: int, epoch: int, skipped: int) -> Iterator[list[tuple[Any, int]]]:
-        rank, ranks = _share()
-        position = 0
-        for number, batch in enumerate(self.batches):
-            indices = list(batch)
-            if number >= skipped:
-                keys = (
-                    [rank + ranks * (position + i) for i in range(len(indices))]
-                    if self.by_position
-                    else [operator.index(index) for index in indices]
-                )
-                yield [(i, item_seed(seed, epoch, k)) for i, k in zip(indices, keys, strict=True)]
-            position += len(indices)
-
-
-class _Paired:
-    """Collates (seed, sample) into (seeds, batch)."""
-
-    def __init__(self, collate: Callable[[list[Any]], Any]):
-        self.collate = collate
-
-    def __call__(self, samples: list[tuple[int, Any]]) -> tuple[list[int], Any]:
-        return [seed for seed, _ in samples], self.collate([sample for _, sample in samples])
-
-
-class _Counted(_Paired):
-    """Collates samples into (their number, batch)."""
-
-    def __call__(self, samples: list[Any]) -> tuple[int, Any]:  # type: ignore[override]
-        return len(samples), self.collate(samples)
-
-
-def _share() -> tuple[int, int]:
-    """Rank and number of ranks of the default process group."""
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
-
-
-def _replaces(batches: Any) -> bool:
-    """Whether a sampler may draw an item twice."""
-    sampler = getattr(batches, "sampler", None)
-    return isinstance(sampler, (RandomSampler, WeightedRandomSampler)) and bool(sampler.replacement)
-
-
 def _check_version(state: Mapping[str, int]) -> None:
     if state.get("version") != _VERSION:
         raise ValueError(f"state must be of version {_VERSION}, got {dict(state)!r}")
-
-
-def _to(batch: Any, device: torch.device | None) -> Any:
-    """The tensors of a batch on a device, without waiting."""
-    return _mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
-
-
-def _arrived(ready: tuple[Any, int], stream: Any) -> tuple[Any, int]:
-    """A batch of a side stream, for use on the current one."""
-    current = torch.cuda.current_stream(stream.device)
-    current.wait_stream(stream)
-
-    def mark(tensor: Tensor) -> Tensor:
-        if tensor.is_cuda:
-            tensor.record_stream(current)
-        return tensor
-
-    return _mapped(ready[0], mark), ready[1]
-
-
-def _mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """A batch with a function applied to its tensors."""
-    if isinstance(batch, Tensor):
-        return function(batch)
-    if isinstance(batch, Mapping):
-        return {key: _mapped(one, function) for key, one in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_mapped(one, function) for one in batch))
-    if isinstance(batch, (tuple, list)):
-        return type(batch)(_mapped(one, function) for one in batch)
-    return batch

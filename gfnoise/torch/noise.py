@@ -1,7 +1,6 @@
 """Label noise as a module of a network's pipeline."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -462,53 +461,4 @@ def _refuse_one_hot(name: str, labels: Tensor) -> None:
     raise ValueError(
         f"{name} must be integer-coded, got one-hot ones of shape {tuple(labels.shape)}: use "
         f"labels.argmax(1, keepdim=True)"
-    )
-
-
-@_operators.define(
-    "label_noise(Tensor labels, Tensor seed, float[] amplitude, float[] length_scale, "
-    "float[] spacing, int ndim, float p, int order, str mode, int? ignore_index) -> Tensor",
-    lambda labels, *rest: labels.new_empty(labels.shape),
-)
-def _label_noise(
-    labels: Tensor,
-    seed: Tensor,
-    amplitude: list[float],
-    length_scale: list[float],
-    spacing: list[float],
-    ndim: int,
-    p: float,
-    order: int,
-    mode: str,
-    ignore_index: int | None,
-) -> Tensor:
-    settings = tuple(amplitude), tuple(length_scale), tuple(spacing), ndim, p
-    noise = _made(*settings, order, mode, ignore_index)
-    if seed.is_cuda and not seed.dim():
-        seed = seed.cpu()
-    noisy: Tensor = noise(labels, seed=seed)
-    return noisy
-
-
-@lru_cache(maxsize=64)
-def _made(
-    amplitude: tuple[float, ...],
-    length_scale: tuple[float, ...],
-    spacing: tuple[float, ...],
-    ndim: int,
-    p: float,
-    order: int,
-    mode: str,
-    ignore_index: int | None,
-) -> LabelNoise:
-    """The module of an operator's arguments."""
-    return LabelNoise(
-        amplitude,
-        length_scale,
-        ndim=ndim,
-        spacing=_operators.rows(spacing, ndim) if spacing else "unit",
-        p=p,
-        order=order,
-        mode=mode,
-        ignore_index=ignore_index,
     )

@@ -1,9 +1,9 @@
 """How kernels are compiled: without the GIL, without fast-math, cached on disk."""
 
+import contextlib
 import functools
 import hashlib
 import os
-import pickle
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -47,22 +47,31 @@ def kernel(function: Function) -> Function:
         dispatcher = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no folder that a cache could be written to
         return cast(Function, numba.njit(**_OPTIONS)(function))
-    for name in ("load_overload", "save_overload"):
-        setattr(dispatcher._cache, name, _lenient(getattr(dispatcher._cache, name)))
+    _forgive(dispatcher._cache)
     return cast(Function, dispatcher)
 
 
-def _lenient(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a full disk or a damaged file count as a cache that has nothing."""
+def _forgive(cache: Any) -> None:
+    """Let a damaged file count as a cache that has nothing, and a full disk as none at all.
 
-    @functools.wraps(method)
-    def attempt(*args: Any) -> Any:
+    Reading damaged bytes raises what it likes. The index is emptied then: it may be what is
+    damaged, and nothing could be saved any more.
+    """
+    load, save = cache.load_overload, cache.save_overload
+
+    def load_overload(*args: Any) -> Any:
         try:
-            return method(*args)
-        except (OSError, EOFError, pickle.UnpicklingError):
+            return load(*args)
+        except Exception:
+            with contextlib.suppress(OSError):
+                cache.flush()
             return None
 
-    return attempt
+    def save_overload(*args: Any) -> None:
+        with contextlib.suppress(Exception):
+            save(*args)
+
+    cache.load_overload, cache.save_overload = load_overload, save_overload
 
 
 # A process that is forked while another thread compiles would wait for Numba's lock for ever.

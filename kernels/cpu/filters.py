@@ -16,6 +16,7 @@ from ._jit import arithmetic, device, kernel, same_type
 
 _COLUMNS = 4  # buffers of columns that are a task
 _WIDTH = 128  # voxels along x of a buffer of columns
+_LONG = 2048  # taps of one side, beyond which a sum in float32 would lose digits
 _ONE = np.float32(1)
 
 
@@ -90,8 +91,8 @@ def _correlate_along(line, weights, out, width):
 
 
 @device
-def _load(source, z, y, label, indicator, fill, border_x, line):
-    """Copy a row, or where it holds the label, into the padded line."""
+def _load(source, z, y, label, indicator, fill, scale, border_x, line):
+    """Copy a row, scaled, or where it holds the label, into the padded line."""
     nx = source.shape[2]
     radius = (line.size - nx) // 2
     inner = line[radius:]
@@ -101,6 +102,7 @@ def _load(source, z, y, label, indicator, fill, border_x, line):
     else:
         for x in range(nx):
             inner[x] = source[z, y, x]
+            inner[x] *= scale
     for i in range(radius):
         at = border_x[i]
         line[i] = inner[at] if at >= 0 else fill
@@ -125,7 +127,7 @@ def _pad(lines, line, at, radius, fill):
 
 
 @kernel
-def _filter_planes(source, label, indicator, fill, borders, weights, out, start, stop):
+def _filter_planes(source, label, indicator, fill, scale, borders, weights, out, start, stop):
     """Filter the planes [start, stop) along x and y."""
     border_y, border_x = borders
     weights_y, weights_x = weights
@@ -137,13 +139,13 @@ def _filter_planes(source, label, indicator, fill, borders, weights, out, start,
         blank = True
         for y in range(ny):
             row = rows[radius_y + y]
-            _load(source, z, y, label, indicator, fill, border_x, line)
+            _load(source, z, y, label, indicator, fill, scale, border_x, line)
             if indicator and _is_blank(line, fill):
                 row[:] = fill
             else:
                 _correlate_along(line, weights_x, row, nx)
                 blank = False
-        if blank and (radius_y == 0 or border_y[0] < 0):
+        if blank:  # and so is what lies outside: the constant, or the nearest row
             out[z] = fill
             continue
         for i in range(radius_y):
@@ -199,18 +201,25 @@ def _keep_ignored(codes, ignore, first, ignored, out, start, stop):
 
 
 class _Filter:
-    """The filter of a volume (z, y, x): weights, borders, constant and cap."""
+    """The filter of a volume (z, y, x): weights, borders, constant and cap.
 
-    def __init__(self, shape, taps, modes, fill, cap, dtype):
+    With `halved`, values are halved where they are loaded, and the last weights doubled: pairs of
+    values beyond half of what the dtype holds would have no sum.
+    """
+
+    def __init__(self, shape, taps, modes, fill, cap, dtype, halved=False):
         self.image = shape[0] == 1
         if self.image:  # its rows as planes: both passes are then shared by the threads
-            shape, taps, modes = ((two, one, three) for one, two, three in (shape, taps, modes))
+            shape, taps, modes = ([two, one, three] for one, two, three in (shape, taps, modes))
         self.weights = [np.array(weights(one), dtype) for one in taps]
         self.borders = [
             border(mode, size, one.radius)
             for mode, size, one in zip(modes, shape, taps, strict=True)
         ]
-        self.fill, self.cap = dtype.type(fill), dtype.type(cap)
+        self.scale = dtype.type(0.5 if halved else 1)
+        if halved:
+            self.weights[0 if taps[0].radius else 1] *= 2
+        self.fill, self.cap = self.scale * dtype.type(fill), dtype.type(cap)
 
     def planes(self, source, out, label=None):
         """The tasks of the first pass, over a label's indicator where there is a label."""
@@ -223,6 +232,7 @@ class _Filter:
             label if indicator else source.dtype.type(0),
             indicator,
             self.fill,
+            self.scale,
             tuple(self.borders[1:]),
             tuple(self.weights[1:]),
             out,
@@ -250,9 +260,16 @@ class _Filter:
 
 def gaussian_filter(source, out, *, sigma, radius, modes, cval):
     """Filter (items, z, y, x) into a float32 or float64 array; sigma, radius and modes per axis."""
+    if out.dtype == np.float32 and max(radius) > _LONG:
+        wide = np.empty(out.shape)
+        gaussian_filter(source, wide, sigma=sigma, radius=radius, modes=modes, cval=cval)
+        with np.errstate(over="ignore"):
+            out[...] = wide
+        return
     source = same_type(source)
     taps = [sampled(float(s), int(r)) for s, r in zip(sigma, radius, strict=True)]
-    plan = _Filter(source.shape[1:], taps, modes, cval, np.inf, out.dtype)
+    halved = any(one.radius for one in taps)  # what is only copied keeps every bit
+    plan = _Filter(source.shape[1:], taps, modes, cval, np.inf, out.dtype, halved)
     _pool.run([task for one, to in zip(source, out, strict=True) for task in plan.planes(one, to)])
     _pool.run([task for to in out for task in plan.columns(to)])
 

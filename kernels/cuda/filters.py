@@ -29,6 +29,7 @@ _INDICATOR = np.dtype(
 )
 _PLAIN = np.zeros((), _INDICATOR)
 _OF_LABELS, _FILTERED = 1, 2  # what an indicator's values are
+MOST_VOXELS = np.iinfo(np.int32).max  # of an axis, as its size is passed
 _FEW = 8  # rows of a plane, below which it is not worth a block
 
 
@@ -47,6 +48,10 @@ class _Filter:
     """
 
     def __init__(self, out, shape, taps, modes, cval, cap):
+        if max(shape) > MOST_VOXELS:
+            raise ValueError(
+                f"a filter on a device takes axes, and lines, of at most {MOST_VOXELS}, got {shape}"
+            )
         self.device, self.real = launcher(out), out.dtype
         self.shape, self.voxels = shape, math.prod(shape)
         self.cval, self.cap = out.dtype.type(cval), out.dtype.type(cap)

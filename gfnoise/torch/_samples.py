@@ -1,0 +1,122 @@
+"""Samples and batches of a data set: their labels made noisy, their tensors moved."""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .noise import LabelNoise
+
+
+class Change:
+    """Puts noise on the label of a sample, or on those of a batch."""
+
+    def __init__(self, noise: Any, label_key: Any, clean_key: Any, spacing_key: Any):
+        if not isinstance(noise, LabelNoise):
+            raise TypeError(f"noise must be a LabelNoise, got {type(noise).__qualname__}")
+        self.noise, self.label_key, self.clean_key = noise, label_key, clean_key
+        self.spacing_key = spacing_key
+
+    def __call__(self, sample: Any, seed: int) -> Any:
+        """A sample with a noisy label."""
+        label = self._label(sample)
+        spacing = None
+        if self.spacing_key is not None:
+            spacing = _entry("spacing_key", sample, self.spacing_key)
+        noisy = self.noise(label[None], spacing=spacing, seed=[seed])[0]
+        return self._replaced(sample, label, noisy)
+
+    def spacing(self, batch: Any, count: int) -> Tensor | None:
+        """The voxel sizes of a batch on the CPU, one row per item."""
+        if self.spacing_key is None:
+            return None
+        rows = _entry("spacing_key", batch, self.spacing_key)
+        if isinstance(rows, (tuple, list)):  # as default_collate leaves tuples of numbers
+            rows = torch.stack([torch.as_tensor(row) for row in rows], -1)
+        return rows.double().reshape(count, -1)
+
+    def batch(self, batch: Any, seeds: list[int], spacing: Tensor | None) -> Any:
+        """A batch with noisy labels."""
+        labels = self._label(batch)
+        return self._replaced(batch, labels, self.noise(labels, spacing=spacing, seed=seeds))
+
+    def _label(self, sample: Any) -> Tensor:
+        label = _entry("label_key", sample, self.label_key)
+        if not isinstance(label, Tensor):
+            raise TypeError(
+                f"a sample's {self.label_key!r} must be a torch tensor, got {_kind(label)} "
+                f"(torch.from_numpy takes arrays)"
+            )
+        return label
+
+    def _replaced(self, sample: Any, label: Tensor, noisy: Tensor) -> Any:
+        """A copy of the sample with the noisy label, and with the clean one if it is wanted."""
+        keep = self.clean_key is not None
+        if isinstance(sample, Mapping):
+            changed: Any = copy.copy(sample)
+            changed[self.label_key] = noisy
+            if keep:
+                changed[self.clean_key] = label
+            return changed
+        values = list(sample)
+        values[self.label_key] = noisy
+        if keep:
+            if self.clean_key != len(values) or hasattr(sample, "_fields"):
+                raise ValueError(
+                    f"clean_key must be the next position, {len(values)}, of a sample that is a "
+                    f"tuple or list, got {self.clean_key!r} for a {type(sample).__qualname__}"
+                )
+            values.append(label)
+        if hasattr(sample, "_fields"):
+            return type(sample)(*values)
+        return values if isinstance(sample, list) else tuple(values)
+
+
+def _entry(name: str, sample: Any, key: Any) -> Any:
+    """An entry of a sample; an error that names what there is."""
+    if isinstance(sample, Mapping):
+        if key not in sample:
+            raise ValueError(f"{name} must be one of the sample's keys {list(sample)}, got {key!r}")
+        return sample[key]
+    if not isinstance(sample, (tuple, list)):
+        raise TypeError(f"samples must be dicts, tuples or lists, got {_kind(sample)}")
+    if isinstance(key, bool) or not isinstance(key, int) or not 0 <= key < len(sample):
+        raise ValueError(f"{name} must be a position below {len(sample)}, got {key!r}")
+    return sample[key]
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def moved(batch: Any, device: torch.device | None) -> Any:
+    """The tensors of a batch on a device, without waiting."""
+    return _mapped(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def arrived(ready: tuple[Any, int], stream: Any) -> tuple[Any, int]:
+    """A batch of a side stream, for use on the current one."""
+    current = torch.cuda.current_stream(stream.device)
+    current.wait_stream(stream)
+
+    def mark(tensor: Tensor) -> Tensor:
+        if tensor.is_cuda:
+            tensor.record_stream(current)
+        return tensor
+
+    return _mapped(ready[0], mark), ready[1]
+
+
+def _mapped(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """A batch with a function applied to its tensors."""
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if isinstance(batch, Mapping):
+        return {key: _mapped(one, function) for key, one in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_mapped(one, function) for one in batch))
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(_mapped(one, function) for one in batch)
+    return batch
