@@ -6,6 +6,7 @@ import measured
 import quotes
 import scaling
 from measured import Case, Run
+from peers.report import section
 
 FOLDER = Path(__file__).parent
 TOP = FOLDER.parent / "README.md"
@@ -91,6 +92,7 @@ def report(run: Run) -> str:
         *start_up([case for case in run.cases if case.stem == "startup"]),
         "",
     ]
+    lines += section(measured.RESULTS / "peers.json")
     return "\n".join(lines)
 
 

@@ -1,0 +1,1 @@
+"""gfnoise beside other libraries on the same work; `run.py` runs it."""
