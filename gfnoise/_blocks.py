@@ -231,7 +231,7 @@ def whole_masks(block: NDArray[Any], *, options: dict[str, Any]) -> Any:
 
 @_task
 def tally(
-    block: NDArray[Any], states: NDArray[Any] | None, *, plan: Decisions, level: int
+    block: NDArray[Any], states: NDArray[Any] | None = None, *, plan: Decisions, level: int
 ) -> NDArray[np.int64]:
     """A chunk's share of the tables for the next digit, (*batch, 1, ..., 1, BINS, SUMS)."""
     from gfnoise._cpu import chunks
@@ -249,7 +249,7 @@ def tally(
 @_task
 def descend(
     tables: NDArray[np.int64],
-    states: NDArray[Any] | None,
+    states: NDArray[Any] | None = None,
     *,
     plan: Decisions,
     level: int,
@@ -268,7 +268,6 @@ def descend(
     return after.reshape(batch)
 
 
-@_task
 def decided(states: NDArray[Any]) -> NDArray[np.float64]:
     """What the last digit decides, (*batch, 4): as `chunks.decide_votes`."""
     thresholds = np.where(states["rank"] == 0, np.inf, states["threshold"])

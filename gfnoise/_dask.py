@@ -1,7 +1,8 @@
 """Dask arrays: the graphs of the functions that have one. Chunks of space overlap as they must.
 
-Nothing is computed but, for `sample_labels`, how far its fields reach. What runs on a chunk is in
-`_blocks`.
+Nothing is computed at a call but how far the fields of `sample_labels` reach, and thresholds: they
+take several passes, and a graph of all of them would hold every chunk from the first to the last.
+What runs on a chunk is in `_blocks`.
 """
 
 import inspect
@@ -13,9 +14,8 @@ import dask
 import dask.array as da
 import numpy as np
 from dask.array.overlap import overlap
-from dask.base import tokenize
-from dask.graph_manipulation import bind
 from dask.utils import parse_bytes
+from numpy.typing import NDArray
 
 from . import _array, _blocks, _labels, filters, thresholding
 from ._reach import reach
@@ -278,20 +278,14 @@ def _optimal_threshold(
     function: Callable[..., Any], marginals: da.Array, metric: str, **options: Any
 ) -> da.Array:
     plan = _plan("optimal_threshold", marginals, metric, **options)
+    lead = marginals.ndim - plan.ndim
     if _is_whole(marginals, plan):
         options |= {"metric": metric, "ndim": plan.ndim}
-        every = tuple(range(marginals.ndim))
-        return da.blockwise(
-            _blocks.whole,
-            every[: marginals.ndim - plan.ndim],
-            _together(marginals, plan),
-            every,
-            concatenate=True,
-            dtype=np.float64,
-            meta=np.empty((0,) * (marginals.ndim - plan.ndim)),
-            options=options,
-        )
-    return _decisions(marginals, plan)[..., 0]
+        source = _together(marginals, plan)
+        found = _per_map(_blocks.whole, lead, (), np.float64, source, options=options).compute()
+    else:
+        found = _decisions(marginals, plan)[..., 0]
+    return da.from_array(np.asarray(found), chunks=marginals.chunks[:lead])
 
 
 def _optimal_segmentation(
@@ -314,15 +308,16 @@ def _optimal_segmentation(
             'optimal_segmentation has ties="first" only for dask arrays whose maps are one chunk '
             "each: rechunk them, or choose other ties"
         )
-    decisions = _decisions(marginals, plan)
     every = tuple(range(marginals.ndim))
+    batch = marginals.ndim - plan.ndim
+    decisions = da.from_array(_decisions(marginals, plan), (*marginals.chunks[:batch], (4,)))
     return da.blockwise(
         _blocks.segmented,
         every,
-        _again(marginals, decisions),
+        marginals,
         every,
         decisions,
-        (*every[: marginals.ndim - plan.ndim], marginals.ndim),
+        (*every[:batch], marginals.ndim),
         concatenate=True,
         dtype=bool,
         meta=np.empty((0,) * marginals.ndim, bool),
@@ -370,29 +365,26 @@ def _together(marginals: da.Array, plan: _blocks.Decisions) -> da.Array:
     return marginals.rechunk(dict.fromkeys(range(-plan.ndim, 0), -1))
 
 
-def _again(marginals: da.Array, decisions: da.Array) -> da.Array:
-    """The maps, read once more when the decisions are known: not kept in memory until then."""
-    return bind(marginals, decisions, seed=tokenize(marginals.name, decisions.name))
-
-
-def _decisions(marginals: da.Array, plan: _blocks.Decisions) -> da.Array:
-    """What is decided of each map, (*batch, 4): pass after pass over the chunks."""
+def _decisions(marginals: da.Array, plan: _blocks.Decisions) -> NDArray[np.float64]:
+    """What is decided of each map, (*batch, 4), computed: pass after pass over the chunks."""
     kernels = _array.kernels(plan.function, "chunks")
     lead = marginals.ndim - plan.ndim
-    result = (4,), np.dtype(np.float64)
+    batch = marginals.chunks[:lead]
     if plan.raters is not None:
         counts = _summed(_blocks.votes, marginals, None, (plan.raters + 1,), plan=plan)
-        return _per_map(_blocks.decided_votes, lead, *result, counts, plan=plan)
+        rows = _per_map(_blocks.decided_votes, lead, (4,), np.float64, counts, plan=plan)
+        return rows.compute()
     if plan.metric == "accuracy":
-        chunks = *marginals.chunks[:lead], (4,)
-        return da.full([sum(sizes) for sizes in chunks], 0.5, chunks=chunks)
-    states, bins = None, (kernels.BINS, kernels.SUMS)
+        return np.full((*marginals.shape[:lead], 4), 0.5)
+    states: Any = None
+    bins = (kernels.BINS, kernels.SUMS)
     for level in range(kernels.levels(plan.real.itemsize)):
-        source = marginals if states is None else _again(marginals, states)
-        tables = _summed(_blocks.tally, source, states, bins, plan=plan, level=level)
-        both = tables, states
-        states = _per_map(_blocks.descend, lead, (), kernels.STATE, *both, plan=plan, level=level)
-    return _per_map(_blocks.decided, lead, *result, states)
+        options = {"plan": plan, "level": level}
+        known = None if states is None else da.from_array(states, chunks=batch)
+        tables = _summed(_blocks.tally, marginals, known, bins, **options)
+        after = _per_map(_blocks.descend, lead, (), kernels.STATE, tables, known, **options)
+        states = np.asarray(after.compute())
+    return _blocks.decided(states)
 
 
 def _summed(
@@ -401,20 +393,17 @@ def _summed(
     states: da.Array | None,
     sizes: tuple[int, ...],
     *,
-    plan: _blocks.Decisions,
+    plan: Any,
     **options: Any,
 ) -> da.Array:
     """The integers (*batch, *sizes) that a task counts in each chunk, summed over space."""
     every = tuple(range(source.ndim))
-    batch, space = every[: source.ndim - plan.ndim], every[source.ndim - plan.ndim :]
+    space = every[source.ndim - plan.ndim :]
     new = {source.ndim + i: size for i, size in enumerate(sizes)}
     shares = da.blockwise(
         task,
         (*every, *new),
-        source,
-        every,
-        states,
-        None if states is None else batch,
+        *_indexed(source, states),
         new_axes=new,
         adjust_chunks={axis: (1,) * source.numblocks[axis] for axis in space},
         dtype=np.int64,
@@ -429,25 +418,28 @@ def _per_map(
     task: Callable[..., Any],
     lead: int,
     sizes: tuple[int, ...],
-    dtype: np.dtype[Any],
+    dtype: Any,
     *arrays: da.Array | None,
     **options: Any,
 ) -> da.Array:
     """What a task makes of (*batch, ...) arrays, whose first `lead` axes are the batch."""
-    new = {100 + i: size for i, size in enumerate(sizes)}
-    pairs: list[Any] = []
-    for array in arrays:
-        pairs += [array, None if array is None else tuple(range(array.ndim))]
+    new = {-1 - i: size for i, size in enumerate(sizes)}  # indices that no array has
     return da.blockwise(
         task,
         (*range(lead), *new),
-        *pairs,
+        *_indexed(*arrays),
         new_axes=new,
         concatenate=True,
         dtype=dtype,
         meta=np.empty((0,) * (lead + len(new)), dtype),
         **options,
     )
+
+
+def _indexed(*arrays: da.Array | None) -> list[Any]:
+    """The arrays that there are, each followed by the numbers of its axes."""
+    given = [array for array in arrays if array is not None]
+    return [one for array in given for one in (array, tuple(range(array.ndim)))]
 
 
 _GRAPHS: dict[str, Callable[..., da.Array]] = {
