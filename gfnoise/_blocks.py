@@ -64,11 +64,11 @@ class Cut:
 
     def items(self, place: Sequence[int], lead: int) -> NDArray[np.intp]:
         """The items of a chunk, of the first `lead` axes flattened in C order."""
+        if not lead:
+            return np.zeros(1, np.intp)
         shape = [sum(sizes) for sizes in self.chunks[:lead]]
-        numbers = np.arange(math.prod(shape)).reshape(shape)
-        box = self.box(place)[:lead]
-        found = numbers[tuple(slice(start, start + size) for start, size, _ in box)]
-        return found.reshape(-1)
+        axes = [np.arange(start, start + size) for start, size, _ in self.box(place)[:lead]]
+        return np.ravel_multi_index(np.ix_(*axes), shape).reshape(-1)
 
 
 # --- filters ------------------------------------------------------------------------------------
@@ -134,6 +134,7 @@ class Samples:
     """A call of `sample_labels`; `grid` and `start` say where the array is."""
 
     cut: Cut
+    dtype: np.dtype[Any]
     seeds: NDArray[np.uint64]
     numbers: NDArray[np.uint32]
     amplitude: NDArray[np.float64]
@@ -161,7 +162,7 @@ def sampled(part: NDArray[Any], *, plan: Samples, block_id: Sequence[int]) -> ND
     start = tuple(a + b for a, b in zip(plan.start, starts, strict=True))
     items = plan.cut.items(place, lead)
     shape = (*part.shape[:lead], *((raters,) * (plan.raters is not None)), *count)
-    output = _labels.Output(None, shape, part.dtype, part)
+    output = _labels.Output(None, shape, plan.dtype, part)
     if output.result.size:
         field.sample_labels(
             _labels.encode(part, ndim),

@@ -192,11 +192,7 @@ def _marginals(
     parts, pieces = _overlapping(labels, margins)
     chunks, classes = pieces.chunks, None
     if num_classes is not None:
-        voxels = math.prod(max(sizes) for sizes in chunks)
-        budget = parse_bytes(dask.config.get("array.chunk-size"))
-        share = max(1, min(int(num_classes), budget // (4 * voxels)))
-        classes = (share,) * (num_classes // share) + (num_classes % share,)
-        classes = classes if classes[-1] else classes[:-1]
+        classes = _class_chunks(int(num_classes), math.prod(max(sizes) for sizes in chunks))
         chunks = (*chunks[:lead], classes, *chunks[lead:])
     plan = _blocks.Marginals(
         pieces,
@@ -209,6 +205,14 @@ def _marginals(
     )
     axis = None if classes is None else lead
     return _map(_blocks.marginals, parts, chunks, np.float32, axis, plan=plan)
+
+
+def _class_chunks(classes: int, voxels: int) -> tuple[int, ...]:
+    """As many classes to a chunk as dask's limit for one leaves room for in float32."""
+    limit = parse_bytes(dask.config.get("array.chunk-size"))
+    share = max(1, min(classes, limit // (4 * voxels)))
+    rest = classes % share
+    return (share,) * (classes // share) + (rest,) * (rest > 0)
 
 
 # --- the noise ----------------------------------------------------------------------------------
@@ -255,6 +259,7 @@ def _sample_labels(
         chunks, axis = (*chunks[:lead], (raters,), *chunks[lead:]), lead
     plan = _blocks.Samples(
         cut=pieces,
+        dtype=labels.dtype,
         **streams,
         grid=part.shape,
         start=part.start,

@@ -19,7 +19,8 @@ from ._window import Window
 
 _ANGLES = (0.25, 0.35, 0.5, 0.65)
 """Of the highest harmonic between a point of the torus and one of the grid; the first is best."""
-_POINTS = 1 << 23  # of a grid, as far as the angles allow; and held at once
+_POINTS = 1 << 23  # of a grid, as far as the angles allow
+_HELD = 1 << 18  # points at once
 _LARGEST_NORMAL = 6.77  # what 32 bits of Philox and Box-Muller give at most
 _ROUNDOFF = 2.0**-24
 _FURTHEST = 1e9
@@ -57,6 +58,7 @@ def reach(
             )
             axes = (0, 1, *range(3, out.ndim))
             found = np.maximum(found, np.maximum(out.max(axes), -out.min(axes)))
+            del out  # before the next one
         # Products and sums are rounded to float32, on this grid and at the voxels. The squares of
         # the basis sum to one: the sum of the terms is at most the norm of the coefficients.
         size = _LARGEST_NORMAL * math.sqrt(math.prod(terms))
@@ -88,7 +90,7 @@ def _grid(window: Window, length_scale: list[float]) -> tuple[Window, float, lis
 
 def _slabs(grid: Window, raters: int) -> Iterator[Window]:
     """The grid in slabs along the first axis."""
-    planes = max(1, _POINTS // max(1, raters * math.prod(grid.count[1:])))
+    planes = max(1, _HELD // max(1, raters * math.prod(grid.count[1:])))
     for first in range(0, grid.count[0], planes):
         start = grid.start[0] + grid.step[0] * first
         count = min(planes, grid.count[0] - first)
