@@ -330,6 +330,11 @@ class GaussianField:
         ValueError, TypeError
             If an argument is not as described; nothing has been written then.
 
+        Notes
+        -----
+        A dask array gives a dask array. Chunks overlap by what the filter reaches; chunks of the
+        class axis are as large as dask's `array.chunk-size` allows.
+
         Examples
         --------
         >>> import numpy as np
