@@ -68,8 +68,9 @@ def optimal_threshold(
     array that is returned, not with a Python float, which NumPy would round to the map's dtype.
 
     Of a dask array whose maps are in chunks, the tallies of the chunks are added up, in three
-    passes for float32 and seven for float64: the same bits. They are computed at the call, by dask's
-    scheduler, and the dask array that is returned holds numbers. Store a map that is slow to make.
+    passes for float32 and seven for float64: the same bits. They are computed at the call, by
+    dask's scheduler; the dask array that is returned holds numbers. Store a map that is slow to
+    make.
 
     Examples
     --------
