@@ -38,6 +38,11 @@ def call(
             f"{function.__name__} takes no dask arrays, only {known} do: call it with NumPy "
             f"arrays, as compute() gives them"
         )
+    if dask.config.get("array.query-planning", None):
+        raise NotImplementedError(
+            f"{function.__name__} takes dask arrays as they are without dask's setting "
+            f"array.query-planning, got {dask.config.get('array.query-planning')!r}"
+        )
     given = inspect.signature(function).bind(*args, **kwargs)
     given.apply_defaults()
     arguments = given.arguments
@@ -132,7 +137,7 @@ def _map(
         task,
         parts,
         chunks=chunks,
-        new_axis=new_axis,
+        new_axis=None if new_axis is None else [new_axis],
         dtype=dtype,
         meta=np.empty((0,) * len(chunks), dtype),
         **options,

@@ -541,6 +541,14 @@ def test_bad_input(call: Callable[[], Any], kind: type[Exception], message: str)
         call()
 
 
+def test_the_experimental_arrays_are_refused() -> None:
+    with (
+        dask.config.set({"array.query-planning": True}),
+        pytest.raises(NotImplementedError, match="without dask's setting array.query-planning"),
+    ):
+        FIELD.marginals(LABELS)
+
+
 def test_the_library_imports_no_dask() -> None:
     code = """
 import sys
