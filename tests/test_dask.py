@@ -191,6 +191,15 @@ def test_filters_are_those_of_the_array_in_memory(data: Any) -> None:
     np.testing.assert_allclose(found.compute(), expected, rtol=0, atol=3 * tolerance)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "constant", "nearest", "mirror", "wrap"])
+def test_borders_of_filters_in_chunks(mode: str) -> None:
+    array = np.random.default_rng(1).random((60, 64))
+    found = gaussian_filter(da.from_array(array, chunks=20), 1.5, mode=mode)
+    assert found.numblocks == (3, 3)
+    expected = gaussian_filter(array, 1.5, mode=mode)
+    np.testing.assert_allclose(found.compute(), expected, rtol=0, atol=1e-12)
+
+
 METRICS = [
     ("dice", {}),
     ("fbeta", {"beta": 2.0}),
