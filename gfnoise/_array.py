@@ -15,6 +15,7 @@ _SMALL = 1 << 17  # elements that one thread looks through in no time
 _OPTIONAL = ("like", "out", "output")
 _PACKAGES = {"numpy": "gfnoise._cpu", "cupy": "gfnoise._cuda"}
 _NAMES = {"numpy": "NumPy", "cupy": "CuPy", "torch": "torch"}
+_GUESTS = (("torch", "Tensor", ".torch._tensors"), ("dask.array", "Array", "._dask"))
 _checked = False
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -22,8 +23,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def tensors(*names: str) -> Callable[[Function], Function]:
     """Let torch tensors be given as the arguments `names`; the function sees arrays alone.
 
-    Tensors become arrays on the same memory, and arrays in the result become tensors. Without a
-    tensor among the arguments it costs about a microsecond; torch is not imported, only looked up.
+    Tensors become arrays on the same memory, and arrays in the result become tensors. A dask array
+    becomes a graph whose tasks see the arrays of its chunks. With neither among the arguments it
+    costs about a microsecond; torch and dask are not imported, only looked up.
     """
 
     def decorate(function: Function) -> Function:
@@ -32,13 +34,13 @@ def tensors(*names: str) -> Callable[[Function], Function]:
 
         @functools.wraps(function)
         def door(*args: Any, **kwargs: Any) -> Any:
-            kind = getattr(sys.modules.get("torch"), "Tensor", None)
-            if kind is not None:
-                for value in (*args, *kwargs.values()):
-                    if isinstance(value, kind):
-                        from .torch import _tensors
-
-                        return _tensors.call(function, places, args, kwargs)
+            for root, name, module in _GUESTS:
+                kind = getattr(sys.modules.get(root), name, None)
+                if kind is not None:
+                    for value in (*args, *kwargs.values()):
+                        if isinstance(value, kind):
+                            guest = importlib.import_module(module, __package__)
+                            return guest.call(function, places, args, kwargs)
             return function(*args, **kwargs)
 
         return door  # type: ignore[return-value]

@@ -208,6 +208,13 @@ class GaussianField:
         --------
         warp_labels : The same for a given displacement.
 
+        Notes
+        -----
+        A dask array gives a dask array, with the same bits whatever its chunks. Chunks overlap by
+        a bound on the displacement, which is found from the field's coefficients at the call; those
+        of space that are smaller are joined. A task holds a chunk with its overlap, the result's
+        chunk with all `n` raters, and 4 bytes for each coefficient and component of the field.
+
         Examples
         --------
         >>> import numpy as np
@@ -326,6 +333,11 @@ class GaussianField:
         ------
         ValueError, TypeError
             If an argument is not as described; nothing has been written then.
+
+        Notes
+        -----
+        A dask array gives a dask array. Chunks overlap by what the filter reaches; chunks of the
+        class axis are as large as dask's `array.chunk-size` allows.
 
         Examples
         --------

@@ -65,6 +65,8 @@ def gaussian_filter(
     Computed in the type of the result. It differs from SciPy's in float64 by less than 1e-6 of the
     range of the input where that is float32.
 
+    A dask array gives a dask array, of chunks that overlap by the taps' reach.
+
     Examples
     --------
     >>> import numpy as np

@@ -67,6 +67,11 @@ def optimal_threshold(
     (relative) of a value of the map is that value, so that ties are kept. Compare a map with the
     array that is returned, not with a Python float, which NumPy would round to the map's dtype.
 
+    Of a dask array whose maps are in chunks, the tallies of the chunks are added up, in three
+    passes for float32 and seven for float64: the same bits. They are computed at the call, by
+    dask's scheduler; the dask array that is returned holds numbers. Store a map that is slow to
+    make.
+
     Examples
     --------
     >>> import numpy as np
@@ -111,6 +116,11 @@ def optimal_segmentation(
     ------
     ValueError, TypeError
         If an argument is not as described; nothing has been written then.
+
+    Notes
+    -----
+    A dask array gives a dask array. Where its maps are in chunks, the thresholds are computed at
+    the call, as in `optimal_threshold`, and "first" is not available.
 
     Examples
     --------

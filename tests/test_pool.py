@@ -337,3 +337,19 @@ if __name__ == "__main__":
         print(threads, started, np.array_equal(noisy, wanted))
 """
     assert run_python(code).splitlines() == ["1 0 True"] * 6
+
+
+def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread, of the caller's calls alone, until the block ends; blocks may nest."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    many = _pool.threads()
+    with _pool.alone():
+        with _pool.alone():
+            assert _pool.threads() == 1
+        assert _pool.threads() == 1
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(_pool.threads).result() == many
+        seen: set[int] = set()
+        _pool.run([lambda: seen.add(threading.get_ident())] * 20)
+        assert seen == {threading.get_ident()}
+    assert _pool.threads() == many

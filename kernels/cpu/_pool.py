@@ -7,14 +7,16 @@ on first use in each process, so that a forked worker never meets its parent's t
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 
 SLAB = 1 << 16
 """Voxels of a task: a fraction of a millisecond of work, and its rows stay in cache."""
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
+_caller = threading.local()
 
 
 def _begin_anew() -> None:
@@ -33,6 +35,8 @@ def threads() -> int:
 
     Only a torch that is already imported is asked. Its DataLoader workers are set to one.
     """
+    if getattr(_caller, "alone", False):
+        return 1
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
         return int(torch.get_num_threads())
@@ -41,6 +45,17 @@ def threads() -> int:
         return int(setting[:9])
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let calls of this thread use no other: for one of many calls that run side by side."""
+    before = getattr(_caller, "alone", False)
+    _caller.alone = True
+    try:
+        yield
+    finally:
+        _caller.alone = before
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:

@@ -1,0 +1,97 @@
+"""Thresholds of maps in chunks: the tally of a map is the sum of the tallies of its chunks.
+
+Tallies are integers, whose sum is exact in any order: the thresholds have the same bits as those of
+maps in memory.
+"""
+
+import math
+from functools import partial
+
+import numpy as np
+
+from . import _pool
+from ._jit import same_type
+from .thresholding import _SMALL, BINS, DIGITS, _descend, _levels, _parts, _solve, _tally_maps
+
+WHOLE = _SMALL
+"""Voxels of a map up to which it is decided otherwise, without tallies."""
+
+SUMS = 3
+"""What is tallied per bin: a count, and a sum in two halves."""
+
+STATE = np.dtype([("prefix", "u8"), ("sums", "f8", (4,)), ("rank", "i8"), ("threshold", "f8")])
+"""What is known of a map: the digits so far, the sums above their bin, its rank and threshold."""
+
+
+def levels(itemsize):
+    """How many digits there are to descend through, each of which needs a tally."""
+    return len(DIGITS[itemsize])
+
+
+def _digit(itemsize, level):
+    """Where the digit of a level starts, and its bits."""
+    widths = DIGITS[itemsize]
+    return sum(widths[level + 1 :]), widths[level]
+
+
+def tally(maps, prefixes, *, level):
+    """Tables (maps, BINS, SUMS) of a chunk (maps, voxels) of float32 or float64 in [0, 1]."""
+    shift, width = _digit(maps.itemsize, level)
+    bits = same_type(maps).view(f"u{maps.itemsize}")
+    tables = np.zeros((len(maps), BINS, SUMS), np.int64)
+    for task in _parts(*maps.shape):
+        _tally_maps(bits, prefixes, shift, width, tables, *task)
+    return tables
+
+
+def begin(maps, rank):
+    """The states of as many maps before the first digit."""
+    states = np.zeros(maps, STATE)
+    states["sums"][:, 3] = -1  # not known yet
+    states["rank"] = rank
+    return states
+
+
+def descend(tables, states, *, dtype, weight, level):
+    """The states after the digit that the whole maps' tables decide."""
+    shift, width = _digit(dtype.itemsize, level)
+    fields = {name: np.ascontiguousarray(states[name]) for name in STATE.names}
+    words = np.empty(BINS, f"u{dtype.itemsize}")
+    _descend(
+        same_type(np.ascontiguousarray(tables)),
+        fields["prefix"],
+        shift,
+        width,
+        fields["sums"],
+        weight,
+        fields["rank"],
+        fields["threshold"],
+        (words, words.view(dtype)),
+    )
+    after = np.empty_like(states)
+    for name, values in fields.items():
+        after[name] = values
+    return after
+
+
+def count_votes(maps, raters):
+    """How many voxels of (maps, voxels) have 0, 1, ... votes: (maps, raters + 1)."""
+    maps = same_type(maps)
+    counts = np.zeros((len(maps), raters + 1), np.int64)
+    _pool.run([partial(_levels, *one, 0, maps.shape[1]) for one in zip(maps, counts, strict=True)])
+    return counts
+
+
+def decide_votes(counts, *, raters, weight, metric, volume):
+    """Of each map's counts: threshold, least votes of the largest and of the smallest set, rank.
+
+    As `thresholding.optimal_level`; a row of four float64, which hold all of them exactly.
+    """
+    rows = np.empty((len(counts), 4))
+    for row, tally_of_map in zip(rows, counts.tolist(), strict=True):
+        threshold, rank = _solve(tally_of_map, raters, weight, metric, volume)
+        none = threshold > 1  # no voxel
+        least = raters + 1 if none else math.ceil(raters * threshold)
+        beyond = raters + 1 if none else math.floor(raters * threshold) + 1
+        row[:] = float(threshold), least, beyond, rank
+    return rows
