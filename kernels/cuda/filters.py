@@ -52,11 +52,11 @@ class _Filter:
         self.cval, self.cap = out.dtype.type(cval), out.dtype.type(cap)
         self.modes = [MODES.index(mode) for mode in modes]
         self.reach = [max(one[axis].radius for one in taps) for axis in range(3)]
-        self.room = max(self.reach) + 1
+        self.room = -(-(2 * max(self.reach) + 1) // EIGHT) * EIGHT  # sixteen bytes are loaded at once
         self.width = WIDE + (2 * self.reach[2] // EIGHT + 1) * EIGHT | 1
         padded = HIGH + (2 * self.reach[1] // EIGHT + 1) * EIGHT
         places = (HIGH + 2 * self.reach[1]) * self.width + padded * (WIDE + 1)
-        self.shared = places * out.dtype.itemsize + 4
+        self.shared = places * out.dtype.itemsize + 4 * (HIGH + 2 * self.reach[1] + 1)
         self._weigh(taps)
 
     def _weigh(self, taps):
