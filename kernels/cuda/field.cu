@@ -329,34 +329,60 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
 
 // --- the table of uniform cells -------------------------------------------------------------------
 
-// Note each cell's first label, and whether the cell shares it: (items, cells).
+#define CELLS (THREADS - REACH + 1)  // that a block tabulates: the last threads look ahead for it
+
+// Note each cell's first label, and whether it and the REACH - 1 cells after it along x, as far as
+// there are any, hold that label alone: (items, cells).
 extern "C" __global__ void __launch_bounds__(THREADS)
     tabulate_cells(const LABEL* volumes, Shape of, const Stream* streams, int items, int64 room,
                    LABEL* low, unsigned char* same) {
-  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
+  DYNAMIC_SHARED(arena);
+  LABEL* label = (LABEL*)arena;
+  unsigned char* alike = (unsigned char*)(label + THREADS);
+  int64 i = (int64)blockIdx.x * CELLS + threadIdx.x;
   for (int item = blockIdx.y; item < items; item += gridDim.y) {
     const Cells& cells = streams[item].cells;
-    int nz = cells.count[0], ny = cells.count[1], nx = cells.count[2];
-    if (i >= (int64)nz * ny * nx) continue;
-    Volume labels(volumes, of, item);
-    int at[3] = {(int)(i / nx / ny), (int)(i / nx % ny), (int)(i % nx)};
-    int shape[3] = {of.nz, of.ny, of.nx}, start[3], stop[3];
+    uint32 ny = cells.count[1], nx = cells.count[2], place = (uint32)i;
+    bool there = i < (int64)cells.count[0] * ny * nx;
+    if (there) {
+      int at[3] = {(int)(place / nx / ny), (int)(place / nx % ny), (int)(place % nx)};
+      int shape[3] = {of.nz, of.ny, of.nx}, start[3], size[3];
 #pragma unroll
-    for (int axis = 0; axis < 3; ++axis) {
-      start[axis] = (cells.first[axis] + at[axis]) << cells.bits[axis];
-      stop[axis] = start[axis] + min(shape[axis] - start[axis], 1 << cells.bits[axis]);
+      for (int axis = 0; axis < 3; ++axis) {
+        start[axis] = (cells.first[axis] + at[axis]) << cells.bits[axis];
+        size[axis] = min(shape[axis] - start[axis], 1 << cells.bits[axis]);
+      }
+      const LABEL* corner = volumes + (int64)item * of.nz * of.ny * of.nx +
+                            ((INDEX)start[0] * of.ny + start[1]) * of.nx + start[2];
+      LABEL first = *corner;
+      bool shared = true;
+      for (int z = 0; z < size[0]; ++z)
+        for (int y = 0; y < size[1]; ++y) {
+          const LABEL* row = corner + ((INDEX)z * of.ny + y) * of.nx;
+#pragma unroll 4
+          for (int x = 0; x < size[2]; ++x) shared &= row[x] == first;
+        }
+      label[threadIdx.x] = first;
+      alike[threadIdx.x] = shared;
     }
-    LABEL label = labels.at(start[0], start[1], start[2]);
-    bool shared = true;
-    for (int z = start[0]; z < stop[0]; ++z)
-      for (int y = start[1]; y < stop[1]; ++y)
-        for (int x = start[2]; x < stop[2]; ++x) shared &= labels.at(z, y, x) == label;
-    low[item * room + i] = label;
-    same[item * room + i] = shared;
+    __syncthreads();
+    if (there && threadIdx.x < CELLS) {
+      bool shared = true;
+      int last = min(REACH, (int)(nx - place % nx));
+#pragma unroll
+      for (int ahead = 0; ahead < REACH; ++ahead) {
+        int next = threadIdx.x + min(ahead, last - 1);
+        shared &= alike[next] && label[next] == label[threadIdx.x];
+      }
+      low[item * room + i] = label[threadIdx.x];
+      same[item * room + i] = shared;
+    }
+    __syncthreads();
   }
 }
 
-// Note whether the REACH cells from each cell on, as far as there are any, hold one label.
+// Note whether the REACH cells from each cell on along all axes, as far as there are any, hold one
+// label: those along x do, by the table so far.
 extern "C" __global__ void __launch_bounds__(THREADS)
     merge_cells(const Stream* streams, int items, int64 room, const LABEL* low,
                 const unsigned char* same, unsigned char* uniform) {
@@ -365,15 +391,21 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const Cells& cells = streams[item].cells;
     int nz = cells.count[0], ny = cells.count[1], nx = cells.count[2];
     if (i >= (int64)nz * ny * nx) continue;
-    const LABEL* label = low + item * room;
-    int z = (int)(i / nx / ny), y = (int)(i / nx % ny), x = (int)(i % nx);
+    uint32 row = (uint32)i / nx;
+    int y = (int)(row % ny), z = (int)(row / ny);
+    const LABEL* label = low + item * room + i;
+    const unsigned char* alike = same + item * room + i;
+    LABEL first = *label;
     bool shared = true;
-    for (int cz = z; cz < min(z + REACH, nz) && shared; ++cz)
-      for (int cy = y; cy < min(y + REACH, ny) && shared; ++cy)
-        for (int cx = x; cx < min(x + REACH, nx); ++cx) {
-          int64 j = ((int64)cz * ny + cy) * nx + cx;
-          shared &= same[item * room + j] && label[j] == label[i];
-        }
+#pragma unroll
+    for (int ahead = 0; ahead < REACH; ++ahead) {
+      int plane = min(ahead, nz - 1 - z) * ny * nx;
+#pragma unroll
+      for (int down = 0; down < REACH; ++down) {
+        int next = plane + min(down, ny - 1 - y) * nx;
+        shared &= alike[next] && label[next] == first;
+      }
+    }
     uniform[item * room + i] = shared;
   }
 }

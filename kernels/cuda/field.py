@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from gfnoise._runs import RUN, cells, pieces, reach
+from gfnoise._runs import REACH, RUN, cells, pieces, reach
 from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
 
 from ._labels import label_defines, rule_of, shape_of
@@ -270,8 +270,10 @@ class _Table:
         """Tabulate the cells, once the records are on the device."""
         streams, room = self.streams, np.int64(self.room)
         same = streams.device.scratch("same", self.room * streams.items, np.uint8)
-        grid, items = (blocks(self.room, THREADS), min(streams.items, MOST_ROWS)), streams.items
-        args = records, np.int32(items), room, self.low, same
-        of = self.labels, shape_of(self.labels)
-        streams.launch("tabulate_cells", grid, (*of, *args), defines=self.defines)
+        rows = min(streams.items, MOST_ROWS)
+        args = records, np.int32(streams.items), room, self.low, same
+        of, shared = (self.labels, shape_of(self.labels)), THREADS * (self.low.itemsize + 1)
+        grid = blocks(self.room, THREADS - REACH + 1), rows
+        streams.launch("tabulate_cells", grid, (*of, *args), shared=shared, defines=self.defines)
+        grid = blocks(self.room, THREADS), rows
         streams.launch("merge_cells", grid, (*args, self.uniform), defines=self.defines)
