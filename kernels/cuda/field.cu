@@ -109,6 +109,14 @@ struct Bases {
   }
 };
 
+// Add a factor times four values to four sums.
+__device__ __forceinline__ void add_four(float factor, const float4& value, float sum[4]) {
+  sum[0] = fmaf(factor, value.x, sum[0]);
+  sum[1] = fmaf(factor, value.y, sum[1]);
+  sum[2] = fmaf(factor, value.z, sum[2]);
+  sum[3] = fmaf(factor, value.w, sum[3]);
+}
+
 #ifndef LABEL
 
 // The weight of frequency k: the spectrum, folded where harmonics alias at whole voxels.
@@ -214,12 +222,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     for (int c = 0; c < f.components; ++c) {
       int64 component = (int64)blockIdx.z * f.components + c;
       const float* from = coefficients + component * f.terms[0] * flat + i;
+      const float* factor = basis + start;
       float sum[DEEP] = {0};
+#pragma unroll 4
       for (int j = 0; j < terms; ++j) {
-        float coefficient = from[j * flat];
-        const float* factor = basis + (int64)j * f.padded[0] + start;
-#pragma unroll
-        for (int d = 0; d < DEEP; ++d) sum[d] = fmaf(factor[d], coefficient, sum[d]);
+        add_four(*from, *(const float4*)factor, sum);
+        add_four(*from, *(const float4*)(factor + 4), sum + 4);
+        from += flat, factor += f.padded[0];
       }
       for (int d = 0; d < DEEP && start + d < f.count[0]; ++d) {
         int64 plane = (int64)blockIdx.z * f.count[0] + start + d;
@@ -232,31 +241,25 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 #define HALF 8  // rows that a thread contracts at once
 
-// Contract the second axis for the rows [y, y + ROWS): (c, k, l), (k, y) -> (c, l, row).
+// Contract the second axis for ROWS rows, the bases of which are `stride` apart:
+// (c, k, l), (k, row) -> (c, l, row).
 __device__ __forceinline__ void contract_rows(const Field& f, const Stream& stream,
-                                              const float* plane, const float* basis, int y,
+                                              const float* plane, const float* basis, int stride,
                                               float* rows) {
-  int terms = stream.terms[2], units = f.components * terms * (ROWS / HALF);
-  for (int unit = threadIdx.x; unit < units; unit += THREADS) {
+  int terms = stream.terms[2], halves = ROWS / HALF, each = terms * halves;
+  for (int unit = threadIdx.x; unit < f.components * each; unit += THREADS) {
     // Neighbours in a row of `rows` are neighbouring threads.
-    int at = unit % (ROWS / HALF) * HALF, c = unit / (ROWS / HALF) / terms;
-    int l = unit / (ROWS / HALF) - c * terms;
-    const float* from = plane + (int64)c * f.terms[1] * f.terms[2] + l;
-    const float* factors = basis + y + at;
+    int c = (unit >= each) + (unit >= 2 * each), l = (unit - c * each) / halves;
+    int at = unit % halves * HALF;
+    const float* from = plane + c * f.terms[1] * f.terms[2] + l;
+    const float* factors = basis + at;
     float sum[HALF] = {0};
-#pragma unroll 2
+#pragma unroll 4
     for (int k = 0; k < stream.terms[1]; ++k) {
-      float value = from[(int64)k * f.terms[2]];
-      float4 low = *(const float4*)(factors + (int64)k * f.padded[1]);
-      float4 high = *(const float4*)(factors + (int64)k * f.padded[1] + 4);
-      sum[0] = fmaf(low.x, value, sum[0]);
-      sum[1] = fmaf(low.y, value, sum[1]);
-      sum[2] = fmaf(low.z, value, sum[2]);
-      sum[3] = fmaf(low.w, value, sum[3]);
-      sum[4] = fmaf(high.x, value, sum[4]);
-      sum[5] = fmaf(high.y, value, sum[5]);
-      sum[6] = fmaf(high.z, value, sum[6]);
-      sum[7] = fmaf(high.w, value, sum[7]);
+      float value = *from;
+      add_four(value, *(const float4*)factors, sum);
+      add_four(value, *(const float4*)(factors + 4), sum + 4);
+      from += f.terms[2], factors += stride;
     }
     float4* to = (float4*)(rows + (c * terms + l) * ROWS + at);
     to[0] = make_float4(sum[0], sum[1], sum[2], sum[3]);
@@ -307,7 +310,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
     Bases basis(f, (float*)bases, item);
     int64 flat = (int64)f.components * f.terms[1] * f.terms[2];
     const float* plane = planes + ((int64)tile.stream * f.count[0] + tile.z) * flat;
-    contract_rows(f, stream, plane, basis.y, tile.y, rows);
+    contract_rows(f, stream, plane, basis.y + tile.y, f.padded[1], rows);
     __syncthreads();
     int width = min(tile_runs * RUN, f.count[2] - tile.run * RUN), terms = stream.terms[2];
     for (int unit = threadIdx.x; unit < width * (ROWS / 4); unit += THREADS) {
@@ -414,10 +417,58 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 struct Sampling {     // where the window is in the labels, per axis (z, y, x)
   int origin[3], step[3];
-  int tile_runs;      // runs along x of a block
-  int64 tiles;
+  int tile_runs;      // runs along x of a block, at most
+  int strip;          // tiles along y of a block
+  int64 strips;
   int64 cells_room;   // entries of an item's table
 };
+
+// A block's shared memory. Of a field of few terms, all that its contractions read is staged here;
+// else only what depends on the tile, and rows are here or in `spare`.
+struct Shared {
+  float *rows, *edge, *slack;
+  float *plane, *basis_y, *nodes, *curvature;  // staged
+  int *left, *count;
+
+  __device__ Shared(const Field& f, const Sampling& sampling, unsigned char* arena, float* spare,
+                    bool staged) {
+    int across = fours(sampling.tile_runs * f.parts + 1);
+    float* next = (float*)arena;
+    auto take = [&](int floats) {
+      float* start = next;
+      next += fours(floats);
+      return start;
+    };
+    rows = spare ? spare : take(f.components * f.terms[2] * ROWS);
+    edge = take(f.components * ROWS * across);
+    slack = take(f.components * ROWS);
+    left = (int*)take(THREADS);
+    count = (int*)take(1);
+    plane = basis_y = nodes = curvature = nullptr;
+    if (!staged) return;
+    plane = take(f.components * f.terms[1] * f.terms[2]);
+    basis_y = take(f.terms[1] * ROWS);
+    nodes = take(f.terms[2] * across);
+    curvature = take(f.terms[2]);
+  }
+
+  // Four floats are loaded at once.
+  __device__ static int fours(int floats) { return (floats + 3) / 4 * 4; }
+};
+
+// Copy `rows` pieces of `width` floats, `stride` apart, to pieces `pitch` apart.
+__device__ __forceinline__ void stage(const float* from, int64 stride, int rows, int width, int pitch,
+                                      float* to) {
+  const int lanes = 16;
+  for (int row = threadIdx.x / lanes; row < rows; row += THREADS / lanes)
+#pragma unroll 2
+    for (int i = threadIdx.x % lanes; i < width; i += lanes) to[row * pitch + i] = from[row * stride + i];
+}
+
+__device__ __forceinline__ void stage(const float* from, int floats, float* to) {
+#pragma unroll 2
+  for (int i = threadIdx.x; i < floats; i += THREADS) to[i] = from[i];
+}
 
 // How far the displacement may leave the interval of its values at two nodes: per component and row.
 __device__ __forceinline__ void bound_rows(const Field& f, int terms, const float* curvature,
@@ -425,6 +476,7 @@ __device__ __forceinline__ void bound_rows(const Field& f, int terms, const floa
   for (int unit = threadIdx.x; unit < f.components * ROWS; unit += THREADS) {
     const float* row = rows + (unit / ROWS * terms) * ROWS + unit % ROWS;
     float sum = curvature[0] * fabsf(row[0]);
+#pragma unroll 2
     for (int k = 1; k < terms; k += 2) {
       float a = fabsf(row[k * ROWS]), b = fabsf(row[(k + 1) * ROWS]);
       sum += curvature[k] * (fmaxf(a, b) + DIAGONAL * fminf(a, b));  // >= hypot(a, b)
@@ -433,21 +485,39 @@ __device__ __forceinline__ void bound_rows(const Field& f, int terms, const floa
   }
 }
 
-// The displacement at the nodes of a block: (components, rows, nodes).
+// The displacement at the nodes of a block, four nodes and four rows for a thread:
+// (components, rows, `across`). What is beyond the last node is of no matter.
+template <bool STAGED>
 __device__ __forceinline__ void evaluate_nodes(const Field& f, int terms, const float* basis,
-                                               int nodes, const float* rows, float* edge) {
-  int units = nodes * (ROWS / 4);
+                                               int64 stride, int nodes, int across,
+                                               const float* rows, float* edge) {
+  const int each = (nodes + 3) / 4 * (ROWS / 4);
   // From the last thread on: the first ones have bounds to find.
-  for (int unit = THREADS - 1 - threadIdx.x; unit < units; unit += THREADS) {
-    int node = unit / (ROWS / 4), row = unit % (ROWS / 4) * 4;
-    for (int c = 0; c < f.components; ++c) {
-      float4 sum = contract_four(basis + node, f.nodes, rows + c * terms * ROWS + row, terms);
-      float* to = edge + (c * ROWS + row) * nodes + node;
-      to[0] = sum.x;
-      to[nodes] = sum.y;
-      to[2 * nodes] = sum.z;
-      to[3 * nodes] = sum.w;
+  for (int unit = THREADS - 1 - threadIdx.x; unit < each * f.components; unit += THREADS) {
+    int c = (unit >= each) + (unit >= 2 * each), within = unit - c * each;
+    int node = within / (ROWS / 4) * 4, row = within % (ROWS / 4) * 4;
+    const float* value = rows + c * terms * ROWS + row;
+    const float* at = basis + node;
+    float sum[4][4] = {{0}};  // of a row, at the four nodes
+#pragma unroll 2
+    for (int l = 0; l < terms; ++l) {
+      float4 four = *(const float4*)(value + l * ROWS), factor;
+      if (STAGED) {
+        factor = *(const float4*)at;
+      } else {
+        int last = nodes - 1 - node;
+        factor = make_float4(at[0], at[min(1, last)], at[min(2, last)], at[min(3, last)]);
+      }
+      add_four(four.x, factor, sum[0]);
+      add_four(four.y, factor, sum[1]);
+      add_four(four.z, factor, sum[2]);
+      add_four(four.w, factor, sum[3]);
+      at += stride;
     }
+    float* to = edge + (c * ROWS + row) * across + node;
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      *(float4*)(to + i * across) = make_float4(sum[i][0], sum[i][1], sum[i][2], sum[i][3]);
   }
 }
 
@@ -455,7 +525,7 @@ __device__ __forceinline__ void evaluate_nodes(const Field& f, int terms, const 
 __device__ __forceinline__ int settle(const Field& f, const Sampling& sampling, const Volume& labels,
                                       const Cells& cells, const LABEL* low,
                                       const unsigned char* uniform, const Rule& rule,
-                                      const float* edge, int nodes, const float* slack, int run,
+                                      const float* edge, int across, const float* slack, int run,
                                       int row, int z, int y, int x, int length) {
   int cell = 0, shape[3] = {labels.nz, labels.ny, labels.nx}, origin[3] = {z, y, x};
   bool outside = false, spoken = true;
@@ -463,7 +533,7 @@ __device__ __forceinline__ int settle(const Field& f, const Sampling& sampling, 
   for (int axis = 0; axis < 3; ++axis) {
     int c = axis - 3 + f.components;
     if (c < 0) continue;  // an image is a single plane
-    const float* at = edge + (c * ROWS + row) * nodes + run * f.parts;
+    const float* at = edge + (c * ROWS + row) * across + run * f.parts;
     float least = fminf(at[0], at[f.parts]), most = fmaxf(at[0], at[f.parts]);
     if (f.parts == 2) least = fminf(least, at[1]), most = fmaxf(most, at[1]);
     int span = axis == 2 ? sampling.step[2] * (length - 1) : 0;
@@ -485,87 +555,152 @@ __device__ __forceinline__ void store_run(const Volume& labels, LABEL label, con
     for (int i = 0; i < sizeof(LABEL); ++i) ((uint64*)out)[i] = word;
     return;
   }
+#pragma unroll 1
   for (int i = 0; i < length; ++i) {
     LABEL own = rule.has_ignore ? labels.at(z, y, x + step * i) : label;
     out[i] = rule.has_ignore && own == rule.ignore ? own : label;
   }
 }
 
-// Fill (streams, z, y, x) with noisy labels of (items, z, y, x).
-extern "C" __global__ void __launch_bounds__(THREADS, 3)
-    sample_labels(Field f, Sampling sampling, const Stream* streams, int first, const float* bases,
-                  const float* planes, float* spare, const LABEL* volumes,
-                  Shape of, Rule rule, const LABEL* low,
-                  const unsigned char* uniform, LABEL* out) {
-  DYNAMIC_SHARED(arena);
-  int nodes = sampling.tile_runs * f.parts + 1;
-  int row_floats = f.components * f.terms[2] * ROWS;
-  float* rows = spare ? spare + (int64)blockIdx.x * row_floats : (float*)arena;
-  float* edge = (float*)arena + (spare ? 0 : row_floats);
-  float* slack = edge + f.components * ROWS * nodes;
-  int* left = (int*)(slack + f.components * ROWS);  // runs that are not settled, and their number
-  int* count = left + THREADS;
-  int runs = ceil_div(f.count[2], RUN);
+// Decide two neighbours along x at a time of the runs that are left.
+__device__ __forceinline__ void decide_left(const Field& f, const Sampling& sampling,
+                                            const Volume& labels, const Rule& rule, int terms,
+                                            const float* basis, const float* rows, const int* left,
+                                            int count, int first_run, int z, int y, LABEL* plane) {
+  for (int unit = threadIdx.x; unit < count * (RUN / 2); unit += THREADS) {
+    int which = left[unit / (RUN / 2)], row = which / TILE_RUNS;
+    int x = (first_run + which % TILE_RUNS) * RUN + unit % (RUN / 2) * 2;
+    if (x >= f.count[2]) continue;
+    float shift[3] = {0, 0, 0}, next[3] = {0, 0, 0};
+    const float* factor = basis + x;  // there is room for whole runs
+    const float* at = rows + row;
+    const int stride = terms * ROWS;
+    if (f.components == 3) {
+#pragma unroll 4
+      for (int l = 0; l < terms; ++l) {
+        float2 value = *(const float2*)factor;
+        float one = at[l * ROWS], two = at[stride + l * ROWS], three = at[2 * stride + l * ROWS];
+        shift[0] = fmaf(value.x, one, shift[0]), next[0] = fmaf(value.y, one, next[0]);
+        shift[1] = fmaf(value.x, two, shift[1]), next[1] = fmaf(value.y, two, next[1]);
+        shift[2] = fmaf(value.x, three, shift[2]), next[2] = fmaf(value.y, three, next[2]);
+        factor += f.padded[2];
+      }
+    } else {
+#pragma unroll 4
+      for (int l = 0; l < terms; ++l) {
+        float2 value = *(const float2*)factor;
+        float two = at[l * ROWS], three = at[stride + l * ROWS];
+        shift[1] = fmaf(value.x, two, shift[1]), next[1] = fmaf(value.y, two, next[1]);
+        shift[2] = fmaf(value.x, three, shift[2]), next[2] = fmaf(value.y, three, next[2]);
+        factor += f.padded[2];
+      }
+    }
+    LABEL* to = plane + ((INDEX)row * f.count[2] + x);
+#pragma unroll 1
+    for (int i = 0; i < 2 && x + i < f.count[2]; ++i) {
+      to[i] = decide(labels, z, y + sampling.step[1] * row,
+                     sampling.origin[2] + sampling.step[2] * (x + i), shift, rule);
+      shift[0] = next[0], shift[1] = next[1], shift[2] = next[2];
+    }
+  }
+}
 
-  for (int64 index = blockIdx.x; index < sampling.tiles; index += gridDim.x) {
-    Tile tile(f, index, sampling.tile_runs);
-    int item = (first + tile.stream) / f.raters;
+// Fill (streams, z, y, x) with noisy labels of (items, z, y, x). A block takes a strip of tiles of
+// one plane of one stream.
+template <bool STAGED>
+__device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
+                                       const Stream* streams, int first, float* bases,
+                                       const float* planes, float* spare, const LABEL* volumes,
+                                       Shape of, const Rule& rule, const LABEL* low,
+                                       const unsigned char* uniform, LABEL* out,
+                                       unsigned char* arena) {
+  const int64 row_floats = (int64)f.components * f.terms[2] * ROWS;
+  const Shared shared(f, sampling, arena, STAGED || !spare ? nullptr : spare + blockIdx.x * row_floats,
+                      STAGED);
+  const int runs = ceil_div(f.count[2], RUN), flat = f.components * f.terms[1] * f.terms[2];
+  const int across = Shared::fours(sampling.tile_runs * f.parts + 1);
+  const int down = ceil_div(f.count[1], ROWS * sampling.strip);
+
+  for (int64 index = blockIdx.x; index < sampling.strips; index += gridDim.x) {
+    const int tile_z = (int)(index / down % f.count[0]), stream_at = (int)(index / down / f.count[0]);
+    const int top = (int)(index % down) * sampling.strip * ROWS;
+    const int item = (first + stream_at) / f.raters;
     const Stream& stream = streams[item];
     const Cells& cells = stream.cells;
-    Bases basis(f, (float*)bases, item);
-    Volume labels(volumes, of, item);
-    LABEL* to = out + (int64)tile.stream * f.count[0] * f.count[1] * f.count[2];
-    int terms = stream.terms[2];
-    int tile_runs = min(sampling.tile_runs, runs - tile.run);
-    int tile_nodes = tile_runs * f.parts + 1;
-    int height = min(ROWS, f.count[1] - tile.y);
-    int z = sampling.origin[0] + sampling.step[0] * tile.z;
-    int y = sampling.origin[1] + sampling.step[1] * tile.y;
-
-    if (threadIdx.x == 0) *count = 0;
-    int64 flat = (int64)f.components * f.terms[1] * f.terms[2];
-    contract_rows(f, stream, planes + ((int64)tile.stream * f.count[0] + tile.z) * flat, basis.y,
-                  tile.y, rows);
-    __syncthreads();
-    bound_rows(f, terms, basis.curvature, rows, slack);
-    evaluate_nodes(f, terms, basis.nodes + tile.run * f.parts, tile_nodes, rows, edge);
-    __syncthreads();
-
-    int run = threadIdx.x % TILE_RUNS, row = threadIdx.x / TILE_RUNS;
-    if (row < height && run < tile_runs) {
-      int at = (tile.run + run) * RUN, length = min(RUN, f.count[2] - at);
-      int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
-      const LABEL* item_low = low + item * sampling.cells_room;
-      int cell = settle(f, sampling, labels, cells, item_low, uniform + item * sampling.cells_room,
-                        rule, edge, tile_nodes, slack, run, row, z, sy, sx, length);
-      if (cell < 0) {
-        left[atomicAdd(count, 1)] = threadIdx.x;
+    const Bases basis(f, bases, item);
+    const Volume labels(volumes, of, item);
+    const LABEL* item_low = low + item * sampling.cells_room;
+    const unsigned char* item_uniform = uniform + item * sampling.cells_room;
+    const int terms = stream.terms[2], z = sampling.origin[0] + sampling.step[0] * tile_z;
+    const int64 plane_at = (int64)stream_at * f.count[0] + tile_z;
+    const float* plane = planes + plane_at * flat;
+    if (STAGED) {
+      stage(plane, flat, shared.plane);
+      stage(basis.curvature, terms, shared.curvature);
+    }
+    for (int tile_y = top; tile_y < min(top + sampling.strip * ROWS, f.count[1]); tile_y += ROWS) {
+      const int height = min(ROWS, f.count[1] - tile_y);
+      const int y = sampling.origin[1] + sampling.step[1] * tile_y;
+      LABEL* to = out + (plane_at * f.count[1] + tile_y) * f.count[2];
+      if (STAGED) {
+        stage(basis.y + tile_y, f.padded[1], stream.terms[1], ROWS, ROWS, shared.basis_y);
+        __syncthreads();
+        contract_rows(f, stream, shared.plane, shared.basis_y, ROWS, shared.rows);
       } else {
-        INDEX place = ((INDEX)tile.z * f.count[1] + tile.y + row) * f.count[2] + at;
-        store_run(labels, item_low[cell], rule, z, sy, sx, sampling.step[2], length, to + place);
+        contract_rows(f, stream, plane, basis.y + tile_y, f.padded[1], shared.rows);
       }
-    }
-    __syncthreads();
+      for (int tile_x = 0; tile_x < runs; tile_x += sampling.tile_runs) {
+        const int tile_runs = min(sampling.tile_runs, runs - tile_x), nodes = tile_runs * f.parts + 1;
+        const float* basis_nodes = basis.nodes + tile_x * f.parts;
+        if (threadIdx.x == 0) *shared.count = 0;
+        if (STAGED && (tile_y == top || tile_runs < runs))
+          stage(basis_nodes, f.nodes, terms, nodes, across, shared.nodes);
+        __syncthreads();
+        if (tile_x == 0)
+          bound_rows(f, terms, STAGED ? shared.curvature : basis.curvature, shared.rows, shared.slack);
+        evaluate_nodes<STAGED>(f, terms, STAGED ? shared.nodes : basis_nodes,
+                               STAGED ? across : f.nodes, nodes, across, shared.rows, shared.edge);
+        __syncthreads();
 
-    for (int unit = threadIdx.x, units = *count * RUN; unit < units; unit += THREADS) {
-      int run = left[unit / RUN] % TILE_RUNS, row = left[unit / RUN] / TILE_RUNS;
-      int x = (tile.run + run) * RUN + unit % RUN;
-      if (x >= f.count[2]) continue;
-      float shift[3] = {0, 0, 0};
-      for (int l = 0; l < terms; ++l) {
-        float value = basis.x[(int64)l * f.padded[2] + x];
-        const float* at = rows + l * ROWS + row;
-        int stride = terms * ROWS;
-        if (f.components == 3) shift[0] = fmaf(value, at[0], shift[0]), at += stride;
-        shift[1] = fmaf(value, at[0], shift[1]);
-        shift[2] = fmaf(value, at[stride], shift[2]);
+        int run = threadIdx.x % TILE_RUNS, row = threadIdx.x / TILE_RUNS;
+        if (row < height && run < tile_runs) {
+          int at = (tile_x + run) * RUN, length = min(RUN, f.count[2] - at);
+          int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
+          int cell = settle(f, sampling, labels, cells, item_low, item_uniform, rule, shared.edge,
+                            across, shared.slack, run, row, z, sy, sx, length);
+          if (cell < 0) {
+            shared.left[atomicAdd(shared.count, 1)] = threadIdx.x;
+          } else {
+            store_run(labels, item_low[cell], rule, z, sy, sx, sampling.step[2], length,
+                      to + ((INDEX)row * f.count[2] + at));
+          }
+        }
+        __syncthreads();
+        decide_left(f, sampling, labels, rule, terms, basis.x, shared.rows, shared.left,
+                    *shared.count, tile_x, z, y, to);
+        __syncthreads();
       }
-      INDEX place = ((INDEX)tile.z * f.count[1] + tile.y + row) * f.count[2] + x;
-      to[place] = decide(labels, z, y + sampling.step[1] * row,
-                         sampling.origin[2] + sampling.step[2] * x, shift, rule);
     }
-    __syncthreads();
   }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 3)
+    sample_labels(Field f, Sampling sampling, const Stream* streams, int first, float* bases,
+                  const float* planes, const LABEL* volumes, Shape of, Rule rule, const LABEL* low,
+                  const unsigned char* uniform, LABEL* out) {
+  DYNAMIC_SHARED(arena);
+  sample<true>(f, sampling, streams, first, bases, planes, nullptr, volumes, of, rule, low, uniform,
+               out, arena);
+}
+
+// As `sample_labels`, of so many terms that they do not fit in shared memory.
+extern "C" __global__ void __launch_bounds__(THREADS, 3)
+    sample_rough(Field f, Sampling sampling, const Stream* streams, int first, float* bases,
+                 const float* planes, float* spare, const LABEL* volumes, Shape of, Rule rule,
+                 const LABEL* low, const unsigned char* uniform, LABEL* out) {
+  DYNAMIC_SHARED(arena);
+  sample<false>(f, sampling, streams, first, bases, planes, spare, volumes, of, rule, low, uniform,
+                out, arena);
 }
 
 #endif

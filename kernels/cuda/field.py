@@ -15,6 +15,7 @@ THREADS = 256
 ITEMS = 16  # streams that are passed by value at once
 DEEP = 8  # planes that a thread contracts at once
 _TILE_RUNS = 16  # of a block at most: with the rows, one for each thread
+_STRIP = 4  # tiles of a block that share what is staged for it
 _SPARE = 64 << 20  # bytes for rows that are too long for shared memory
 _BUDGET = 256 << 20  # bytes of contracted planes held at once
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
@@ -63,7 +64,8 @@ _SAMPLING = np.dtype(
         ("origin", _INT, 3),
         ("step", _INT, 3),
         ("tile_runs", _INT),
-        ("tiles", np.int64),
+        ("strip", _INT),
+        ("strips", np.int64),
         ("cells_room", np.int64),
     ],
     align=True,
@@ -178,6 +180,16 @@ class _Streams:
         number = max(1, min(tiles, _SPARE // row))
         return number, self.device.scratch("rows", number * row // 4, np.float32), beside
 
+    def shared(self, tile_runs):
+        """Bytes that `sample_labels` shares beside the rows, and with all that it may stage."""
+        components, (_, down, along) = int(self.field["components"]), self.terms
+        across = blocks(tile_runs * self.parts + 1, 4) * 4
+        beside = components * ROWS * across, components * ROWS, THREADS, 1
+        rows = components * along * ROWS, components * down * along, down * ROWS
+        staged = *rows, along * across, along
+        few, many = (sum(16 * blocks(n, 4) for n in part) for part in (beside, staged))
+        return few, few + many
+
     def launch(self, name, grid, arguments, *, block=THREADS, shared=0, defines=()):
         """Launch a kernel of this stem."""
         self.device.launch("field", name, defines, grid, (block,), arguments, shared)
@@ -234,18 +246,22 @@ def sample_labels(
     prepared = streams.prepare()
     table.fill(prepared[0])
     tile_runs = min(_TILE_RUNS, streams.runs)
-    components = int(streams.field["components"])
-    nodes = tile_runs * streams.parts + 1
-    beside = 4 * (components * ROWS * (nodes + 1) + THREADS + 1)
+    beside, staged = streams.shared(tile_runs)
+    height, across = blocks(streams.count[1], ROWS), blocks(streams.runs, tile_runs)
+    strip = max(1, min(height, _STRIP // across))
     volumes = out.reshape(out.shape[0] * out.shape[1], -1)
     for first, number in streams.batches():
         planes = streams.planes(first, number, *prepared)
-        tiles = streams.tiles(number, tile_runs)
-        grid, spare, shared = streams.rows(tiles, beside)
-        sampling = np.array((origin, streams.step, tile_runs, tiles, table.room), _SAMPLING)
-        args = streams.field, sampling, prepared[0], np.int32(first), prepared[1], planes, spare
-        args += labels, shape_of(labels), rule_of(rule), table.low, table.uniform, volumes[first:]
-        streams.launch("sample_labels", (grid,), args, shared=shared, defines=defines)
+        strips = number * streams.count[0] * blocks(height, strip)
+        name, spare, grid, shared = "sample_labels", (), min(strips, MOST_BLOCKS), staged
+        if staged > SHARED:
+            name = "sample_rough"
+            grid, *spare, shared = streams.rows(strips, beside)
+        sampling = (origin, streams.step, tile_runs, strip, strips, table.room)
+        args = streams.field, np.array(sampling, _SAMPLING), prepared[0], np.int32(first)
+        args += prepared[1], planes, *spare, labels, shape_of(labels), rule_of(rule)
+        args += table.low, table.uniform, volumes[first:]
+        streams.launch(name, (grid,), args, shared=shared, defines=defines)
 
 
 class _Table:
