@@ -1,4 +1,4 @@
-"""The Gaussian field, and labels moved by it: launching `field.cu`."""
+"""The Gaussian field, and labels moved by it: launching `field.cu` and `sampling.cu`."""
 
 import math
 
@@ -8,7 +8,7 @@ from gfnoise._runs import REACH, RUN, cells, pieces, reach
 from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
 
 from ._labels import label_defines, rule_of, shape_of
-from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, SHARED, blocks, launcher
+from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, SHARED, blocks, launcher, narrow
 
 ROWS = 16  # of a block, as in field.cu
 THREADS = 256
@@ -86,7 +86,12 @@ class _Streams:
         missing = 3 - ndim
         ones, zeros = (1,) * missing, (0,) * missing
         self.step, self.count = ones + tuple(window.step), ones + tuple(window.count)
-        grid = ones + tuple(window.shape), zeros + tuple(window.start), self.step, self.count
+        grid = (
+            narrow(ones + tuple(window.shape)),
+            zeros + tuple(window.start),
+            self.step,
+            self.count,
+        )
         self.amplitude = [(0.0,) * missing + tuple(row) for row in amplitude.tolist()]
         self.length = [(0.0,) * missing + tuple(row) for row in length_scale.tolist()]
         self.parts = max(
@@ -191,8 +196,9 @@ class _Streams:
         return few, few + many
 
     def launch(self, name, grid, arguments, *, block=THREADS, shared=0, defines=()):
-        """Launch a kernel of this stem."""
-        self.device.launch("field", name, defines, grid, (block,), arguments, shared)
+        """Launch a kernel: of `field.cu` or, with the defines of labels, of `sampling.cu`."""
+        stem = "sampling" if defines else "field"
+        self.device.launch(stem, name, defines, grid, (block,), arguments, shared)
 
 
 def room_for_terms(size, length_scale):

@@ -6,7 +6,7 @@ import numpy as np
 
 from gfnoise._taps import marginal_taps, sampled
 
-from ._launch import MOST_BLOCKS, MOST_ROWS, SHARED, blocks, c_type, index_type, launcher
+from ._launch import MOST_BLOCKS, MOST_ROWS, SHARED, blocks, c_type, index_type, launcher, narrow
 
 THREADS = 256
 EIGHT, WIDE, HIGH = 8, 64, 32  # as in filters.cu
@@ -52,7 +52,7 @@ class _Filter:
         self.cval, self.cap = out.dtype.type(cval), out.dtype.type(cap)
         self.modes = [MODES.index(mode) for mode in modes]
         self.reach = [max(one[axis].radius for one in taps) for axis in range(3)]
-        self.room = -(-(2 * max(self.reach) + 1) // EIGHT) * EIGHT  # sixteen bytes are loaded at once
+        self.room = -(-(2 * max(self.reach) + 1) // EIGHT) * EIGHT  # loaded by 16 bytes
         self.width = WIDE + (2 * self.reach[2] // EIGHT + 1) * EIGHT | 1
         padded = HIGH + (2 * self.reach[1] // EIGHT + 1) * EIGHT
         places = (HIGH + 2 * self.reach[1]) * self.width + padded * (WIDE + 1)
@@ -77,7 +77,7 @@ class _Filter:
         for first in range(0, len(out), together):
             to = out[first : first + together]
             given = source if indicator["values"] == _OF_LABELS else source[first:]
-            of = np.array((self.shape, self.modes, classes, first), _VOLUMES)
+            of = np.array((narrow(self.shape), self.modes, classes, first), _VOLUMES)
             self._pass_over(given, to, of, indicator)
 
     def _pass_over(self, source, out, of, indicator):
