@@ -53,10 +53,10 @@ __device__ __forceinline__ void add_four(float factor, const float4& value, floa
 
 // Contract the second axis for ROWS rows, the bases of which are `stride` apart:
 // (c, k, l), (k, row) -> (c, l, row).
-__device__ __forceinline__ void contract_rows(const Field& f, const Stream& stream,
+__device__ __forceinline__ void contract_rows(const Field& f, const int* of_axes,
                                               const float* plane, const float* basis, int stride,
                                               float* rows) {
-  int terms = stream.terms[2], halves = ROWS / HALF, each = terms * halves;
+  int terms = of_axes[2], halves = ROWS / HALF, each = terms * halves;
   for (int unit = threadIdx.x; unit < f.components * each; unit += THREADS) {
     // Neighbours in a row of `rows` are neighbouring threads.
     int c = (unit >= each) + (unit >= 2 * each), l = (unit - c * each) / halves;
@@ -65,7 +65,7 @@ __device__ __forceinline__ void contract_rows(const Field& f, const Stream& stre
     const float* factors = basis + at;
     float sum[HALF] = {0};
 #pragma unroll 4
-    for (int k = 0; k < stream.terms[1]; ++k) {
+    for (int k = 0; k < of_axes[1]; ++k) {
       float value = *from;
       add_four(value, *(const float4*)factors, sum);
       add_four(value, *(const float4*)(factors + 4), sum + 4);

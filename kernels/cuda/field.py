@@ -16,6 +16,7 @@ THREADS = 256
 ITEMS = 16  # streams that are passed by value at once
 DEEP = 8  # planes that a thread contracts at once
 _TILE_RUNS = 16  # of a block at most: with the rows, one for each thread
+_WORK = 32  # words of what a block is at, as in sampling.cu
 _PLANS = 64  # that are kept
 _STRIP = 4  # tiles of a block that share what is staged for it
 _SPARE = 64 << 20  # bytes for rows that are too long for shared memory
@@ -219,7 +220,7 @@ class _Streams:
         """Bytes that `sample_labels` shares beside the rows, and with all that it may stage."""
         components, (_, down, along) = int(self.plan.field["components"]), self.plan.terms
         across = blocks(tile_runs * self.plan.parts + 1, 4) * 4
-        beside = components * ROWS * across, components * ROWS, THREADS, 1
+        beside = components * ROWS * across, components * ROWS, THREADS, 1, _WORK
         rows = components * along * ROWS, components * down * along, down * ROWS
         staged = *rows, along * across, along
         few, many = (sum(16 * blocks(n, 4) for n in part) for part in (beside, staged))

@@ -101,12 +101,23 @@ struct Sampling {     // where the window is in the labels, per axis (z, y, x)
   int64 cells_room;   // entries of an item's table
 };
 
+// What a block is at: one thread finds it out for all, and none has to keep it in registers.
+struct Work {
+  const float *plane, *y, *x, *nodes, *curvature;  // coefficients of the plane, and bases
+  const LABEL *labels, *low;                       // of the item, and its table
+  const unsigned char* uniform;
+  LABEL* out;  // the plane
+  int z, top, terms[3];
+  Cells cells;
+};
+
 // A block's shared memory. Of a field of few terms, all that its contractions read is staged here;
 // else only what depends on the tile, and rows are here or in `spare`.
 struct Shared {
   float *rows, *edge, *slack;
   float *plane, *basis_y, *nodes, *curvature;  // staged
   int *left, *count;
+  Work* work;
 
   __device__ Shared(const Field& f, const Sampling& sampling, unsigned char* arena, float* spare,
                     bool staged) {
@@ -122,6 +133,7 @@ struct Shared {
     slack = take(f.components * ROWS);
     left = (int*)take(THREADS);
     count = (int*)take(1);
+    work = (Work*)take(sizeof(Work) / 4);  // and in field.py
     plane = basis_y = nodes = curvature = nullptr;
     if (!staged) return;
     plane = take(f.components * f.terms[1] * f.terms[2]);
@@ -299,63 +311,68 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
   const int across = Shared::fours(sampling.tile_runs * f.parts + 1);
   const int down = ceil_div(f.count[1], ROWS * sampling.strip);
 
+  Work& work = *shared.work;
   for (int64 index = blockIdx.x; index < sampling.strips; index += gridDim.x) {
-    const int tile_z = (int)(index / down % f.count[0]), stream_at = (int)(index / down / f.count[0]);
-    const int top = (int)(index % down) * sampling.strip * ROWS;
-    const int item = (first + stream_at) / f.raters;
-    const Stream& stream = streams[item];
-    const Cells& cells = stream.cells;
-    const Bases basis(f, bases, item);
-    const Volume labels(volumes, of, item);
-    const LABEL* item_low = low + item * sampling.cells_room;
-    const unsigned char* item_uniform = uniform + item * sampling.cells_room;
-    const int terms = stream.terms[2], z = sampling.origin[0] + sampling.step[0] * tile_z;
-    const int64 plane_at = (int64)stream_at * f.count[0] + tile_z;
-    const float* plane = planes + plane_at * flat;
-    if (STAGED) {
-      stage(plane, flat, shared.plane);
-      stage(basis.curvature, terms, shared.curvature);
+    if (threadIdx.x == 0) {
+      int64 plane = index / down, at = plane / f.count[0];
+      int64 item = (first + at) / f.raters, voxels = (int64)of.nz * of.ny * of.nx;
+      Bases basis(f, bases, item);
+      work = {planes + plane * flat, basis.y, basis.x, basis.nodes, basis.curvature,
+              volumes + item * voxels, low + item * sampling.cells_room,
+              uniform + item * sampling.cells_room, out + plane * f.count[1] * f.count[2],
+              sampling.origin[0] + sampling.step[0] * (int)(plane - at * f.count[0]),
+              (int)(index - plane * down) * sampling.strip * ROWS};
+      for (int axis = 0; axis < 3; ++axis) work.terms[axis] = streams[item].terms[axis];
+      work.cells = streams[item].cells;
     }
-    for (int tile_y = top; tile_y < min(top + sampling.strip * ROWS, f.count[1]); tile_y += ROWS) {
+    __syncthreads();
+    if (STAGED) {
+      stage(work.plane, flat, shared.plane);
+      stage(work.curvature, work.terms[2], shared.curvature);
+    }
+    const int bottom = min(work.top + sampling.strip * ROWS, f.count[1]);
+    for (int tile_y = work.top; tile_y < bottom; tile_y += ROWS) {
       const int height = min(ROWS, f.count[1] - tile_y);
       const int y = sampling.origin[1] + sampling.step[1] * tile_y;
-      LABEL* to = out + (plane_at * f.count[1] + tile_y) * f.count[2];
       if (STAGED) {
-        stage(basis.y + tile_y, f.padded[1], stream.terms[1], ROWS, ROWS, shared.basis_y);
+        stage(work.y + tile_y, f.padded[1], work.terms[1], ROWS, ROWS, shared.basis_y);
         __syncthreads();
-        contract_rows(f, stream, shared.plane, shared.basis_y, ROWS, shared.rows);
+        contract_rows(f, work.terms, shared.plane, shared.basis_y, ROWS, shared.rows);
       } else {
-        contract_rows(f, stream, plane, basis.y + tile_y, f.padded[1], shared.rows);
+        contract_rows(f, work.terms, work.plane, work.y + tile_y, f.padded[1], shared.rows);
       }
       for (int tile_x = 0; tile_x < runs; tile_x += sampling.tile_runs) {
         const int tile_runs = min(sampling.tile_runs, runs - tile_x), nodes = tile_runs * f.parts + 1;
-        const float* basis_nodes = basis.nodes + tile_x * f.parts;
         if (threadIdx.x == 0) *shared.count = 0;
-        if (STAGED && (tile_y == top || tile_runs < runs))
-          stage(basis_nodes, f.nodes, terms, nodes, across, shared.nodes);
+        const float* at_nodes = work.nodes + tile_x * f.parts;
+        if (STAGED && (tile_y == work.top || tile_runs < runs))
+          stage(at_nodes, f.nodes, work.terms[2], nodes, across, shared.nodes);
         __syncthreads();
         if (tile_x == 0)
-          bound_rows(f, terms, STAGED ? shared.curvature : basis.curvature, shared.rows, shared.slack);
-        evaluate_nodes<STAGED>(f, terms, STAGED ? shared.nodes : basis_nodes,
+          bound_rows(f, work.terms[2], STAGED ? shared.curvature : work.curvature, shared.rows,
+                     shared.slack);
+        evaluate_nodes<STAGED>(f, work.terms[2], STAGED ? shared.nodes : at_nodes,
                                STAGED ? across : f.nodes, nodes, across, shared.rows, shared.edge);
         __syncthreads();
 
+        LABEL* to = work.out + (INDEX)tile_y * f.count[2];
         int run = threadIdx.x % TILE_RUNS, row = threadIdx.x / TILE_RUNS;
         if (row < height && run < tile_runs) {
           int at = (tile_x + run) * RUN, length = min(RUN, f.count[2] - at);
           int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
-          int cell = settle(f, sampling, labels, cells, item_low, item_uniform, rule, shared.edge,
-                            across, shared.slack, run, row, z, sy, sx, length);
+          const Volume labels(work.labels, of, 0);
+          int cell = settle(f, sampling, labels, work.cells, work.low, work.uniform, rule, shared.edge,
+                            across, shared.slack, run, row, work.z, sy, sx, length);
           if (cell < 0) {
             shared.left[atomicAdd(shared.count, 1)] = threadIdx.x;
           } else {
-            store_run(labels, item_low[cell], rule, z, sy, sx, sampling.step[2], length,
+            store_run(labels, work.low[cell], rule, work.z, sy, sx, sampling.step[2], length,
                       to + ((INDEX)row * f.count[2] + at));
           }
         }
         __syncthreads();
-        decide_left(f, sampling, labels, rule, terms, basis.x, shared.rows, shared.left,
-                    *shared.count, tile_x, z, y, to);
+        decide_left(f, sampling, Volume(work.labels, of, 0), rule, work.terms[2], work.x, shared.rows,
+                    shared.left, *shared.count, tile_x, work.z, y, to);
         __syncthreads();
       }
     }
@@ -372,7 +389,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
 }
 
 // As `sample_labels`, of so many terms that they do not fit in shared memory.
-extern "C" __global__ void __launch_bounds__(THREADS, 3)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     sample_rough(Field f, Sampling sampling, const Stream* streams, int first, float* bases,
                  const float* planes, float* spare, const LABEL* volumes, Shape of, Rule rule,
                  const LABEL* low, const unsigned char* uniform, LABEL* out) {
