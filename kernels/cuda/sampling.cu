@@ -379,7 +379,13 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
   }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 3)
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#define RESIDENT 2  // blocks of a multiprocessor: Turing spills within the registers of three
+#else
+#define RESIDENT 3
+#endif
+
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     sample_labels(Field f, Sampling sampling, const Stream* streams, int first, float* bases,
                   const float* planes, const LABEL* volumes, Shape of, Rule rule, const LABEL* low,
                   const unsigned char* uniform, LABEL* out) {
