@@ -1,9 +1,15 @@
 """The verbs on a GPU against Listings 1 to 3 with cupyx, and against a copy of what they move.
 
-Skipped where there is no GPU. Timed by CUDA events, in turns; the JSON has picoseconds per voxel
-and the ratios.
+Skipped where there is no GPU. Timed by CUDA events, in turns. The JSON has picoseconds per voxel,
+the ratios, device, driver, versions and commit:
+
+    pytest benchmarks/bench_cuda.py --benchmark-enable --benchmark-only \\
+        --benchmark-json=benchmarks/results/cuda.json
+
+Of a copy without its git repository, say the commit: GFNOISE_COMMIT=...
 """
 
+import os
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -102,7 +108,9 @@ def race(
     benchmark.extra_info |= {
         "device": properties["name"].decode(),
         "driver": cupy.cuda.runtime.driverGetVersion(),
+        "cuda": cupy.cuda.runtime.runtimeGetVersion(),
         "cupy": cupy.__version__,
+        "commit": os.environ.get("GFNOISE_COMMIT", ""),
         "on_gpu": name,
         "voxels": voxels,
         "device_median": median["ours"],

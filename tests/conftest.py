@@ -1,4 +1,7 @@
-"""Which kernels the tests of the core run on: each module of theirs, once per backend."""
+"""Which kernels the tests of the core run on: each module of theirs, once per backend.
+
+`pytest -m gpu` runs all that takes a GPU, and no more.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ import pytest
 from cuda_on_host.launcher import HostLauncher, redirected
 from devices import GPU, StagedLauncher
 
-BACKENDS = ["cpu", "cuda-on-host", *["cuda"] * GPU]
+BACKENDS = ["cpu", "cuda-on-host", *[pytest.param("cuda", marks=pytest.mark.gpu)] * GPU]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cpu: of the CPU's kernels alone")
+    config.addinivalue_line("markers", "gpu: what takes a GPU")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

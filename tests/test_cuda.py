@@ -5,7 +5,10 @@ On the host, as `tests/cuda_on_host` runs them; `test_gpu.py` has what takes a d
 
 from __future__ import annotations
 
+import gc
 import sys
+import threading
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +20,7 @@ from numpy.typing import NDArray
 import gfnoise
 from cuda_on_host.launcher import ORDERS, HostLauncher, redirected
 from gfnoise import GaussianField
-from gfnoise._cuda import _launch, field, filters
+from gfnoise._cuda import _labels, _launch, field, filters
 from gfnoise._cuda import thresholding as thresholds
 from gfnoise._spectrum import harmonics
 
@@ -225,6 +228,66 @@ def test_no_kernel_names_a_type_that_is_not_declared() -> None:
     with redirected(Spy()):
         everything()
     assert launched <= declared
+
+
+def test_axes_that_32_bits_do_not_number(host: HostLauncher) -> None:
+    labels = np.broadcast_to(np.uint8(0), (1, 1, 2**31))
+    for shape in (_labels.shape_of, lambda volumes: _launch.narrow(volumes.shape)):
+        with pytest.raises(ValueError, match=r"^axes of arrays on a device .* got a volume of"):
+            shape(labels[None])
+    assert _launch.narrow((1, 2, 3)) == (1, 2, 3)
+
+
+def test_the_modes_of_filters_are_those_that_have_names() -> None:
+    """Their order is that of the kernels' own numbers."""
+    assert gfnoise.filters.MODES[: len(filters.MODES)] == filters.MODES
+
+
+class _Stream:
+    """Of a stand-in for CuPy: what the launcher asks of a stream."""
+
+    ptr, captures = 1, False
+
+    def is_capturing(self) -> bool:
+        return self.captures
+
+
+class _Memory(np.ndarray):
+    """An array that can be watched: whether it is still held."""
+
+
+def _stand_in(monkeypatch: pytest.MonkeyPatch) -> _Stream:
+    stream = _Stream()
+    cuda = SimpleNamespace(get_current_stream=lambda: stream, Device=lambda: SimpleNamespace(id=0))
+    empty = lambda size, dtype: np.empty(size, dtype).view(_Memory)  # noqa: E731
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, empty=empty))
+    return stream
+
+
+def test_scratch_memory_goes_with_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = _stand_in(monkeypatch)
+    launcher = _launch.CupyLauncher()
+    seen: dict[str, Any] = {}
+
+    def work() -> None:
+        first = launcher.scratch("a", 10, np.float32)
+        assert launcher.scratch("a", 5, np.float32).base is first.base
+        kept = launcher.scratch("b", 3, np.uint8)
+        stream.captures = True
+        assert launcher.scratch("b", 3, np.uint8).base is kept.base
+        with pytest.raises(RuntimeError, match="must have been made once before"):
+            launcher.scratch("b", 4, np.uint8)
+        stream.captures = False
+        assert launcher.scratch("b", 3, np.uint8).base is not kept.base  # that is the graph's
+        seen.update(plain=weakref.ref(first.base), graph=weakref.ref(kept.base))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert set(seen) == {"plain", "graph"}
+    assert seen["plain"]() is None
+    assert seen["graph"]() is not None
 
 
 @pytest.mark.parametrize("device", [True, -1, "gpu", "cuda:", "cuda:x", 1.5])

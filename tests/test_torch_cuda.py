@@ -16,6 +16,9 @@ torch = pytest.importorskip("torch")
 from gfnoise.torch import LabelNoise, NoisyLabelLoader  # noqa: E402
 
 pytestmark = [
+    pytest.mark.gpu,
+    # Python 3.12 warns of any fork while threads run, as the loader's workers are.
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
     pytest.mark.skipif(find_spec("cupy") is None, reason="CuPy is not installed"),
     pytest.mark.skipif(find_spec("gfnoise._cuda") is None, reason="there are no CUDA kernels"),

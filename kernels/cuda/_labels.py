@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ._launch import c_type, index_type
+from ._launch import c_type, index_type, narrow
 
 _SHAPE = np.dtype([(axis, np.int32) for axis in ("nz", "ny", "nx")])
 
@@ -17,7 +17,7 @@ def label_defines(labels, order, elements=0):
 
 def shape_of(volumes):
     """(items, z, y, x) as a Shape."""
-    return np.array(tuple(volumes.shape[1:]), _SHAPE)
+    return np.array(narrow(volumes.shape[1:]), _SHAPE)
 
 
 def rule_of(rule):

@@ -18,7 +18,8 @@ import numpy as np
 Defines = tuple[tuple[str, str], ...]
 
 _HEADERS = {
-    "field": ("common", "philox", "labels", "uniform"),
+    "field": ("common", "philox", "uniform", "field"),
+    "sampling": ("common", "labels", "uniform", "field"),
     "interpolation": ("common", "labels"),
     "filters": ("common",),
     "thresholding": ("common",),
@@ -27,6 +28,7 @@ _HEADERS = {
 # CPU. Nothing of fast-math: it breaks checks for NaN and moves floor() near the edges of cells.
 OPTIONS = ("--std=c++17", "--fmad=false")
 _NARROW = 2**31 - 1
+_LONGEST = 2**31 - 2**20  # of an axis: what is outside has 32 bits as well
 MOST_BLOCKS, MOST_ROWS = _NARROW, 65535
 """Blocks along the first axis of a grid, and along the others."""
 
@@ -90,7 +92,7 @@ def variants() -> Iterator[tuple[str, Defines]]:
         width = ("INDEX", index)
         for label in CODES:
             for order in ("0", "1"):
-                yield "field", (("LABEL", label), ("ORDER", order), width)
+                yield "sampling", (("LABEL", label), ("ORDER", order), width)
                 yield "interpolation", (("LABEL", label), ("ORDER", order), width)
         for source in (*CODES, *REALS):
             for real in REALS:
@@ -113,6 +115,15 @@ def index_type(elements: int) -> str:
     return "int" if elements <= _NARROW else "long long"
 
 
+def narrow(shape: Sequence[int]) -> tuple[int, ...]:
+    """A volume's shape (z, y, x), whose axes the kernels number in 32 bits."""
+    if any(size > _LONGEST for size in shape):
+        raise ValueError(
+            f"axes of arrays on a device must be at most {_LONGEST} long, got a volume of {shape}"
+        )
+    return tuple(shape)
+
+
 def blocks(elements: int, threads: int) -> int:
     """How many blocks of `threads` cover the elements."""
     return -(-elements // threads)
@@ -124,18 +135,17 @@ def blocks(elements: int, threads: int) -> int:
 class CupyLauncher:
     """Launches on the current device and stream.
 
-    Scratch memory belongs to a thread and a stream, and is kept: the second call of a shape
-    allocates nothing. A call that is captured into a graph takes its scratch memory along, for
-    good, and its results: the graph may be replayed whenever it likes, but not at the same time as
-    another that was captured on the same stream.
+    Scratch memory belongs to a thread and a stream, and is kept as long as the thread lives: the
+    second call of a shape allocates nothing. A call that is captured into a graph takes its scratch
+    memory along, for good, and its results: the graph may be replayed whenever it likes, but not at
+    the same time as another that was captured on the same stream.
     """
 
     def __init__(self) -> None:
         import cupy
 
         self._cupy = cupy
-        self._kept: dict[tuple[Any, ...], Any] = {}
-        self._captured: dict[tuple[Any, ...], Any] = {}
+        self._own = _Scratch()
         self._results: list[Any] = []  # that graphs write to, whoever else has forgotten them
 
     def launch(
@@ -182,12 +192,13 @@ class CupyLauncher:
         """As `Launcher.scratch`."""
         cuda = self._cupy.cuda
         stream = cuda.get_current_stream()
-        key = (threading.get_ident(), cuda.Device().id, stream.ptr, name, np.dtype(dtype).str)
+        key = (stream.ptr, cuda.Device().id, name, np.dtype(dtype).str)
         if stream.is_capturing():
             return self._for_good(key, size)[:size]
-        held = self._kept.get(key)
+        kept = self._own.kept
+        held = kept.get(key)
         if held is None or held.size < size:
-            held = self._kept[key] = self._cupy.empty(size, dtype)
+            held = kept[key] = self._cupy.empty(size, dtype)
         return held[:size]
 
     def _for_good(self, key: tuple[Any, ...], size: int) -> Any:
@@ -195,20 +206,30 @@ class CupyLauncher:
 
         Nothing may be allocated while a stream is captured.
         """
-        held = self._captured.get(key)
+        own = self._own
+        held = own.captured.get(key)
         if held is None or held.size < size:
             others = [
                 other
-                for other, memory in list(self._kept.items())  # other threads add to them
-                if other[:2] + other[3:] == key[:2] + key[3:] and memory.size >= size
+                for other, memory in own.kept.items()
+                if other[1:] == key[1:] and memory.size >= size
             ]
             if not others:
                 raise RuntimeError(
                     "a call that is captured into a CUDA graph must have been made once before by "
                     "the same thread, with the same shapes"
                 )
-            held = self._captured[key] = self._kept.pop(others[0])
+            held = own.captured[key] = own.kept.pop(others[0])
+            self._results.append(held)  # the graph may outlive the thread
         return held
+
+
+class _Scratch(threading.local):
+    """A thread's memory by stream, device, name and dtype: what is kept, and what graphs have."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[Any, ...], Any] = {}
+        self.captured: dict[tuple[Any, ...], Any] = {}
 
 
 _launchers: dict[str, Launcher] = {}

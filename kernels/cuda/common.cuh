@@ -17,16 +17,10 @@ typedef long long int64;
 
 __device__ __forceinline__ int floor32(float value) {
   // Floor as int; NaN and whatever is too far are far outside.
-  value = value > -FAR ? value : -FAR;
-  value = value < FAR ? value : FAR;
-  int whole = (int)value;
-  return whole - ((float)whole > value);
+  return __float2int_rd(fminf(fmaxf(value, -FAR), FAR));
 }
 
-__device__ __forceinline__ int clamp(int index, int size) {
-  index = index > 0 ? index : 0;
-  return index < size ? index : size - 1;
-}
+__device__ __forceinline__ int clamp(int index, int size) { return min(max(index, 0), size - 1); }
 
 __device__ __forceinline__ int ceil_div(int a, int b) { return (a + b - 1) / b; }
 

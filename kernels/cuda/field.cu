@@ -1,47 +1,13 @@
-// The Gaussian field, and labels moved by it: the displacement of a sample is never stored.
-//
-// A component is sum_jkl Z[j,k,l] A0[j,z] A1[k,y] A2[l,x]. The first axis is contracted for all
-// planes, the second for the rows of a block, the last where a voxel is decided. Every sum runs
-// over its terms in one order, with explicit multiply-adds: the same bits in every kernel here.
-//
-// Most of a volume is far from any boundary. For a run of eight voxels along x, the displacement
-// at its nodes and a bound on its curvature confine the run's sources to a box. Where the box
-// holds a single label, that label is stored; the other runs are listed, and their voxels shared
-// by the threads of the block.
+// The Gaussian field: streams, bases, coefficients, and the displacement itself.
 
-#define RUN 8       // voxels along x that are decided together
-#define ROWS 16     // rows of a block
-#define THREADS 256
-#define ITEMS 16    // streams that are passed by value at once
-#define LANES 32
-#define TILE_RUNS 16  // runs along x of a block, at most: with the rows, one for each thread
+#define ITEMS 16  // streams that are passed by value at once
 #define PI 3.14159265358979323846
-#define DIAGONAL 0.41421360f
-
-struct Stream {  // what makes the noise of an item; per axis (z, y, x)
-  uint64 seed;
-  double length[3], period[3];  // voxels
-  float amplitude[3];
-  int harmonics[3], terms[3];
-  uint32 number;
-  Cells cells;
-};
 
 struct Streams {
   Stream of[ITEMS];
 };
 
-struct Field {  // what all streams of a call share; per axis (z, y, x)
-  int components, raters;
-  int size[3], start[3], step[3], count[3];  // the grid, and the window of it
-  int terms[3];                              // room for the terms of an item
-  int padded[3];                             // room for the voxels of a basis
-  int nodes, spread, parts;                  // of a row; voxels between two; pieces of a run
-};
-
 // --- streams and bases --------------------------------------------------------------------------
-
-#ifndef LABEL
 
 struct Cut {  // where a spectrum is cut; the numbers of gfnoise/_spectrum.py
   double padding, tail, white, constant;
@@ -49,8 +15,8 @@ struct Cut {  // where a spectrum is cut; the numbers of gfnoise/_spectrum.py
 
 // Cut the spectrum of one axis for a length scale that the host does not know. Of what the kept
 // harmonics and the periods were for the shortest, `room` terms are enough.
-__device__ __forceinline__ void cut_spectrum(Stream& stream, int axis, double length, int size, int room,
-                             const Cut& cut) {
+__device__ __forceinline__ void cut_spectrum(Stream& stream, int axis, double length, int size,
+                                             int room, const Cut& cut) {
   length = fmin(fmax(length, cut.white), cut.constant);
   double period = ceil(size - 1 + cut.padding * length), unit = 2 * PI / period * length;
   int count = (int)ceil(6 / unit) + 1;  // beyond, nothing is left in float32
@@ -91,25 +57,6 @@ extern "C" __global__ void prepare_streams(Field f, Streams given, const int64* 
     }
   }
 }
-
-#endif
-
-// Where an item's bases are: A0, A1, A2, then A2 at the nodes, then the weights of the bound.
-struct Bases {
-  float *z, *y, *x, *nodes, *curvature;
-
-  __device__ Bases(const Field& f, float* bases, int64 item) {
-    int64 total = (int64)f.terms[0] * f.padded[0] + (int64)f.terms[1] * f.padded[1] +
-                  (int64)f.terms[2] * (f.padded[2] + f.nodes + 1);
-    z = bases + (total + 3) / 4 * 4 * item;  // four floats are loaded at once
-    y = z + (int64)f.terms[0] * f.padded[0];
-    x = y + (int64)f.terms[1] * f.padded[1];
-    nodes = x + (int64)f.terms[2] * f.padded[2];
-    curvature = nodes + (int64)f.terms[2] * f.nodes;
-  }
-};
-
-#ifndef LABEL
 
 // The weight of frequency k: the spectrum, folded where harmonics alias at whole voxels.
 __device__ double folded_weight(const Stream& stream, int axis, int k) {
@@ -214,54 +161,19 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     for (int c = 0; c < f.components; ++c) {
       int64 component = (int64)blockIdx.z * f.components + c;
       const float* from = coefficients + component * f.terms[0] * flat + i;
+      const float* factor = basis + start;
       float sum[DEEP] = {0};
+#pragma unroll 4
       for (int j = 0; j < terms; ++j) {
-        float coefficient = from[j * flat];
-        const float* factor = basis + (int64)j * f.padded[0] + start;
-#pragma unroll
-        for (int d = 0; d < DEEP; ++d) sum[d] = fmaf(factor[d], coefficient, sum[d]);
+        add_four(*from, *(const float4*)factor, sum);
+        add_four(*from, *(const float4*)(factor + 4), sum + 4);
+        from += flat, factor += f.padded[0];
       }
       for (int d = 0; d < DEEP && start + d < f.count[0]; ++d) {
         int64 plane = (int64)blockIdx.z * f.count[0] + start + d;
         planes[(plane * f.components + c) * flat + i] = sum[d];
       }
     }
-}
-
-#endif
-
-#define HALF 8  // rows that a thread contracts at once
-
-// Contract the second axis for the rows [y, y + ROWS): (c, k, l), (k, y) -> (c, l, row).
-__device__ __forceinline__ void contract_rows(const Field& f, const Stream& stream,
-                                              const float* plane, const float* basis, int y,
-                                              float* rows) {
-  int terms = stream.terms[2], units = f.components * terms * (ROWS / HALF);
-  for (int unit = threadIdx.x; unit < units; unit += THREADS) {
-    // Neighbours in a row of `rows` are neighbouring threads.
-    int at = unit % (ROWS / HALF) * HALF, c = unit / (ROWS / HALF) / terms;
-    int l = unit / (ROWS / HALF) - c * terms;
-    const float* from = plane + (int64)c * f.terms[1] * f.terms[2] + l;
-    const float* factors = basis + y + at;
-    float sum[HALF] = {0};
-#pragma unroll 2
-    for (int k = 0; k < stream.terms[1]; ++k) {
-      float value = from[(int64)k * f.terms[2]];
-      float4 low = *(const float4*)(factors + (int64)k * f.padded[1]);
-      float4 high = *(const float4*)(factors + (int64)k * f.padded[1] + 4);
-      sum[0] = fmaf(low.x, value, sum[0]);
-      sum[1] = fmaf(low.y, value, sum[1]);
-      sum[2] = fmaf(low.z, value, sum[2]);
-      sum[3] = fmaf(low.w, value, sum[3]);
-      sum[4] = fmaf(high.x, value, sum[4]);
-      sum[5] = fmaf(high.y, value, sum[5]);
-      sum[6] = fmaf(high.z, value, sum[6]);
-      sum[7] = fmaf(high.w, value, sum[7]);
-    }
-    float4* to = (float4*)(rows + (c * terms + l) * ROWS + at);
-    to[0] = make_float4(sum[0], sum[1], sum[2], sum[3]);
-    to[1] = make_float4(sum[4], sum[5], sum[6], sum[7]);
-  }
 }
 
 // Contract the last axis at one place, for four rows at once: sum_l factor[l] rows[l][row..row+3].
@@ -292,8 +204,6 @@ struct Tile {
   }
 };
 
-#ifndef LABEL
-
 // Fill (streams, components, z, y, x). Rows are in shared memory or, of very many terms, in `spare`.
 extern "C" __global__ void __launch_bounds__(THREADS, 3)
     displace(Field f, const Stream* streams, int first, const float* bases, const float* planes,
@@ -307,7 +217,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
     Bases basis(f, (float*)bases, item);
     int64 flat = (int64)f.components * f.terms[1] * f.terms[2];
     const float* plane = planes + ((int64)tile.stream * f.count[0] + tile.z) * flat;
-    contract_rows(f, stream, plane, basis.y, tile.y, rows);
+    contract_rows(f, stream.terms, plane, basis.y + tile.y, f.padded[1], rows);
     __syncthreads();
     int width = min(tile_runs * RUN, f.count[2] - tile.run * RUN), terms = stream.terms[2];
     for (int unit = threadIdx.x; unit < width * (ROWS / 4); unit += THREADS) {
@@ -325,215 +235,3 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
   }
 }
 
-#else
-
-// --- the table of uniform cells -------------------------------------------------------------------
-
-// Note each cell's first label, and whether the cell shares it: (items, cells).
-extern "C" __global__ void __launch_bounds__(THREADS)
-    tabulate_cells(const LABEL* volumes, Shape of, const Stream* streams, int items, int64 room,
-                   LABEL* low, unsigned char* same) {
-  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
-  for (int item = blockIdx.y; item < items; item += gridDim.y) {
-    const Cells& cells = streams[item].cells;
-    int nz = cells.count[0], ny = cells.count[1], nx = cells.count[2];
-    if (i >= (int64)nz * ny * nx) continue;
-    Volume labels(volumes, of, item);
-    int at[3] = {(int)(i / nx / ny), (int)(i / nx % ny), (int)(i % nx)};
-    int shape[3] = {of.nz, of.ny, of.nx}, start[3], stop[3];
-#pragma unroll
-    for (int axis = 0; axis < 3; ++axis) {
-      start[axis] = (cells.first[axis] + at[axis]) << cells.bits[axis];
-      stop[axis] = start[axis] + min(shape[axis] - start[axis], 1 << cells.bits[axis]);
-    }
-    LABEL label = labels.at(start[0], start[1], start[2]);
-    bool shared = true;
-    for (int z = start[0]; z < stop[0]; ++z)
-      for (int y = start[1]; y < stop[1]; ++y)
-        for (int x = start[2]; x < stop[2]; ++x) shared &= labels.at(z, y, x) == label;
-    low[item * room + i] = label;
-    same[item * room + i] = shared;
-  }
-}
-
-// Note whether the REACH cells from each cell on, as far as there are any, hold one label.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    merge_cells(const Stream* streams, int items, int64 room, const LABEL* low,
-                const unsigned char* same, unsigned char* uniform) {
-  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
-  for (int item = blockIdx.y; item < items; item += gridDim.y) {
-    const Cells& cells = streams[item].cells;
-    int nz = cells.count[0], ny = cells.count[1], nx = cells.count[2];
-    if (i >= (int64)nz * ny * nx) continue;
-    const LABEL* label = low + item * room;
-    int z = (int)(i / nx / ny), y = (int)(i / nx % ny), x = (int)(i % nx);
-    bool shared = true;
-    for (int cz = z; cz < min(z + REACH, nz) && shared; ++cz)
-      for (int cy = y; cy < min(y + REACH, ny) && shared; ++cy)
-        for (int cx = x; cx < min(x + REACH, nx); ++cx) {
-          int64 j = ((int64)cz * ny + cy) * nx + cx;
-          shared &= same[item * room + j] && label[j] == label[i];
-        }
-    uniform[item * room + i] = shared;
-  }
-}
-
-// --- the fused field and warp -----------------------------------------------------------------------
-
-struct Sampling {     // where the window is in the labels, per axis (z, y, x)
-  int origin[3], step[3];
-  int tile_runs;      // runs along x of a block
-  int64 tiles;
-  int64 cells_room;   // entries of an item's table
-};
-
-// How far the displacement may leave the interval of its values at two nodes: per component and row.
-__device__ __forceinline__ void bound_rows(const Field& f, int terms, const float* curvature,
-                                           const float* rows, float* slack) {
-  for (int unit = threadIdx.x; unit < f.components * ROWS; unit += THREADS) {
-    const float* row = rows + (unit / ROWS * terms) * ROWS + unit % ROWS;
-    float sum = curvature[0] * fabsf(row[0]);
-    for (int k = 1; k < terms; k += 2) {
-      float a = fabsf(row[k * ROWS]), b = fabsf(row[(k + 1) * ROWS]);
-      sum += curvature[k] * (fmaxf(a, b) + DIAGONAL * fminf(a, b));  // >= hypot(a, b)
-    }
-    slack[unit] = sum;
-  }
-}
-
-// The displacement at the nodes of a block: (components, rows, nodes).
-__device__ __forceinline__ void evaluate_nodes(const Field& f, int terms, const float* basis,
-                                               int nodes, const float* rows, float* edge) {
-  int units = nodes * (ROWS / 4);
-  // From the last thread on: the first ones have bounds to find.
-  for (int unit = THREADS - 1 - threadIdx.x; unit < units; unit += THREADS) {
-    int node = unit / (ROWS / 4), row = unit % (ROWS / 4) * 4;
-    for (int c = 0; c < f.components; ++c) {
-      float4 sum = contract_four(basis + node, f.nodes, rows + c * terms * ROWS + row, terms);
-      float* to = edge + (c * ROWS + row) * nodes + node;
-      to[0] = sum.x;
-      to[nodes] = sum.y;
-      to[2 * nodes] = sum.z;
-      to[3 * nodes] = sum.w;
-    }
-  }
-}
-
-// The entry of the table that settles a run, or -1.
-__device__ __forceinline__ int settle(const Field& f, const Sampling& sampling, const Volume& labels,
-                                      const Cells& cells, const LABEL* low,
-                                      const unsigned char* uniform, const Rule& rule,
-                                      const float* edge, int nodes, const float* slack, int run,
-                                      int row, int z, int y, int x, int length) {
-  int cell = 0, shape[3] = {labels.nz, labels.ny, labels.nx}, origin[3] = {z, y, x};
-  bool outside = false, spoken = true;
-#pragma unroll
-  for (int axis = 0; axis < 3; ++axis) {
-    int c = axis - 3 + f.components;
-    if (c < 0) continue;  // an image is a single plane
-    const float* at = edge + (c * ROWS + row) * nodes + run * f.parts;
-    float least = fminf(at[0], at[f.parts]), most = fmaxf(at[0], at[f.parts]);
-    if (f.parts == 2) least = fminf(least, at[1]), most = fmaxf(most, at[1]);
-    int span = axis == 2 ? sampling.step[2] * (length - 1) : 0;
-    spoken &= confine(least, most, slack[c * ROWS + row], origin[axis], span, shape[axis], axis,
-                      cells, &cell, &outside);
-  }
-  if (!spoken || !uniform[cell]) return -1;
-  LABEL label = low[cell];
-  if (rule.has_ignore && label == rule.ignore) return -1;
-  return rule.constant && outside && label != rule.cval ? -1 : cell;
-}
-
-// Store the label of a settled run, but keep what is to be ignored.
-__device__ __forceinline__ void store_run(const Volume& labels, LABEL label, const Rule& rule, int z,
-                                          int y, int x, int step, int length, LABEL* out) {
-  if (length == RUN && !rule.has_ignore && ((uint64)out & 7) == 0) {
-    uint64 word = label;
-    for (int bits = 8 * sizeof(LABEL); bits < 64; bits *= 2) word |= word << bits;
-    for (int i = 0; i < sizeof(LABEL); ++i) ((uint64*)out)[i] = word;
-    return;
-  }
-  for (int i = 0; i < length; ++i) {
-    LABEL own = rule.has_ignore ? labels.at(z, y, x + step * i) : label;
-    out[i] = rule.has_ignore && own == rule.ignore ? own : label;
-  }
-}
-
-// Fill (streams, z, y, x) with noisy labels of (items, z, y, x).
-extern "C" __global__ void __launch_bounds__(THREADS, 3)
-    sample_labels(Field f, Sampling sampling, const Stream* streams, int first, const float* bases,
-                  const float* planes, float* spare, const LABEL* volumes,
-                  Shape of, Rule rule, const LABEL* low,
-                  const unsigned char* uniform, LABEL* out) {
-  DYNAMIC_SHARED(arena);
-  int nodes = sampling.tile_runs * f.parts + 1;
-  int row_floats = f.components * f.terms[2] * ROWS;
-  float* rows = spare ? spare + (int64)blockIdx.x * row_floats : (float*)arena;
-  float* edge = (float*)arena + (spare ? 0 : row_floats);
-  float* slack = edge + f.components * ROWS * nodes;
-  int* left = (int*)(slack + f.components * ROWS);  // runs that are not settled, and their number
-  int* count = left + THREADS;
-  int runs = ceil_div(f.count[2], RUN);
-
-  for (int64 index = blockIdx.x; index < sampling.tiles; index += gridDim.x) {
-    Tile tile(f, index, sampling.tile_runs);
-    int item = (first + tile.stream) / f.raters;
-    const Stream& stream = streams[item];
-    const Cells& cells = stream.cells;
-    Bases basis(f, (float*)bases, item);
-    Volume labels(volumes, of, item);
-    LABEL* to = out + (int64)tile.stream * f.count[0] * f.count[1] * f.count[2];
-    int terms = stream.terms[2];
-    int tile_runs = min(sampling.tile_runs, runs - tile.run);
-    int tile_nodes = tile_runs * f.parts + 1;
-    int height = min(ROWS, f.count[1] - tile.y);
-    int z = sampling.origin[0] + sampling.step[0] * tile.z;
-    int y = sampling.origin[1] + sampling.step[1] * tile.y;
-
-    if (threadIdx.x == 0) *count = 0;
-    int64 flat = (int64)f.components * f.terms[1] * f.terms[2];
-    contract_rows(f, stream, planes + ((int64)tile.stream * f.count[0] + tile.z) * flat, basis.y,
-                  tile.y, rows);
-    __syncthreads();
-    bound_rows(f, terms, basis.curvature, rows, slack);
-    evaluate_nodes(f, terms, basis.nodes + tile.run * f.parts, tile_nodes, rows, edge);
-    __syncthreads();
-
-    int run = threadIdx.x % TILE_RUNS, row = threadIdx.x / TILE_RUNS;
-    if (row < height && run < tile_runs) {
-      int at = (tile.run + run) * RUN, length = min(RUN, f.count[2] - at);
-      int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
-      const LABEL* item_low = low + item * sampling.cells_room;
-      int cell = settle(f, sampling, labels, cells, item_low, uniform + item * sampling.cells_room,
-                        rule, edge, tile_nodes, slack, run, row, z, sy, sx, length);
-      if (cell < 0) {
-        left[atomicAdd(count, 1)] = threadIdx.x;
-      } else {
-        INDEX place = ((INDEX)tile.z * f.count[1] + tile.y + row) * f.count[2] + at;
-        store_run(labels, item_low[cell], rule, z, sy, sx, sampling.step[2], length, to + place);
-      }
-    }
-    __syncthreads();
-
-    for (int unit = threadIdx.x, units = *count * RUN; unit < units; unit += THREADS) {
-      int run = left[unit / RUN] % TILE_RUNS, row = left[unit / RUN] / TILE_RUNS;
-      int x = (tile.run + run) * RUN + unit % RUN;
-      if (x >= f.count[2]) continue;
-      float shift[3] = {0, 0, 0};
-      for (int l = 0; l < terms; ++l) {
-        float value = basis.x[(int64)l * f.padded[2] + x];
-        const float* at = rows + l * ROWS + row;
-        int stride = terms * ROWS;
-        if (f.components == 3) shift[0] = fmaf(value, at[0], shift[0]), at += stride;
-        shift[1] = fmaf(value, at[0], shift[1]);
-        shift[2] = fmaf(value, at[stride], shift[2]);
-      }
-      INDEX place = ((INDEX)tile.z * f.count[1] + tile.y + row) * f.count[2] + x;
-      to[place] = decide(labels, z, y + sampling.step[1] * row,
-                         sampling.origin[2] + sampling.step[2] * x, shift, rule);
-    }
-    __syncthreads();
-  }
-}
-
-#endif

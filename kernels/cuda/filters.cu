@@ -54,7 +54,7 @@ __device__ double weight_of(const Taps& taps, int d) {
   return d == taps.radius && taps.beyond != 0 ? taps.beyond : exp(-0.5 * distance * distance);
 }
 
-// Fill (items, 3, room) with w[0..radius], and (items, 3) with the radii; a block per filter.
+// Fill (items, 3, room) with w[-radius..radius], and (items, 3) with the radii; a block per filter.
 extern "C" __global__ void __launch_bounds__(THREADS)
     filter_weights(Filters given, int first, int room, REAL* weights, int* radii) {
   DYNAMIC_SHARED(arena);
@@ -70,8 +70,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
   double total = taps.integrated ? 1.0 : partial[0];  // masses sum to 1 as they are
   int filter = (first + blockIdx.x) * 3 + blockIdx.y;
+  REAL* middle = weights + (int64)filter * room + taps.radius;
   for (int d = threadIdx.x; d <= taps.radius; d += THREADS)
-    weights[(int64)filter * room + d] = (REAL)(weight_of(taps, d) / total);
+    middle[d] = middle[-d] = (REAL)(weight_of(taps, d) / total);
   if (threadIdx.x == 0) radii[filter] = taps.radius;
 }
 
@@ -108,39 +109,70 @@ struct Input {
     fill = of.has_outside && wanted == of.outside && !nowhere ? (REAL)1 : (REAL)0;
   }
 
-  __device__ __forceinline__ REAL at(INDEX i) const {
-    if (indicator) return values[i] == label && !nowhere ? (REAL)1 : (REAL)0;
-    return (REAL)values[i];
+  // Of what is there, what is filtered. An indicator's labels are integers.
+  __device__ __forceinline__ REAL seen(SOURCE value) const {
+    if ((SOURCE)0.5 == 0 && indicator) return value == label && !nowhere ? (REAL)1 : (REAL)0;
+    return (REAL)value;
   }
+
+  __device__ __forceinline__ REAL at(INDEX i) const { return seen(values[i]); }
 };
 
 // --- filters ----------------------------------------------------------------------------------------
 
+// Weights are loaded sixteen bytes at once.
+struct alignas(16) Pack {
+  REAL of[16 / sizeof(REAL)];
+};
+
+// Add the taps [0, EIGHT), of which `number` are left, to eight sums.
+__device__ __forceinline__ void add_taps(const REAL* weights, const REAL value[2 * EIGHT], int number,
+                                         REAL sum[EIGHT]) {
+  const int each = 16 / sizeof(REAL);
+#pragma unroll
+  for (int first = 0; first < EIGHT; first += each) {
+    if (first >= number) break;
+    Pack pack = *(const Pack*)(weights + first);
+#pragma unroll
+    for (int i = 0; i < each; ++i) {
+      if (first + i >= number) break;
+#pragma unroll
+      for (int k = 0; k < EIGHT; ++k)
+        sum[k] = multiply_add(pack.of[i], value[first + i + k], sum[k]);
+    }
+  }
+}
+
 // Eight outputs from the values load(0), load(1), ..., the first of which is `radius` before the
-// first output. Taps beyond the last are never multiplied: what is there may be infinite.
+// first output. Taps beyond the last are never multiplied: what is there may be infinite. Where a
+// `sparse` array is zero, nothing is added: most of an indicator is.
 template <typename Load>
 __device__ __forceinline__ void correlate(const Load& load, const REAL* weights, int radius,
-                                          REAL sum[EIGHT]) {
+                                          bool sparse, REAL sum[EIGHT]) {
   REAL value[2 * EIGHT], total[EIGHT] = {0};
+  bool near = false;  // whether there is anything in the first eight values
 #pragma unroll
-  for (int i = 0; i < EIGHT; ++i) sum[i] = 0, value[i] = load(i);
-  for (int start = 0; start <= 2 * radius; start += EIGHT) {
+  for (int i = 0; i < EIGHT; ++i) sum[i] = 0, value[i] = load(i), near |= value[i] != 0;
+  int start = 0;
+  for (; start + EIGHT <= 2 * radius; start += EIGHT) {
+    bool far = false;
 #pragma unroll
     for (int i = 0; i < EIGHT; ++i) value[EIGHT + i] = load(start + EIGHT + i);
+    if (sparse) {
 #pragma unroll
-    for (int i = 0; i < EIGHT; ++i) {
-      int tap = start + i - radius;
-      if (tap > radius) break;
-      REAL weight = weights[tap < 0 ? -tap : tap];
-#pragma unroll
-      for (int k = 0; k < EIGHT; ++k) sum[k] = multiply_add(weight, value[i + k], sum[k]);
+      for (int i = 0; i < EIGHT; ++i) far |= value[EIGHT + i] != 0;
     }
+    if (!sparse || near || far) add_taps(weights + start, value, EIGHT, sum);
+    near = far;
 #pragma unroll
     for (int i = 0; i < EIGHT; ++i) value[i] = value[EIGHT + i];
     if (start % FEW != FEW - EIGHT) continue;
 #pragma unroll
     for (int k = 0; k < EIGHT; ++k) total[k] += sum[k], sum[k] = 0;
   }
+#pragma unroll
+  for (int i = 0; i < EIGHT; ++i) value[EIGHT + i] = load(start + EIGHT + i);
+  add_taps(weights + start, value, 2 * radius + 1 - start, sum);
 #pragma unroll
   for (int k = 0; k < EIGHT; ++k) sum[k] += total[k];
 }
@@ -153,6 +185,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   DYNAMIC_SHARED(arena);
   REAL* tile = (REAL*)arena;  // (rows, width), of an odd width: a column meets all banks
   int across = ceil_div(of.nx, WIDE), down = ceil_div(of.ny, HIGH);
+  const bool sparse = indicator.values != PLAIN;
   int64 voxels = (int64)of.nz * of.ny * of.nx;
   for (int64 work = blockIdx.x; work < blocks_of_work; work += gridDim.x) {
     int left = (int)(work % across) * WIDE, top = (int)(work / across % down) * HIGH;
@@ -164,34 +197,40 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     int rows = HIGH + 2 * radius_y, columns = WIDE + 2 * radius_x;
     int padded = HIGH + (2 * radius_y / EIGHT + 1) * EIGHT;
     REAL* lines = tile + rows * width;  // (padded rows, WIDE + 1)
-    int* differ = (int*)(lines + padded * (WIDE + 1));
+    int* from = (int*)(lines + padded * (WIDE + 1));  // each row's row of the source
+    int* differ = from + rows;
     Input input(source + (indicator.values == OF_LABELS ? item : volume) * voxels, indicator,
                 (int)((of.first + volume) % of.classes), cval);
 
-    auto load = [&](int row, int column) {
-      int y = source_of(top - radius_y + row, of.ny, of.mode[1]);
-      int x = source_of(left - radius_x + column, of.nx, of.mode[2]);
-      return y < 0 || x < 0 ? input.fill : input.at(((INDEX)z * of.ny + y) * of.nx + x);
-    };
+    for (int row = threadIdx.x; row < rows; row += THREADS)
+      from[row] = source_of(top - radius_y + row, of.ny, of.mode[1]);
     if (threadIdx.x == 0) *differ = 0;
     __syncthreads();
-    REAL first = load(0, 0);
+    const INDEX plane = (INDEX)z * of.ny * of.nx;
+    auto load = [&](int row, int x) {
+      int y = from[row];
+      return y < 0 || x < 0 ? input.fill : input.at(plane + (INDEX)y * of.nx + x);
+    };
+    REAL first = load(0, source_of(left - radius_x, of.nx, of.mode[2]));
     bool different = false;
-    for (int row = threadIdx.x / 32; row < rows; row += THREADS / 32)
-      for (int column = threadIdx.x % 32; column < columns; column += 32) {
-        REAL value = load(row, column);
+    for (int column = threadIdx.x % 32; column < columns; column += 32) {
+      int x = source_of(left - radius_x + column, of.nx, of.mode[2]);
+#pragma unroll 4
+      for (int row = threadIdx.x / 32; row < rows; row += THREADS / 32) {
+        REAL value = load(row, x);
         tile[row * width + column] = value;
         different |= !(value == first);
       }
+    }
     if (different) atomicOr(differ, 1);
     __syncthreads();
 
-    REAL* to = out + volume * voxels + (INDEX)z * of.ny * of.nx;
+    REAL* to = out + volume * voxels + plane;
     if (!*differ) {
-      for (int i = threadIdx.x; i < HIGH * WIDE; i += THREADS) {
-        int y = top + i / WIDE, x = left + i % WIDE;
-        if (y < of.ny && x < of.nx) to[(INDEX)y * of.nx + x] = first;
-      }
+      int x = left + threadIdx.x % WIDE, bottom = min(top + HIGH, of.ny);
+      if (x < of.nx)
+        for (int y = top + threadIdx.x / WIDE; y < bottom; y += THREADS / WIDE)
+          to[(INDEX)y * of.nx + x] = first;
       __syncthreads();
       continue;
     }
@@ -199,7 +238,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
       int row = unit % rows, x = unit / rows * EIGHT;
       const REAL* line = tile + row * width + x;
       REAL sum[EIGHT];
-      correlate([&](int i) { return line[i]; }, weights_x, radius_x, sum);
+      correlate([&](int i) { return line[i]; }, weights_x, radius_x, sparse, sum);
 #pragma unroll
       for (int i = 0; i < EIGHT; ++i) lines[row * (WIDE + 1) + x + i] = sum[i];
     }
@@ -208,7 +247,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
       int x = unit % WIDE, y = unit / WIDE * EIGHT;
       const REAL* line = lines + y * (WIDE + 1) + x;
       REAL sum[EIGHT];
-      correlate([&](int i) { return line[i * (WIDE + 1)]; }, weights_y, radius_y, sum);
+      correlate([&](int i) { return line[i * (WIDE + 1)]; }, weights_y, radius_y, sparse, sum);
 #pragma unroll
       for (int i = 0; i < EIGHT; ++i)
         if (left + x < of.nx && top + y + i < of.ny)
@@ -239,12 +278,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     int radius = radii[item * 3 + axis];
     Input input(source + (indicator.values == OF_LABELS ? item : volume) * voxels, indicator,
                 (int)((of.first + volume) % of.classes), cval);
-    auto load = [=](int i) {
-      int at = source_of(start - radius + i, size, mode);
-      return at < 0 ? input.fill : input.at((INDEX)(base + at * inner));
-    };
+    const REAL* own = weights + (item * 3 + axis) * room;
+    const bool sparse = indicator.values != PLAIN;
     REAL sum[EIGHT];
-    correlate(load, weights + (item * 3 + axis) * room, radius, sum);
+    int first = start - radius, last = first + (2 * radius / EIGHT + 2) * EIGHT;
+    if (first >= 0 && last <= size) {  // nothing is outside
+      const SOURCE* from = input.values + base + first * inner;
+      correlate([=](int i) { return input.seen(from[i * inner]); }, own, radius, sparse, sum);
+    } else {
+      auto load = [=](int i) {
+        int at = source_of(first + i, size, mode);
+        return at < 0 ? input.fill : input.at((INDEX)(base + at * inner));
+      };
+      correlate(load, own, radius, false, sum);
+    }
     REAL* to = out + volume * voxels + base;
 #pragma unroll
     for (int i = 0; i < EIGHT; ++i)

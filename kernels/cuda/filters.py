@@ -1,12 +1,13 @@
 """Separable, symmetric filters: launching `filters.cu`."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
 from gfnoise._taps import marginal_taps, sampled
 
-from ._launch import MOST_BLOCKS, MOST_ROWS, SHARED, blocks, c_type, index_type, launcher
+from ._launch import MOST_BLOCKS, MOST_ROWS, SHARED, blocks, c_type, index_type, launcher, narrow
 
 THREADS = 256
 EIGHT, WIDE, HIGH = 8, 64, 32  # as in filters.cu
@@ -29,8 +30,34 @@ _INDICATOR = np.dtype(
 )
 _PLAIN = np.zeros((), _INDICATOR)
 _OF_LABELS, _FILTERED = 1, 2  # what an indicator's values are
-MOST_VOXELS = np.iinfo(np.int32).max  # of an axis, as its size is passed
+_BANKS = 64  # that are kept
 _FEW = 8  # rows of a plane, below which it is not worth a block
+
+
+class _Bank:
+    """The taps of some items along three axes, as the kernels are given them."""
+
+    def __init__(self, taps):
+        self.items = len(taps)
+        self.reach = [max(one[axis].radius for one in taps) for axis in range(3)]
+        self.room = -(-(2 * max(self.reach) + 1) // EIGHT) * EIGHT  # loaded by 16 bytes
+        self.parts = []
+        for first in range(0, self.items, ITEMS):
+            given, part = np.zeros((), _FILTERS), taps[first : first + ITEMS]
+            for name in _TAPS.names:
+                given["of"][name][: len(part)] = [[getattr(t, name) for t in one] for one in part]
+            self.parts.append((first, len(part), given))
+
+
+@lru_cache(maxsize=_BANKS)
+def _sampled_bank(sigma, radius):
+    return _Bank([[sampled(s, r) for s, r in zip(sigma, radius, strict=True)]])
+
+
+@lru_cache(maxsize=_BANKS)
+def _marginal_bank(sigma, ndim, shape, method):
+    """The taps of marginals; sigma is (items, ndim), in bytes by which a call is known again."""
+    return _Bank([marginal_taps(r, shape, method) for r in np.frombuffer(sigma).reshape(-1, ndim)])
 
 
 class _Filter:
@@ -42,39 +69,30 @@ class _Filter:
         Of the results' library and dtype.
     shape : tuple of int
         Of a volume, (z, y, x).
-    taps : list of three Taps, per item
+    bank : _Bank
     modes : list of str
         Per axis.
     """
 
-    def __init__(self, out, shape, taps, modes, cval, cap):
-        if max(shape) > MOST_VOXELS:
-            raise ValueError(
-                f"a filter on a device takes axes, and lines, of at most {MOST_VOXELS}, got {shape}"
-            )
+    def __init__(self, out, shape, bank, modes, cval, cap):
         self.device, self.real = launcher(out), out.dtype
         self.shape, self.voxels = shape, math.prod(shape)
         self.cval, self.cap = out.dtype.type(cval), out.dtype.type(cap)
         self.modes = [MODES.index(mode) for mode in modes]
-        self.reach = [max(one[axis].radius for one in taps) for axis in range(3)]
-        self.room = max(self.reach) + 1
+        self.reach, self.room = bank.reach, bank.room
         self.width = WIDE + (2 * self.reach[2] // EIGHT + 1) * EIGHT | 1
         padded = HIGH + (2 * self.reach[1] // EIGHT + 1) * EIGHT
         places = (HIGH + 2 * self.reach[1]) * self.width + padded * (WIDE + 1)
-        self.shared = places * out.dtype.itemsize + 4
-        self._weigh(taps)
+        self.shared = places * out.dtype.itemsize + 4 * (HIGH + 2 * self.reach[1] + 1)
+        self._weigh(bank)
 
-    def _weigh(self, taps):
-        self.weights = self.device.scratch("weights", len(taps) * 3 * self.room, self.real)
-        self.radii = self.device.scratch("radii", len(taps) * 3, np.int32)
-        for first in range(0, len(taps), ITEMS):
-            given, part = np.zeros((), _FILTERS), taps[first : first + ITEMS]
-            for name in _TAPS.names:
-                given["of"][name][: len(part)] = [[getattr(t, name) for t in one] for one in part]
+    def _weigh(self, bank):
+        self.weights = self.device.scratch("weights", bank.items * 3 * self.room, self.real)
+        self.radii = self.device.scratch("radii", bank.items * 3, np.int32)
+        for first, number, given in bank.parts:
             args = given, np.int32(first), np.int32(self.room), self.weights, self.radii
             defines = self._defines(self.real)
-            grid = len(part), 3
-            self._launch("filter_weights", defines, grid, args, 8 * THREADS)
+            self._launch("filter_weights", defines, (number, 3), args, 8 * THREADS)
 
     def run(self, source, out, classes=1, indicator=_PLAIN):
         """Filter volumes into those of `out`: `classes` of each item, which has its own taps."""
@@ -82,7 +100,7 @@ class _Filter:
         for first in range(0, len(out), together):
             to = out[first : first + together]
             given = source if indicator["values"] == _OF_LABELS else source[first:]
-            of = np.array((self.shape, self.modes, classes, first), _VOLUMES)
+            of = np.array((narrow(self.shape), self.modes, classes, first), _VOLUMES)
             self._pass_over(given, to, of, indicator)
 
     def _pass_over(self, source, out, of, indicator):
@@ -148,8 +166,8 @@ def gaussian_filter(source, out, *, sigma, radius, modes, cval):
 
     As on the CPU.
     """
-    taps = [sampled(float(s), int(r)) for s, r in zip(sigma, radius, strict=True)]
-    plan = _Filter(out, source.shape[1:], [taps], modes, cval, np.inf)
+    bank = _sampled_bank(tuple(map(float, sigma)), tuple(map(int, radius)))
+    plan = _Filter(out, source.shape[1:], bank, modes, cval, np.inf)
     plan.run(source, out, classes=len(out))
 
 
@@ -160,8 +178,9 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
     """
     shape, classes = codes.shape[1:], len(wanted)
     mode = "constant" if rule.constant else "nearest"
-    taps = [marginal_taps(row, shape, method) for row in sigma]
-    plan = _Filter(out, shape, taps, [mode] * 3, 0.0, 1.0)
+    sigmas = np.ascontiguousarray(sigma, np.float64).tobytes()
+    bank = _marginal_bank(sigmas, sigma.shape[1], tuple(shape), method)
+    plan = _Filter(out, shape, bank, [mode] * 3, 0.0, 1.0)
     largest = int(rule.sign) - 1 if rule.sign else np.iinfo(codes.dtype).max
     of_classes = (
         wanted[0],

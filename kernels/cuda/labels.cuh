@@ -52,8 +52,24 @@ __device__ __forceinline__ LABEL heaviest(const LABEL corner[8], const float shi
     product = product * (j & 1 ? t[2] : 1.0f - t[2]);
     weight[j] = rule.has_ignore && corner[j] == rule.ignore ? 0.0f : product;
   }
-  LABEL winner = own;
+  LABEL winner = own, other = corner[0];
   float most = 0.0f;
+#pragma unroll
+  for (int j = 1; j < 8; ++j) other = corner[j] != corner[0] ? corner[j] : other;
+  bool two = true;  // labels, as at most borders
+#pragma unroll
+  for (int j = 1; j < 8; ++j) two &= corner[j] == corner[0] || corner[j] == other;
+  if (two) {
+    float votes = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      most += corner[i] == corner[0] ? weight[i] : 0.0f;
+      votes += corner[i] == corner[0] ? 0.0f : weight[i];
+    }
+    bool smaller = (LABEL)(other ^ rule.sign) < (LABEL)(corner[0] ^ rule.sign);
+    if (votes > most || (votes == most && votes > 0.0f && smaller)) return other;
+    return most > 0.0f ? corner[0] : own;
+  }
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
     float votes = 0.0f;
@@ -89,11 +105,16 @@ __device__ __forceinline__ LABEL decide(const Volume& volume, int z, int y, int 
     // Without a displacement along z, as in an image, the far plane has no weight.
     int far = sz + (shift[0] != 0.0f);
     LABEL corner[8];
-    bool inside = volume.holds(sz, sy, sx) && volume.holds(far, sy + 1, sx + 1);
+    if (volume.holds(sz, sy, sx) && volume.holds(far, sy + 1, sx + 1)) {
+      const LABEL* near = &volume.labels[((INDEX)sz * volume.ny + sy) * volume.nx + sx];
+      INDEX plane = far != sz ? (INDEX)volume.ny * volume.nx : 0;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      int cz = j & 4 ? far : sz, cy = sy + (j >> 1 & 1), cx = sx + (j & 1);
-      corner[j] = inside ? volume.at(cz, cy, cx) : volume.gather(cz, cy, cx, rule);
+      for (int j = 0; j < 8; ++j)
+        corner[j] = near[(j & 4 ? plane : 0) + (j & 2 ? volume.nx : 0) + (j & 1)];
+    } else {
+#pragma unroll
+      for (int j = 0; j < 8; ++j)
+        corner[j] = volume.gather(j & 4 ? far : sz, sy + (j >> 1 & 1), sx + (j & 1), rule);
     }
     LABEL others = 0;
 #pragma unroll

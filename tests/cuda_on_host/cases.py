@@ -23,6 +23,8 @@ def field() -> None:
     FIELD.displacement(SHAPE, seed=[1])
     FIELD.sample_labels(LABELS, seed=1, n=2)
     FIELD.sample_labels(LABELS, seed=1, order=1, mode="nearest", ignore_index=1)
+    rough = gfnoise.GaussianField(1.0, 0.2, ndim=3)  # of more terms than shared memory holds
+    rough.sample_labels(np.zeros((1, 44, 64), np.uint8), seed=1)
 
 
 def interpolation() -> None:

@@ -1,0 +1,405 @@
+// Labels moved by the Gaussian field: the displacement of a sample is never stored.
+//
+// Most of a volume is far from any boundary. For a run of eight voxels along x, the displacement
+// at its nodes and a bound on its curvature confine the run's sources to a box. Where the box
+// holds a single label, that label is stored; the other runs are listed, and their voxels shared
+// by the threads of the block.
+
+#define TILE_RUNS 16  // runs along x of a block, at most: with the rows, one for each thread
+#define DIAGONAL 0.41421360f
+
+// --- the table of uniform cells -------------------------------------------------------------------
+
+#define CELLS (THREADS - REACH + 1)  // that a block tabulates: the last threads look ahead for it
+
+// Note each cell's first label, and whether it and the REACH - 1 cells after it along x, as far as
+// there are any, hold that label alone: (items, cells).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    tabulate_cells(const LABEL* volumes, Shape of, const Stream* streams, int items, int64 room,
+                   LABEL* low, unsigned char* same) {
+  DYNAMIC_SHARED(arena);
+  LABEL* label = (LABEL*)arena;
+  unsigned char* alike = (unsigned char*)(label + THREADS);
+  int64 i = (int64)blockIdx.x * CELLS + threadIdx.x;
+  for (int item = blockIdx.y; item < items; item += gridDim.y) {
+    const Cells& cells = streams[item].cells;
+    uint32 ny = cells.count[1], nx = cells.count[2], place = (uint32)i;
+    bool there = i < (int64)cells.count[0] * ny * nx;
+    if (there) {
+      int at[3] = {(int)(place / nx / ny), (int)(place / nx % ny), (int)(place % nx)};
+      int shape[3] = {of.nz, of.ny, of.nx}, start[3], size[3];
+#pragma unroll
+      for (int axis = 0; axis < 3; ++axis) {
+        start[axis] = (cells.first[axis] + at[axis]) << cells.bits[axis];
+        size[axis] = min(shape[axis] - start[axis], 1 << cells.bits[axis]);
+      }
+      const LABEL* corner = volumes + (int64)item * of.nz * of.ny * of.nx +
+                            ((INDEX)start[0] * of.ny + start[1]) * of.nx + start[2];
+      LABEL first = *corner;
+      bool shared = true;
+      for (int z = 0; z < size[0]; ++z)
+        for (int y = 0; y < size[1]; ++y) {
+          const LABEL* row = corner + ((INDEX)z * of.ny + y) * of.nx;
+#pragma unroll 4
+          for (int x = 0; x < size[2]; ++x) shared &= row[x] == first;
+        }
+      label[threadIdx.x] = first;
+      alike[threadIdx.x] = shared;
+    }
+    __syncthreads();
+    if (there && threadIdx.x < CELLS) {
+      bool shared = true;
+      int last = min(REACH, (int)(nx - place % nx));
+#pragma unroll
+      for (int ahead = 0; ahead < REACH; ++ahead) {
+        int next = threadIdx.x + min(ahead, last - 1);
+        shared &= alike[next] && label[next] == label[threadIdx.x];
+      }
+      low[item * room + i] = label[threadIdx.x];
+      same[item * room + i] = shared;
+    }
+    __syncthreads();
+  }
+}
+
+// Note whether the REACH cells from each cell on along all axes, as far as there are any, hold one
+// label: those along x do, by the table so far.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    merge_cells(const Stream* streams, int items, int64 room, const LABEL* low,
+                const unsigned char* same, unsigned char* uniform) {
+  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
+  for (int item = blockIdx.y; item < items; item += gridDim.y) {
+    const Cells& cells = streams[item].cells;
+    int nz = cells.count[0], ny = cells.count[1], nx = cells.count[2];
+    if (i >= (int64)nz * ny * nx) continue;
+    uint32 row = (uint32)i / nx;
+    int y = (int)(row % ny), z = (int)(row / ny);
+    const LABEL* label = low + item * room + i;
+    const unsigned char* alike = same + item * room + i;
+    LABEL first = *label;
+    bool shared = true;
+#pragma unroll
+    for (int ahead = 0; ahead < REACH; ++ahead) {
+      int plane = min(ahead, nz - 1 - z) * ny * nx;
+#pragma unroll
+      for (int down = 0; down < REACH; ++down) {
+        int next = plane + min(down, ny - 1 - y) * nx;
+        shared &= alike[next] && label[next] == first;
+      }
+    }
+    uniform[item * room + i] = shared;
+  }
+}
+
+// --- the fused field and warp -----------------------------------------------------------------------
+
+struct Sampling {     // where the window is in the labels, per axis (z, y, x)
+  int origin[3], step[3];
+  int tile_runs;      // runs along x of a block, at most
+  int strip;          // tiles along y of a block
+  int64 strips;
+  int64 cells_room;   // entries of an item's table
+};
+
+// What a block is at: one thread finds it out for all, and none has to keep it in registers.
+struct Work {
+  const float *plane, *y, *x, *nodes, *curvature;  // coefficients of the plane, and bases
+  const LABEL *labels, *low;                       // of the item, and its table
+  const unsigned char* uniform;
+  LABEL* out;  // the plane
+  int z, top, terms[3];
+  Cells cells;
+};
+
+// A block's shared memory. Of a field of few terms, all that its contractions read is staged here;
+// else only what depends on the tile, and rows are here or in `spare`.
+struct Shared {
+  float *rows, *edge, *slack;
+  float *plane, *basis_y, *nodes, *curvature;  // staged
+  int *left, *count;
+  Work* work;
+
+  __device__ Shared(const Field& f, const Sampling& sampling, unsigned char* arena, float* spare,
+                    bool staged) {
+    int across = fours(sampling.tile_runs * f.parts + 1);
+    float* next = (float*)arena;
+    auto take = [&](int floats) {
+      float* start = next;
+      next += fours(floats);
+      return start;
+    };
+    rows = spare ? spare : take(f.components * f.terms[2] * ROWS);
+    edge = take(f.components * ROWS * across);
+    slack = take(f.components * ROWS);
+    left = (int*)take(THREADS);
+    count = (int*)take(1);
+    work = (Work*)take(sizeof(Work) / 4);  // and in field.py
+    plane = basis_y = nodes = curvature = nullptr;
+    if (!staged) return;
+    plane = take(f.components * f.terms[1] * f.terms[2]);
+    basis_y = take(f.terms[1] * ROWS);
+    nodes = take(f.terms[2] * across);
+    curvature = take(f.terms[2]);
+  }
+
+  // Four floats are loaded at once.
+  __device__ static int fours(int floats) { return (floats + 3) / 4 * 4; }
+};
+
+// Copy `rows` pieces of `width` floats, `stride` apart, to pieces `pitch` apart.
+__device__ __forceinline__ void stage(const float* from, int64 stride, int rows, int width, int pitch,
+                                      float* to) {
+  const int lanes = 16;
+  for (int row = threadIdx.x / lanes; row < rows; row += THREADS / lanes)
+#pragma unroll 2
+    for (int i = threadIdx.x % lanes; i < width; i += lanes) to[row * pitch + i] = from[row * stride + i];
+}
+
+__device__ __forceinline__ void stage(const float* from, int floats, float* to) {
+#pragma unroll 2
+  for (int i = threadIdx.x; i < floats; i += THREADS) to[i] = from[i];
+}
+
+// How far the displacement may leave the interval of its values at two nodes: per component and row.
+__device__ __forceinline__ void bound_rows(const Field& f, int terms, const float* curvature,
+                                           const float* rows, float* slack) {
+  for (int unit = threadIdx.x; unit < f.components * ROWS; unit += THREADS) {
+    const float* row = rows + (unit / ROWS * terms) * ROWS + unit % ROWS;
+    float sum = curvature[0] * fabsf(row[0]);
+#pragma unroll 2
+    for (int k = 1; k < terms; k += 2) {
+      float a = fabsf(row[k * ROWS]), b = fabsf(row[(k + 1) * ROWS]);
+      sum += curvature[k] * (fmaxf(a, b) + DIAGONAL * fminf(a, b));  // >= hypot(a, b)
+    }
+    slack[unit] = sum;
+  }
+}
+
+// The displacement at the nodes of a block, four nodes and four rows for a thread:
+// (components, rows, `across`). What is beyond the last node is of no matter.
+template <bool STAGED>
+__device__ __forceinline__ void evaluate_nodes(const Field& f, int terms, const float* basis,
+                                               int64 stride, int nodes, int across,
+                                               const float* rows, float* edge) {
+  const int each = (nodes + 3) / 4 * (ROWS / 4);
+  // From the last thread on: the first ones have bounds to find.
+  for (int unit = THREADS - 1 - threadIdx.x; unit < each * f.components; unit += THREADS) {
+    int c = (unit >= each) + (unit >= 2 * each), within = unit - c * each;
+    int node = within / (ROWS / 4) * 4, row = within % (ROWS / 4) * 4;
+    const float* value = rows + c * terms * ROWS + row;
+    const float* at = basis + node;
+    float sum[4][4] = {{0}};  // of a row, at the four nodes
+#pragma unroll 2
+    for (int l = 0; l < terms; ++l) {
+      float4 four = *(const float4*)(value + l * ROWS), factor;
+      if (STAGED) {
+        factor = *(const float4*)at;
+      } else {
+        int last = nodes - 1 - node;
+        factor = make_float4(at[0], at[min(1, last)], at[min(2, last)], at[min(3, last)]);
+      }
+      add_four(four.x, factor, sum[0]);
+      add_four(four.y, factor, sum[1]);
+      add_four(four.z, factor, sum[2]);
+      add_four(four.w, factor, sum[3]);
+      at += stride;
+    }
+    float* to = edge + (c * ROWS + row) * across + node;
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      *(float4*)(to + i * across) = make_float4(sum[i][0], sum[i][1], sum[i][2], sum[i][3]);
+  }
+}
+
+// The entry of the table that settles a run, or -1.
+__device__ __forceinline__ int settle(const Field& f, const Sampling& sampling, const Volume& labels,
+                                      const Cells& cells, const LABEL* low,
+                                      const unsigned char* uniform, const Rule& rule,
+                                      const float* edge, int across, const float* slack, int run,
+                                      int row, int z, int y, int x, int length) {
+  int cell = 0, shape[3] = {labels.nz, labels.ny, labels.nx}, origin[3] = {z, y, x};
+  bool outside = false, spoken = true;
+#pragma unroll
+  for (int axis = 0; axis < 3; ++axis) {
+    int c = axis - 3 + f.components;
+    if (c < 0) continue;  // an image is a single plane
+    const float* at = edge + (c * ROWS + row) * across + run * f.parts;
+    float least = fminf(at[0], at[f.parts]), most = fmaxf(at[0], at[f.parts]);
+    if (f.parts == 2) least = fminf(least, at[1]), most = fmaxf(most, at[1]);
+    int span = axis == 2 ? sampling.step[2] * (length - 1) : 0;
+    spoken &= confine(least, most, slack[c * ROWS + row], origin[axis], span, shape[axis], axis,
+                      cells, &cell, &outside);
+  }
+  if (!spoken || !uniform[cell]) return -1;
+  LABEL label = low[cell];
+  if (rule.has_ignore && label == rule.ignore) return -1;
+  return rule.constant && outside && label != rule.cval ? -1 : cell;
+}
+
+// Store the label of a settled run, but keep what is to be ignored.
+__device__ __forceinline__ void store_run(const Volume& labels, LABEL label, const Rule& rule, int z,
+                                          int y, int x, int step, int length, LABEL* out) {
+  if (length == RUN && !rule.has_ignore && ((uint64)out & 7) == 0) {
+    uint64 word = label;
+    for (int bits = 8 * sizeof(LABEL); bits < 64; bits *= 2) word |= word << bits;
+    for (int i = 0; i < sizeof(LABEL); ++i) ((uint64*)out)[i] = word;
+    return;
+  }
+#pragma unroll 1
+  for (int i = 0; i < length; ++i) {
+    LABEL own = rule.has_ignore ? labels.at(z, y, x + step * i) : label;
+    out[i] = rule.has_ignore && own == rule.ignore ? own : label;
+  }
+}
+
+// Decide two neighbours along x at a time of the runs that are left.
+__device__ __forceinline__ void decide_left(const Field& f, const Sampling& sampling,
+                                            const Volume& labels, const Rule& rule, int terms,
+                                            const float* basis, const float* rows, const int* left,
+                                            int count, int first_run, int z, int y, LABEL* plane) {
+  for (int unit = threadIdx.x; unit < count * (RUN / 2); unit += THREADS) {
+    int which = left[unit / (RUN / 2)], row = which / TILE_RUNS;
+    int x = (first_run + which % TILE_RUNS) * RUN + unit % (RUN / 2) * 2;
+    if (x >= f.count[2]) continue;
+    float shift[3] = {0, 0, 0}, next[3] = {0, 0, 0};
+    const float* factor = basis + x;  // there is room for whole runs
+    const float* at = rows + row;
+    const int stride = terms * ROWS;
+    if (f.components == 3) {
+#pragma unroll 4
+      for (int l = 0; l < terms; ++l) {
+        float2 value = *(const float2*)factor;
+        float one = at[l * ROWS], two = at[stride + l * ROWS], three = at[2 * stride + l * ROWS];
+        shift[0] = fmaf(value.x, one, shift[0]), next[0] = fmaf(value.y, one, next[0]);
+        shift[1] = fmaf(value.x, two, shift[1]), next[1] = fmaf(value.y, two, next[1]);
+        shift[2] = fmaf(value.x, three, shift[2]), next[2] = fmaf(value.y, three, next[2]);
+        factor += f.padded[2];
+      }
+    } else {
+#pragma unroll 4
+      for (int l = 0; l < terms; ++l) {
+        float2 value = *(const float2*)factor;
+        float two = at[l * ROWS], three = at[stride + l * ROWS];
+        shift[1] = fmaf(value.x, two, shift[1]), next[1] = fmaf(value.y, two, next[1]);
+        shift[2] = fmaf(value.x, three, shift[2]), next[2] = fmaf(value.y, three, next[2]);
+        factor += f.padded[2];
+      }
+    }
+    LABEL* to = plane + ((INDEX)row * f.count[2] + x);
+#pragma unroll 1
+    for (int i = 0; i < 2 && x + i < f.count[2]; ++i) {
+      to[i] = decide(labels, z, y + sampling.step[1] * row,
+                     sampling.origin[2] + sampling.step[2] * (x + i), shift, rule);
+      shift[0] = next[0], shift[1] = next[1], shift[2] = next[2];
+    }
+  }
+}
+
+// Fill (streams, z, y, x) with noisy labels of (items, z, y, x). A block takes a strip of tiles of
+// one plane of one stream.
+template <bool STAGED>
+__device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
+                                       const Stream* streams, int first, float* bases,
+                                       const float* planes, float* spare, const LABEL* volumes,
+                                       Shape of, const Rule& rule, const LABEL* low,
+                                       const unsigned char* uniform, LABEL* out,
+                                       unsigned char* arena) {
+  const int64 row_floats = (int64)f.components * f.terms[2] * ROWS;
+  const Shared shared(f, sampling, arena, STAGED || !spare ? nullptr : spare + blockIdx.x * row_floats,
+                      STAGED);
+  const int runs = ceil_div(f.count[2], RUN), flat = f.components * f.terms[1] * f.terms[2];
+  const int across = Shared::fours(sampling.tile_runs * f.parts + 1);
+  const int down = ceil_div(f.count[1], ROWS * sampling.strip);
+
+  Work& work = *shared.work;
+  for (int64 index = blockIdx.x; index < sampling.strips; index += gridDim.x) {
+    if (threadIdx.x == 0) {
+      int64 plane = index / down, at = plane / f.count[0];
+      int64 item = (first + at) / f.raters, voxels = (int64)of.nz * of.ny * of.nx;
+      Bases basis(f, bases, item);
+      work = {planes + plane * flat, basis.y, basis.x, basis.nodes, basis.curvature,
+              volumes + item * voxels, low + item * sampling.cells_room,
+              uniform + item * sampling.cells_room, out + plane * f.count[1] * f.count[2],
+              sampling.origin[0] + sampling.step[0] * (int)(plane - at * f.count[0]),
+              (int)(index - plane * down) * sampling.strip * ROWS};
+      for (int axis = 0; axis < 3; ++axis) work.terms[axis] = streams[item].terms[axis];
+      work.cells = streams[item].cells;
+    }
+    __syncthreads();
+    if (STAGED) {
+      stage(work.plane, flat, shared.plane);
+      stage(work.curvature, work.terms[2], shared.curvature);
+    }
+    const int bottom = min(work.top + sampling.strip * ROWS, f.count[1]);
+    for (int tile_y = work.top; tile_y < bottom; tile_y += ROWS) {
+      const int height = min(ROWS, f.count[1] - tile_y);
+      const int y = sampling.origin[1] + sampling.step[1] * tile_y;
+      if (STAGED) {
+        stage(work.y + tile_y, f.padded[1], work.terms[1], ROWS, ROWS, shared.basis_y);
+        __syncthreads();
+        contract_rows(f, work.terms, shared.plane, shared.basis_y, ROWS, shared.rows);
+      } else {
+        contract_rows(f, work.terms, work.plane, work.y + tile_y, f.padded[1], shared.rows);
+      }
+      for (int tile_x = 0; tile_x < runs; tile_x += sampling.tile_runs) {
+        const int tile_runs = min(sampling.tile_runs, runs - tile_x), nodes = tile_runs * f.parts + 1;
+        if (threadIdx.x == 0) *shared.count = 0;
+        const float* at_nodes = work.nodes + tile_x * f.parts;
+        if (STAGED && (tile_y == work.top || tile_runs < runs))
+          stage(at_nodes, f.nodes, work.terms[2], nodes, across, shared.nodes);
+        __syncthreads();
+        if (tile_x == 0)
+          bound_rows(f, work.terms[2], STAGED ? shared.curvature : work.curvature, shared.rows,
+                     shared.slack);
+        evaluate_nodes<STAGED>(f, work.terms[2], STAGED ? shared.nodes : at_nodes,
+                               STAGED ? across : f.nodes, nodes, across, shared.rows, shared.edge);
+        __syncthreads();
+
+        LABEL* to = work.out + (INDEX)tile_y * f.count[2];
+        int run = threadIdx.x % TILE_RUNS, row = threadIdx.x / TILE_RUNS;
+        if (row < height && run < tile_runs) {
+          int at = (tile_x + run) * RUN, length = min(RUN, f.count[2] - at);
+          int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
+          const Volume labels(work.labels, of, 0);
+          int cell = settle(f, sampling, labels, work.cells, work.low, work.uniform, rule, shared.edge,
+                            across, shared.slack, run, row, work.z, sy, sx, length);
+          if (cell < 0) {
+            shared.left[atomicAdd(shared.count, 1)] = threadIdx.x;
+          } else {
+            store_run(labels, work.low[cell], rule, work.z, sy, sx, sampling.step[2], length,
+                      to + ((INDEX)row * f.count[2] + at));
+          }
+        }
+        __syncthreads();
+        decide_left(f, sampling, Volume(work.labels, of, 0), rule, work.terms[2], work.x, shared.rows,
+                    shared.left, *shared.count, tile_x, work.z, y, to);
+        __syncthreads();
+      }
+    }
+  }
+}
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#define RESIDENT 2  // blocks of a multiprocessor: Turing spills within the registers of three
+#else
+#define RESIDENT 3
+#endif
+
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
+    sample_labels(Field f, Sampling sampling, const Stream* streams, int first, float* bases,
+                  const float* planes, const LABEL* volumes, Shape of, Rule rule, const LABEL* low,
+                  const unsigned char* uniform, LABEL* out) {
+  DYNAMIC_SHARED(arena);
+  sample<true>(f, sampling, streams, first, bases, planes, nullptr, volumes, of, rule, low, uniform,
+               out, arena);
+}
+
+// As `sample_labels`, of so many terms that they do not fit in shared memory.
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
+    sample_rough(Field f, Sampling sampling, const Stream* streams, int first, float* bases,
+                 const float* planes, float* spare, const LABEL* volumes, Shape of, Rule rule,
+                 const LABEL* low, const unsigned char* uniform, LABEL* out) {
+  DYNAMIC_SHARED(arena);
+  sample<false>(f, sampling, streams, first, bases, planes, spare, volumes, of, rule, low, uniform,
+                out, arena);
+}
