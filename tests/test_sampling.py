@@ -133,7 +133,8 @@ def test_small_structures_far_and_near_the_border(order: int, mode: str) -> None
             window = (*(slice(None),) * (len(shape) - 1), slice(number % 2, None, 1 + number % 2))
             move = field.displacement(shape, seed=number)
             whole = warp_labels(labels, move, **options)
-            part = field.sample_labels(labels, seed=number, window=window, **options)
+            part = np.full_like(whole[window], 9)
+            field.sample_labels(labels, seed=number, window=window, out=part, **options)
             assert np.array_equal(part, whole[window])
 
 
@@ -145,11 +146,11 @@ def test_shifts_of_whole_runs(axis: int) -> None:
     ):
         labels = np.zeros(shape, np.uint8)
         np.moveaxis(labels, axis, 0)[part] = 1
-        field = GaussianField(20.0, 1e4, ndim=len(shape))
-        for seed, order in itertools.product(range(8), (0, 1)):
+        field = GaussianField(60.0, 1e4, ndim=len(shape))  # some shifts are known to be long
+        move = field.displacement(shape, seed=1, n=48)
+        for order in (0, 1):
             options: dict[str, Any] = {"order": order, "mode": "nearest"}
-            move = field.displacement(shape, seed=seed)
-            found = field.sample_labels(labels, seed=seed, **options)
+            found = field.sample_labels(labels, seed=1, n=48, **options)
             assert np.array_equal(found, warp_labels(labels, move, **options))
 
 
