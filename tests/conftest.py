@@ -18,13 +18,15 @@ BACKENDS = ["cpu", "cuda-on-host", *[pytest.param("cuda", marks=pytest.mark.gpu)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cpu: of the CPU's kernels alone")
     config.addinivalue_line("markers", "gpu: what takes a GPU")
+    config.addinivalue_line("markers", "long: minutes on the host, where threads are fibers")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of modules that say EVERY_BACKEND on each, but for those marked `cpu`."""
-    every = getattr(metafunc.module, "EVERY_BACKEND", False)
-    if every and not any(mark.name == "cpu" for mark in metafunc.definition.iter_markers()):
-        metafunc.parametrize("backend", BACKENDS, indirect=True, scope="module")
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if getattr(metafunc.module, "EVERY_BACKEND", False) and "cpu" not in marks:
+        backends = [one for one in BACKENDS if one != "cuda-on-host" or "long" not in marks]
+        metafunc.parametrize("backend", backends, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -20,6 +20,7 @@ import oracles
 from gfnoise import GaussianField
 
 EVERY_BACKEND = True
+pytestmark = pytest.mark.long  # the same streams, bit by bit: test_sampling.py
 Array = NDArray[Any]
 Z = 6.0
 MODES = ["constant", "nearest"]

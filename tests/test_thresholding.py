@@ -191,6 +191,7 @@ def test_batches_and_ndim(metric: str) -> None:
         assert points[1, 0] == close(oracles.score(s[1, 0], m[1, 0], metric), 1e-13)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("maps", "voxels"), [(5000, 7), (300, 2000), (3, 400_001)])
 def test_many_small_and_few_large_maps(maps: int, voxels: int) -> None:
     m = np.random.default_rng(10).random((maps, voxels)).astype(np.float32)
