@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-_OWN = {"torch"}  # stems whose reference is the library itself
+_OWN = {"torch", "integrations"}  # stems whose reference is the library itself
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class Run:
         return ", ".join(f"`{case.name}`" for case in lost) or "nowhere"
 
 
-def read(path: Path = RESULTS / "cpu.json") -> Run:
-    """Read the JSON of pytest-benchmark."""
+def read(path: Path = RESULTS / "cpu.json", peers: Path = RESULTS / "peers.json") -> Run:
+    """Read the JSON of pytest-benchmark, and that of `peers/run.py` if there is one."""
     run = json.loads(path.read_text(encoding="utf-8"))
     machine, commit = run["machine_info"], run["commit_info"]
     versions = {"Python": machine["python_version"], **machine["versions"]}
     return Run(
-        cases=[_case(one) for one in run["benchmarks"]],
+        cases=[_case(one) for one in run["benchmarks"]] + _peers(peers),
         cpu=machine["cpu"].get("brand_raw", "unknown CPU"),
         threads=machine["threads"],
         system=machine["system"],
@@ -103,3 +103,21 @@ def _case(one: dict[str, Any]) -> Case:
         s=info.get("seconds", one["stats"]["median"]),
         info=info,
     )
+
+
+def _peers(path: Path) -> list[Case]:
+    """What other libraries were measured on: `noise[MONAI Rand3DElastic-128-1-ball]` of `peers`."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    cases = []
+    for row in rows:
+        if "failed" in row or row["device"] != "cpu":
+            continue
+        work = row["work"]
+        name = f"{row['peer']}-{work['side']}-{work['count']}-{work['structure']}"
+        info = {
+            "reference_median": row["theirs"]["median"],
+            "voxels": work["count"] * work["side"] ** 3,
+        }
+        case = Case("peers", f"{work['kind']}[{name}]", work, row["ours"]["median"], info)
+        cases.append(case)
+    return cases

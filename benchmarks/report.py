@@ -22,6 +22,7 @@ HEADINGS = {
     "thresholding": "Decisions",
     "volumes": "Volumes and expected scores",
     "torch": "The torch layer",
+    "integrations": "Adapters",
     "softlabels": "Soft labels",
     "raters": "Raters",
     "metrics": "Metrics",
