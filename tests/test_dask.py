@@ -422,6 +422,7 @@ def test_schedulers(scheduler: str) -> None:
 def test_tasks_run_on_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
     from gfnoise._cpu import _pool
 
+    monkeypatch.delitem(sys.modules, "torch", raising=False)  # whose setting would count
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     labels = da.from_array(blobs((40, 40)), chunks=20)
     task = GaussianField(1.0, 5.0, ndim=2).marginals(labels)
