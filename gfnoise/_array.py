@@ -15,7 +15,7 @@ _SMALL = 1 << 17  # elements that one thread looks through in no time
 _OPTIONAL = ("like", "out", "output")
 _PACKAGES = {"numpy": "gfnoise._cpu", "cupy": "gfnoise._cuda"}
 _NAMES = {"numpy": "NumPy", "cupy": "CuPy", "torch": "torch"}
-_GUESTS = (("torch", "Tensor", ".torch._tensors"), ("dask.array", "Array", "._dask"))
+_GUESTS = (("torch", "Tensor"), ("dask.array", "Array"))
 _checked = False
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -34,18 +34,28 @@ def tensors(*names: str) -> Callable[[Function], Function]:
 
         @functools.wraps(function)
         def door(*args: Any, **kwargs: Any) -> Any:
-            for root, name, module in _GUESTS:
+            for root, name in _GUESTS:
                 kind = getattr(sys.modules.get(root), name, None)
                 if kind is not None:
                     for value in (*args, *kwargs.values()):
                         if isinstance(value, kind):
-                            guest = importlib.import_module(module, __package__)
-                            return guest.call(function, places, args, kwargs)
+                            return _guest(root).call(function, places, args, kwargs)
             return function(*args, **kwargs)
 
         return door  # type: ignore[return-value]
 
     return decorate
+
+
+def _guest(root: str) -> Any:
+    """What lets the arrays of a library in; torch.compile traces imports of this kind alone."""
+    if root == "torch":
+        from .torch import _tensors
+
+        return _tensors
+    from . import _dask
+
+    return _dask
 
 
 def library(array: object) -> str | None:
