@@ -133,7 +133,7 @@ def contract(factors, terms, out, width):
 
 @device
 def contract_run(factors, terms, out):
-    """out[:, :RUN] = factors @ terms as in `contract`, of two or three components at once."""
+    """out[:, :RUN] = factors @ terms as in `contract`; components side by side share the terms."""
     apart, step = factors.strides
     args = factors.ctypes.data, step, apart, terms.ctypes.data, terms.strides[0]
     to = out.ctypes.data
