@@ -11,6 +11,9 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
+
+import gfnoise
 
 LIMIT = 120  # seconds until something that hangs is a failure
 KERNEL = """
@@ -133,3 +136,22 @@ thread.join()
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), mine.twice(21))
 """
     assert run(folder, code) == "42 42"
+
+
+def test_what_counts_no_references_returns_no_array() -> None:
+    """An array that it returned would be freed while it is in use."""
+    gfnoise.warm_up()
+    inner = {
+        value.py_func.__name__: value
+        for name, module in sys.modules.items()
+        if name.startswith("gfnoise._cpu")
+        for value in vars(module).values()
+        if isinstance(value, Dispatcher) and value.targetoptions.get("_nrt") is False
+    }
+    found = [
+        (name, signature.return_type)
+        for name, function in inner.items()
+        for signature in function.nopython_signatures
+    ]
+    assert len(found) > 50
+    assert not [one for one in found if "array" in str(one[1])]

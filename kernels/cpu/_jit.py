@@ -19,8 +19,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # No fast-math: it would break the checks for NaN, and the same seed shall give the same sums on
 # every machine, which neither reassociation nor contracted multiply-adds do.
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-# What only kernels call needs no way in from Python: a sixth of the time that all take to compile.
-_INNER: Any = {**_OPTIONS, "no_cpython_wrapper": True}
+# What only kernels call has no way in from Python, and counts no references: arrays are held by the
+# kernel, and a count for each array at each call, by all threads, costs more than the work itself.
+_INNER: Any = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": False}
 
 
 _SOURCES = hashlib.sha256(
@@ -99,6 +100,11 @@ def arithmetic(function: Function) -> Function:
 def seldom(function: Function) -> Function:
     """Compile a function that kernels call so seldom that inlining would only cost registers."""
     return cast(Function, numba.njit(**_INNER)(function))
+
+
+def allocating(function: Function) -> Function:
+    """Compile a function that makes arrays, for itself or for its caller: no other may."""
+    return cast(Function, numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function))
 
 
 class _Writable:

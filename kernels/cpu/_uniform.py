@@ -11,9 +11,10 @@ from . import _pool
 from ._jit import device, kernel
 from ._vector import floor32
 
-_APART, _OUTSIDE = np.uint8(1), np.uint8(2)  # a source box that no entry speaks for; off the grid
+_APART, _OUTSIDE = np.int32(1), np.int32(2)  # a source box that no entry speaks for; off the grid
 _HALF = np.float32(0.5)
 _NONE = np.float32(0)
+_MOST = 255  # cells that an entry counts
 
 
 @device
@@ -36,21 +37,30 @@ def _halve(least, most, width):
 
 
 @device
-def _agree(low, uniform, apart, joined):
-    """Join each entry with the one `apart` from it: whether both are uniform, of one label."""
-    count = max(0, low.size - apart)
-    far_low, far_uniform = low[low.size - count :], uniform[low.size - count :]
-    for i in range(count):
-        joined[i] = uniform[i] if low[i] == far_low[i] and far_uniform[i] else np.uint8(0)
-    for i in range(count, low.size):
-        joined[i] = uniform[i]
+def _count_alike(low, alike, begin, end):
+    """Let each entry of a line, 1 where a cell is uniform, count the cells from it on of its label.
+
+    Before `begin` and from `end` on all are background, and these two are not.
+    """
+    for i in range(begin):
+        alike[i] = min(begin - i, _MOST)
+    for i in range(end, low.size):
+        alike[i] = min(low.size - i, _MOST)
+    for i in range(min(end, low.size - 1) - 1, begin - 1, -1):
+        if alike[i] and low[i] == low[i + 1]:
+            alike[i] = min(alike[i + 1], _MOST - 1) + 1
 
 
 @device
-def _join(low, uniform, stride, scratch):
-    """Let each entry speak for the REACH cells from it on, `stride` entries apart."""
-    _agree(low, uniform, stride, scratch)
-    _agree(low, scratch, 2 * stride, uniform)
+def _agree(low, alike, apart, joined):
+    """Join each entry with the one `apart` from it, if any: the least of both, if they agree."""
+    count = max(0, low.size - apart)
+    far_low, far_alike = low[low.size - count :], alike[low.size - count :]
+    for i in range(count):
+        least = min(alike[i], far_alike[i])
+        joined[i] = least if low[i] == far_low[i] else np.uint8(0)
+    for i in range(count, low.size):
+        joined[i] = alike[i]
 
 
 @device
@@ -65,7 +75,7 @@ def _extent(least, most, background):
 
 
 @kernel
-def _tabulate(labels, background, sizes, first, low, uniform, extent, start, stop):
+def _tabulate(labels, background, sizes, first, low, alike, extent, start, stop):
     """Fill the planes [start, stop) of cells; they are still to be joined along z."""
     nz, ny, nx = labels.shape
     size_z, size_y, size_x = sizes
@@ -75,7 +85,7 @@ def _tabulate(labels, background, sizes, first, low, uniform, extent, start, sto
     padded = cells_x * size_x
     least = np.empty(padded, labels.dtype)
     most = np.empty(padded, labels.dtype)
-    scratch = np.empty(cells_y * cells_x, np.uint8)
+    single = np.empty((cells_y, cells_x), np.uint8)
     for cz in range(start, stop):
         plane = (first[0] + cz) * size_z
         for cy in range(cells_y):
@@ -95,23 +105,27 @@ def _tabulate(labels, background, sizes, first, low, uniform, extent, start, sto
                 count //= 2
             low[cz, cy] = least[:cells_x]
             for x in range(cells_x):
-                uniform[cz, cy, x] = least[x] == most[x]
+                single[cy, x] = least[x] == most[x]
             begin, end = _extent(least[:cells_x], most[:cells_x], background)
             extent[cz, cy, 0], extent[cz, cy, 1] = begin, end
-            if begin < end:
-                _join(low[cz, cy], uniform[cz, cy], 1, scratch)
-        _join(low[cz].reshape(-1), uniform[cz].reshape(-1), cells_x, scratch)
+            _count_alike(low[cz, cy], single[cy], begin, end)
+        line, two, four = low[cz].reshape(-1), alike[1, 0, cz], alike[1, 1, cz]
+        _agree(line, single.reshape(-1), cells_x, two.reshape(-1))
+        _agree(line, two.reshape(-1), 2 * cells_x, four.reshape(-1))
 
 
 @kernel
-def _join_planes(low, uniform, stride, scratch):
+def _join_planes(low, alike, stride):
     """Join the cells along z, where planes are `stride` entries apart."""
-    _join(low, uniform, stride, scratch)
+    for level in range(2):
+        _agree(low, alike[1, level], stride, alike[0, level])
+        _agree(low, alike[0, level], 2 * stride, alike[1, level])
 
 
 class Table:
-    """For each cell: its label, and whether the REACH cells from it on, per axis, share it.
+    """For each cell its label, and how many cells from it on along x share it.
 
+    They are counted for rods of 2 or REACH cells along z, and as many along y, from the cell on.
     For each line of cells along x also the extent of what is not background: a class that what
     lies outside has as well, and most of a volume.
 
@@ -130,7 +144,7 @@ class Table:
         self.bits, self.first, number = cells(labels.shape, origin, count, step, amplitude, reach)
         self.sizes = tuple(1 << bits for bits in self.bits)
         self.low = np.empty(number, labels.dtype)
-        self.uniform = np.empty(number, np.uint8)
+        self.alike = np.empty((2, 2, *number), np.uint8)
         self.extent = np.empty((*number[:2], 2), np.int32)
         corner = (first * size for first, size in zip(self.first, self.sizes, strict=True))
         self.background = rule.cval if rule.constant else labels[tuple(corner)]
@@ -141,7 +155,7 @@ class Table:
         planes, rows, columns = self.low.shape
         share = max(1, _pool.SLAB // (rows * columns * math.prod(self.sizes)))
         args = self.labels, self.background, self.sizes, tuple(self.first)
-        args += self.low, self.uniform, self.extent
+        args += self.low, self.alike, self.extent
         return [
             partial(_tabulate, *args, start, min(start + share, planes))
             for start in range(0, planes, share)
@@ -149,18 +163,23 @@ class Table:
 
     def arguments(self):
         """What `frame`, `confine` and `settle` take, once the cells are tabulated."""
-        low, uniform = self.low.reshape(-1), self.uniform.reshape(-1)
-        _join_planes(low, uniform, math.prod(self.low.shape[1:]), np.empty_like(uniform))
-        axes = zip(self.bits, self.first, self.low.shape, strict=True)
+        low, alike = self.low.reshape(-1), self.alike.reshape(2, 2, -1)
+        _join_planes(low, alike, math.prod(self.low.shape[1:]))
+        most = REACH, REACH, _MOST
+        axes = zip(self.bits, self.first, self.low.shape, most, strict=True)
         background = self.background, self.has_background, self.extent
-        return low, uniform, background, *axes
+        return low, alike.reshape(-1), background, *axes
 
 
 @device
-def _span(least, most, row, stop, order):
-    """How far the sources of rows are from their voxels, along one axis."""
+def _span(least, most, row, order):
+    """How far the sources of RUN rows are from their voxels, along one axis."""
+    low, high = least[row], most[row]
+    for i in range(1, RUN):
+        low = min(low, least[row + i])
+        high = max(high, most[row + i])
     bias = _NONE if order == 1 else _HALF
-    return floor32(least[row:stop].min() + bias), floor32(most[row:stop].max() + bias) + order
+    return floor32(low + bias), floor32(high + bias) + order
 
 
 @device
@@ -169,7 +188,7 @@ def _cells_between(near, away, size, cells):
 
     What is outside counts as the nearest voxel.
     """
-    bits, first, count = cells
+    bits, first, count, _ = cells
     low = (min(max(near, 0), size - 1) >> bits) - first
     high = (min(max(away, 0), size - 1) >> bits) - first
     return (low, high) if low >= 0 and high < count else (0, -1)
@@ -190,7 +209,7 @@ def _runs_apart(box_z, box_y, span, line, shape, table):
     _, last_x = _cells_between(x + span[0], x + step * (RUN * runs - 1) + span[1], nx, cells_x)
     if last_z < 0 or last_y < 0 or last_x < 0:
         return 0, runs
-    bits, first, count = cells_x
+    bits, first, count, _ = cells_x
     begin, end = count, 0
     for i in range(z, last_z + 1):
         for j in range(y, last_y + 1):
@@ -227,11 +246,11 @@ def frame(least, most, count, order, lines, line, shape, table):
     top, bottom, begin, end = count, 0, runs, 0
     for row in range(0, count, RUN):
         stop = min(row + RUN, count)
-        near, away = _span(least[0], most[0], row, stop, order) if least.shape[0] == 3 else (0, 0)
+        near, away = _span(least[0], most[0], row, order) if least.shape[0] == 3 else (0, 0)
         box_z = z + near, z + away
-        near, away = _span(least[-2], most[-2], row, stop, order)
+        near, away = _span(least[-2], most[-2], row, order)
         box_y = y + step * row + near, y + step * (stop - 1) + away
-        span = _span(least[-1], most[-1], row, stop, order)
+        span = _span(least[-1], most[-1], row, order)
         first, last = _runs_apart(box_z, box_y, span, line, shape, table)
         if first < last:
             top, bottom = min(top, row), stop
@@ -240,7 +259,7 @@ def frame(least, most, count, order, lines, line, shape, table):
 
 
 @device
-def confine(edge, slack, run, parts, count, order, line, cells, cell, state):
+def confine(edge, slack, run, parts, count, order, line, cells, box):
     """Narrow the source boxes of a run, in `count` rows at once, by their range along one axis.
 
     Parameters
@@ -253,12 +272,15 @@ def confine(edge, slack, run, parts, count, order, line, cells, cell, state):
         The first voxel, its step from row to row, the voxels from the run's first to its last, the
         voxels along the axis.
     cells : tuple
-        log2 of a cell's size, the table's first cell and its cells along the axis.
-    cell, state : (rows,)
-        The number of each box's first cell so far, and what is known of the box.
+        log2 of a cell's size, the table's first cell, its cells along the axis, and the most that
+        an entry speaks for.
+    box : (4, rows)
+        The number of each box's first cell so far, its size so far, its further cells along this
+        axis, and what is known of it.
     """
     first, step, span, size = line
-    bits, cell_first, cell_count = cells
+    bits, cell_first, cell_count, most_cells = cells
+    cell, level, further, state = box
     bias = _NONE if order == 1 else _HALF
     last = np.int32(size - 1)
     start, middle, end = edge[parts * run], edge[parts * run + parts // 2], edge[parts * (run + 1)]
@@ -270,24 +292,27 @@ def confine(edge, slack, run, parts, count, order, line, cells, cell, state):
         near, away = min(max(least, np.int32(0)), last), min(max(most, np.int32(0)), last)
         near_cell = (near >> bits) - np.int32(cell_first)
         away_cell = (away >> bits) - np.int32(cell_first)
+        further[row] = away_cell - near_cell
         apart = (
-            (away_cell - near_cell >= REACH)
+            (further[row] >= np.int32(most_cells))
             | (near_cell < np.int32(0))
             | (away_cell >= np.int32(cell_count))
         )
         place = min(max(near_cell, np.int32(0)), np.int32(cell_count - 1))
         cell[row] = cell[row] * np.int32(cell_count) + place
+        level[row] = level[row] * np.int32(2) + np.int32(further[row] >= np.int32(2))
         state[row] |= apart * _APART | ((least != near) | (most != away)) * _OUTSIDE
 
 
 @device
-def settle(low, uniform, cell, state, count, rule):
-    """Replace `state` by whether the run holds a single label, which is then `low[cell]`."""
+def settle(low, alike, box, count, rule):
+    """Replace the state of a box by whether it holds a single label, which is then `low[cell]`."""
     cval, ignore, _, has_ignore, constant = rule
+    cell, level, further, state = box
     for row in range(count):
         label = low[cell[row]]
         state[row] = (
-            uniform[cell[row]]
+            alike[(level[row] >> 1) * low.size + cell[row]] > further[row]
             and not state[row] & _APART
             and not (has_ignore and label == ignore)
             and not (constant and state[row] & _OUTSIDE and label != cval)

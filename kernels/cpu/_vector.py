@@ -19,31 +19,40 @@ _BYTES = 4
 FAR = np.float32(5e8)  # voxels; further than any image reaches, and safe to cast
 
 
-def _sums_of_products(width, sums):
-    """``out[s, :width] = sum_k factors[s, k] terms[k, :width]``, s < sums, side by side.
+def _sums_of_products(width, sums, groups=1):
+    """``out[g, s, :width] = factors[g, s] @ terms[:, :width]``, for all g and s side by side.
 
-    Of addresses, and strides in bytes from term to term and from sum to sum.
+    Of addresses, and strides in bytes: from term to term, from sum to sum, from group to group.
     """
     vector = ir.VectorType(_REAL, width)
     nothing = ir.Constant(vector, ir.Undefined)
     repeat = ir.Constant(ir.VectorType(_INT, width), [0] * width)
 
+    def places(builder, first, sums_apart, groups_apart):
+        for _ in range(groups):
+            at = first
+            for _ in range(sums):
+                yield at
+                at = builder.add(at, sums_apart)
+            first = builder.add(first, groups_apart)
+
     def generate(context, builder, signature, arguments):
-        factors, factor_step, factors_apart, terms, term_step, count, out, out_apart = arguments
+        factors, factor_step, *factors_apart, terms, term_step, count, out, by_sum, by_group = (
+            arguments
+        )
         before = builder.block
         loop, after = (builder.append_basic_block(name) for name in ("terms", "after"))
         builder.branch(loop)
         builder.position_at_end(loop)
         number, factor, line = (builder.phi(_WORD) for _ in range(3))
-        totals = [builder.phi(vector) for _ in range(sums)]
+        totals = [builder.phi(vector) for _ in range(groups * sums)]
         values = builder.load(builder.inttoptr(line, vector.as_pointer()), align=_BYTES)
-        reached, at = [], factor
-        for total in totals:
+        reached = []
+        for total, at in zip(totals, places(builder, factor, *factors_apart), strict=True):
             one = builder.load(builder.inttoptr(at, _REAL.as_pointer()))
             single = builder.insert_element(nothing, one, _INT(0))
             repeated = builder.shuffle_vector(single, nothing, repeat)
             reached.append(builder.fadd(total, builder.fmul(repeated, values)))
-            at = builder.add(at, factors_apart)
         done = builder.add(number, _WORD(1))
         zero = ir.Constant(vector, [0.0] * width)
         for phi, first, later in (
@@ -56,23 +65,33 @@ def _sums_of_products(width, sums):
             phi.add_incoming(later, loop)
         builder.cbranch(builder.icmp_signed("<", done, count), loop, after)
         builder.position_at_end(after)
-        at = out
-        for sum_ in reached:
+        for sum_, at in zip(reached, places(builder, out, by_sum, by_group), strict=True):
             builder.store(sum_, builder.inttoptr(at, vector.as_pointer()), align=_BYTES)
-            at = builder.add(at, out_apart)
         return context.get_dummy_value()
 
     @intrinsic
     def products(
-        typing, factors, factor_step, factors_apart, terms, term_step, count, out, out_apart
+        typing,
+        factors,
+        factor_step,
+        sums_apart,
+        groups_apart,
+        terms,
+        term_step,
+        count,
+        out,
+        out_sums_apart,
+        out_groups_apart,
     ):
-        return types.void(*[types.intp] * 8), generate
+        return types.void(*[types.intp] * 10), generate
 
     return products
 
 
-_sum_wide, _sum_run = _sums_of_products(WIDE, 1), _sums_of_products(RUN, 1)
-_two_sums, _three_sums = _sums_of_products(RUN, 2), _sums_of_products(RUN, 3)
+TOGETHER = 4  # sums that share their terms
+_one_wide, _one_run = _sums_of_products(WIDE, 1), _sums_of_products(RUN, 1)
+_some_wide, _some_run = _sums_of_products(WIDE // 2, TOGETHER), _sums_of_products(RUN, TOGETHER)
+_two_groups, _three_groups = (_sums_of_products(RUN, TOGETHER, groups) for groups in (2, 3))
 
 
 @device
@@ -115,29 +134,50 @@ def floor_run(values, bias, out):
 
 @device
 def contract(factors, terms, out, width):
-    """out[:width] = factors @ terms, summed in the order of the terms; the last axes contiguous."""
-    factor, line, to = factors.ctypes.data, terms.ctypes.data, out.ctypes.data
-    factor_step, step, count = factors.strides[0], terms.strides[0], factors.size
-    at = 0
-    while at + WIDE <= width:
-        _sum_wide(factor, factor_step, 0, line + _BYTES * at, step, count, to + _BYTES * at, 0)
-        at += WIDE
-    while at + RUN <= width:
-        _sum_run(factor, factor_step, 0, line + _BYTES * at, step, count, to + _BYTES * at, 0)
-        at += RUN
-    for i in range(at, width):
-        out[i] = 0
-        for k in range(factors.size):
-            out[i] += factors[k] * terms[k, i]
+    """out[:, :width] = factors @ terms, summed in the order of the terms; the last axes contiguous.
+
+    Sums side by side share the terms, and none waits for its last addition.
+    """
+    apart, factor_step = factors.strides
+    sums, count = factors.shape
+    step, out_apart = terms.strides[0], out.strides[0]
+    together = sums - sums % TOGETHER
+    for row in range(0, together, TOGETHER):
+        factor, to = factors[row:].ctypes.data, out[row:].ctypes.data
+        at, line = 0, terms.ctypes.data
+        while at + WIDE // 2 <= width:
+            _some_wide(factor, factor_step, apart, 0, line, step, count, to, out_apart, 0)
+            at, line, to = at + WIDE // 2, line + _BYTES * WIDE // 2, to + _BYTES * WIDE // 2
+        while at + RUN <= width:
+            _some_run(factor, factor_step, apart, 0, line, step, count, to, out_apart, 0)
+            at, line, to = at + RUN, line + _BYTES * RUN, to + _BYTES * RUN
+    for row in range(together, sums):
+        factor, to = factors[row:].ctypes.data, out[row:].ctypes.data
+        at, line = 0, terms.ctypes.data
+        while at + WIDE <= width:
+            _one_wide(factor, factor_step, 0, 0, line, step, count, to, 0, 0)
+            at, line, to = at + WIDE, line + _BYTES * WIDE, to + _BYTES * WIDE
+        while at + RUN <= width:
+            _one_run(factor, factor_step, 0, 0, line, step, count, to, 0, 0)
+            at, line, to = at + RUN, line + _BYTES * RUN, to + _BYTES * RUN
+    for i in range(width - width % RUN, width):
+        for row in range(sums):
+            total = np.float32(0)
+            for k in range(count):
+                total += factors[row, k] * terms[k, i]
+            out[row, i] = total
 
 
 @device
-def contract_run(factors, terms, out):
-    """out[:, :RUN] = factors @ terms as in `contract`; components side by side share the terms."""
-    apart, step = factors.strides
-    args = factors.ctypes.data, step, apart, terms.ctypes.data, terms.strides[0]
-    to = out.ctypes.data
+def contract_runs(factors, terms, out):
+    """out[c, row, :RUN] = factors[c, :, row] @ terms, as in `contract`, for TOGETHER rows at once.
+
+    All of `factors`, of two or three components, must have as many rows in memory.
+    """
+    apart, step, row_apart = factors.strides
+    args = factors.ctypes.data, step, row_apart, apart, terms.ctypes.data, terms.strides[0]
+    places = out.ctypes.data, out.strides[1], out.strides[0]
     if factors.shape[0] == 3:
-        _three_sums(*args, factors.shape[1], to, out.strides[0])
+        _three_groups(*args, factors.shape[1], *places)
     else:
-        _two_sums(*args, factors.shape[1], to, out.strides[0])
+        _two_groups(*args, factors.shape[1], *places)

@@ -24,7 +24,7 @@ from . import _pool
 from ._jit import device, kernel, same_type
 from ._random import normals
 from ._uniform import Table, confine, frame, settle
-from ._vector import contract, contract_run
+from ._vector import TOGETHER, contract, contract_runs
 from .interpolation import run_scratch, take_run
 
 BLOCK = 64  # rows of a block at most: its contractions stay in the first cache
@@ -66,15 +66,14 @@ def _padded(count):
 def _contract_plane(coefficients, basis_z, z, out):
     """Contract the first axis at plane z: (c, j, k l), (j, z) -> (c, k l)."""
     for c in range(out.shape[0]):
-        contract(basis_z[:, z], coefficients[c], out[c], out.shape[1])
+        contract(basis_z.T[z : z + 1], coefficients[c], out[c : c + 1], out.shape[1])
 
 
 @device
 def _contract_rows(plane, basis_y, count, out):
     """Contract the second axis at `count` rows: (c, k, l), (k, y) -> (c, l, y)."""
     for c in range(out.shape[0]):
-        for m in range(out.shape[1]):
-            contract(plane[c, :, m], basis_y, out[c, m], _padded(count))
+        contract(plane[c].T, basis_y, out[c], _padded(count))
 
 
 @kernel
@@ -91,11 +90,11 @@ def _displacement(coefficients, bases, out, start, stop):
         for first in range(0, ny, basis_y.shape[2]):
             count = min(basis_y.shape[2], ny - first)
             _contract_rows(plane, basis_y[first // basis_y.shape[2]], count, rows)
-            for c, row in np.ndindex(components, count):
+            for c in range(components):
+                lines = rows[c, :, :count].T
                 for left in range(0, nx, BLOCK):
-                    line = out[c, z, first + row, left:]
-                    width = min(BLOCK, nx - left)
-                    contract(rows[c, :, row], basis_x[left // BLOCK], line, width)
+                    part = out[c, z, first : first + count, left:]
+                    contract(lines, basis_x[left // BLOCK], part, min(BLOCK, nx - left))
 
 
 # --- the fused field and warp -------------------------------------------------------------------
@@ -166,11 +165,11 @@ def _decide(labels, table, rows, basis_x, inner, block, grid, order, rule, out, 
 
     `rows` and `scratch` start at its first row.
     """
-    low, uniform, _, cells_z, cells_y, cells_x = table
+    low, alike, _, cells_z, cells_y, cells_x = table
     top, bottom, begin, end = inner
     iz, first, parts = block
     origin_z, origin_y, origin_x, step_z, step_y, step_x = grid
-    edge, slack, cell, state, run_space = scratch
+    edge, slack, box, shift, run_space = scratch
     nz, ny, nx = labels.shape
     width = out.shape[2]
     components = rows.shape[0]
@@ -180,24 +179,27 @@ def _decide(labels, table, rows, basis_x, inner, block, grid, order, rule, out, 
         left = run * RUN
         length = min(RUN, width - left)
         x = origin_x + step_x * left
-        cell[:] = 0
-        state[:] = 0
+        box[:] = 0
         if components == 3:
             line = (z, 0, 0, nz)
-            confine(edge[0], slack[0], run, parts, count, order, line, cells_z, cell, state)
+            confine(edge[0], slack[0], run, parts, count, order, line, cells_z, box)
         line = (y, step_y, 0, ny)
-        confine(edge[-2], slack[-2], run, parts, count, order, line, cells_y, cell, state)
+        confine(edge[-2], slack[-2], run, parts, count, order, line, cells_y, box)
         line = (x, 0, step_x * (length - 1), nx)
-        confine(edge[-1], slack[-1], run, parts, count, order, line, cells_x, cell, state)
-        settle(low, uniform, cell, state, count, rule)
+        confine(edge[-1], slack[-1], run, parts, count, order, line, cells_x, box)
+        settle(low, alike, box, count, rule)
+        known = 0  # rows whose displacement in this run is known, unless they are settled
         for row in range(count):
             voxel = (z, y + step_y * row, x, step_x)
             place = (iz, first + top + row, left, length)
-            if state[row]:
-                _store(labels, low[cell[row]], voxel, rule, out, place)
+            if box[3, row]:
+                _store(labels, low[box[0, row]], voxel, rule, out, place)
                 continue
-            contract_run(rows[:, :, row], basis_x[run], run_space[0][3 - components :])
-            take_run(labels, voxel, order, rule, run_space, out, place)
+            if row >= known:
+                contract_runs(rows[:, :, row:], basis_x[run], shift[3 - components :])
+                known = row + TOGETHER
+            part = shift[:, TOGETHER - (known - row)]
+            take_run(labels, voxel, part, order, rule, run_space, out, place)
 
 
 @kernel
@@ -217,12 +219,13 @@ def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order,
 
     flat = np.empty((components, terms_y * terms_x), np.float32)
     plane = flat.reshape(components, terms_y, terms_x)
-    rows = np.empty((components, terms_x, BLOCK), np.float32)
+    rows = np.zeros((components, terms_x, BLOCK + TOGETHER), np.float32)  # may be read beyond
     edge = np.empty((components, nodes.shape[1], BLOCK), np.float32)
     least = np.empty((components, BLOCK), np.float32)
     most = np.empty((components, BLOCK), np.float32)
     slack = np.empty((components, BLOCK), np.float32)
-    cell, state = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.uint8)
+    box = np.empty((4, BLOCK), np.int32)
+    shift = np.zeros((3, TOGETHER, RUN), np.float32)
     run_space = run_scratch(labels)
 
     for iz in range(plane_start, plane_stop):
@@ -231,19 +234,19 @@ def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order,
         for first in range(row_start, row_stop, height):
             count = min(height, row_stop - first)
             _contract_rows(plane, basis_y[first // height], count, rows)
-            _range(rows, limits, count, least, most, slack)
+            _range(rows, limits, _padded(count), least, most, slack)
             lines, line = (z, origin_y + step_y * first, step_y), (origin_x, step_x, runs)
             inner = frame(least, most, count, order, lines, line, labels.shape, table)
             _surround(labels, table[2][0], inner, (iz, first, count), grid, rule, out)
             top, bottom, begin, end = inner
             if top >= bottom:
                 continue
-            part = rows[:, :, top:]
+            part, where = rows[:, :, top:], slice(parts * begin, parts * end + 1)
             for c in range(components):
                 slack[c, : bottom - top] = slack[c, top:bottom]
-                for node in range(parts * begin, parts * end + 1):
-                    contract(nodes[:, node], part[c], edge[c, node], _padded(bottom - top))
-            scratch = edge, slack, cell, state, run_space
+                lines, line = nodes.T[where], edge[c, where]
+                contract(lines, part[c], line, _padded(bottom - top))
+            scratch = edge, slack, box, shift, run_space
             place = iz, first, parts
             _decide(labels, table, part, basis_x, inner, place, grid, order, rule, out, scratch)
 

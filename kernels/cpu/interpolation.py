@@ -7,7 +7,7 @@ import numpy as np
 from gfnoise._runs import RUN
 
 from . import _pool
-from ._jit import device, kernel, same_type, seldom
+from ._jit import allocating, device, kernel, same_type, seldom
 from ._vector import FAR, floor32, floor_run
 
 _CORNERS = 8
@@ -22,21 +22,19 @@ def clamp(index, size):
     return min(max(index, 0), size - 1)
 
 
-@device
+@allocating
 def run_scratch(labels):
-    """Working memory of `take_run`: displacement, its floor, corners, classes and their votes."""
+    """Working memory of `take_run`: the floors of a displacement, classes and their votes."""
     return (
-        np.zeros((3, RUN), np.float32),
         np.empty((3, RUN), np.int32),
-        np.empty(_CORNERS, labels.dtype),
         np.empty(_CORNERS, labels.dtype),
         np.empty(_CORNERS, np.float32),
     )
 
 
 @device
-def take_run(labels, voxel, order, rule, scratch, out, place):
-    """Decide a run of voxels displaced by `scratch[0]`.
+def take_run(labels, voxel, shift, order, rule, scratch, out, place):
+    """Decide a run of voxels displaced by `shift` (3, RUN).
 
     `voxel` is (z, y, x, step): the run's first voxel in the labels, and its step along x. `place`
     is (z, y, x, length): where in `out` the run starts, and how long it is.
@@ -46,7 +44,7 @@ def take_run(labels, voxel, order, rule, scratch, out, place):
     """
     z, y, x, step = voxel
     out_z, out_y, left, length = place
-    shift, whole = scratch[0], scratch[1]
+    whole = scratch[0]
     cval, ignore, _, has_ignore, _ = rule
     bias = _NONE if order == 1 else _HALF
     for c in range(3):
@@ -57,7 +55,7 @@ def take_run(labels, voxel, order, rule, scratch, out, place):
         if has_ignore and own == ignore:
             label = own
         elif order == 1:
-            label = _vote(labels, sz, sy, sx, i, own, rule, scratch)
+            label = _vote(labels, (sz, sy, sx), shift[:, i], own, rule, scratch)
         else:
             label = _gather(labels, sz, sy, sx, rule)
         out[out_z, out_y, left + i] = own if has_ignore and label == ignore else label
@@ -76,11 +74,13 @@ def _gather(labels, z, y, x, rule):
 
 
 @device
-def _vote(labels, z, y, x, i, own, rule, scratch):
+def _vote(labels, voxel, shift, own, rule, scratch):
     """Weigh the eight voxels around a point; the heaviest class wins, ties to the smaller label."""
+    z, y, x = voxel
+    _, ignore, sign, has_ignore, _ = rule
     nz, ny, nx = labels.shape
     # Without a displacement along z, as in an image, the far plane has no weight.
-    far = z + (scratch[0][0, i] != _NONE)
+    far = z + (shift[0] != _NONE)
     if z >= 0 and far < nz and 0 <= y < ny - 1 and 0 <= x < nx - 1:
         c0, c1, c2, c3 = _square(labels, z, y, x)
         c4, c5, c6, c7 = _square(labels, far, y, x)
@@ -89,10 +89,46 @@ def _vote(labels, z, y, x, i, own, rule, scratch):
         c4, c5, c6, c7 = _square_or_outside(labels, far, y, x, rule)
     if not (c0 ^ c1) | (c0 ^ c2) | (c0 ^ c3) | (c0 ^ c4) | (c0 ^ c5) | (c0 ^ c6) | (c0 ^ c7):
         return c0
-    corner = scratch[2]
-    corner[0], corner[1], corner[2], corner[3] = c0, c1, c2, c3
-    corner[4], corner[5], corner[6], corner[7] = c4, c5, c6, c7
-    return _heaviest(i, own, rule, scratch)
+    corners = c0, c1, c2, c3, c4, c5, c6, c7
+    tz, ty, tx = _fraction(shift[0]), _fraction(shift[1]), _fraction(shift[2])
+    other = _unlike(c0, corners)
+    two = True
+    for code in corners:
+        two &= (code == c0) | (code == other)
+    if not two or (has_ignore and (c0 == ignore or other == ignore)):
+        return _heaviest(corners, tz, ty, tx, own, rule, scratch)
+    first, second = _weigh(corners, c0, tz, ty, tx)
+    return c0 if first > second or (first == second and (c0 ^ sign) < (other ^ sign)) else other
+
+
+@device
+def _unlike(code, corners):
+    """A corner other than `code`."""
+    other = code
+    for corner in corners:
+        other = corner if corner != code else other
+    return other
+
+
+@device
+def _weigh(corners, code, tz, ty, tx):
+    """The trilinear weights of the corners that hold `code`, and of the others, in their order."""
+    sz, sy, sx = _ALL - tz, _ALL - ty, _ALL - tx
+    sums = _NONE, _NONE
+    sums = _cast(sums, corners[0] == code, sz * sy * sx)
+    sums = _cast(sums, corners[1] == code, sz * sy * tx)
+    sums = _cast(sums, corners[2] == code, sz * ty * sx)
+    sums = _cast(sums, corners[3] == code, sz * ty * tx)
+    sums = _cast(sums, corners[4] == code, tz * sy * sx)
+    sums = _cast(sums, corners[5] == code, tz * sy * tx)
+    sums = _cast(sums, corners[6] == code, tz * ty * sx)
+    return _cast(sums, corners[7] == code, tz * ty * tx)
+
+
+@device
+def _cast(sums, first, weight):
+    """Add a weight to one of two sums."""
+    return sums[0] + (weight if first else _NONE), sums[1] + (_NONE if first else weight)
 
 
 @device
@@ -111,25 +147,24 @@ def _square_or_outside(labels, z, y, x, rule):
 
 
 @seldom
-def _heaviest(i, own, rule, scratch):
+def _heaviest(corners, tz, ty, tx, own, rule, scratch):
     """The class with the largest sum of trilinear weights; `own` if none may vote."""
-    shift, _, corner, classes, votes = scratch
+    _, classes, votes = scratch
     _, ignore, sign, has_ignore, _ = rule
-    tz, ty, tx = _fraction(shift[0, i]), _fraction(shift[1, i]), _fraction(shift[2, i])
     count = 0
-    for j in range(_CORNERS):
+    for j, code in enumerate(corners):
         weight = (
             (tz if j & 4 else _ALL - tz)
             * (ty if j & 2 else _ALL - ty)
             * (tx if j & 1 else _ALL - tx)
         )
-        if weight == _NONE or (has_ignore and corner[j] == ignore):
+        if weight == _NONE or (has_ignore and code == ignore):
             continue
         k = 0
-        while k < count and classes[k] != corner[j]:
+        while k < count and classes[k] != code:
             k += 1
         if k == count:
-            classes[k], votes[k] = corner[j], _NONE
+            classes[k], votes[k] = code, _NONE
             count += 1
         votes[k] += weight
     winner, most = own, _NONE
@@ -152,7 +187,7 @@ def _warp(labels, displacement, out, order, rule, start, stop):
     components = displacement.shape[0]
     _, ny, nx = out.shape
     scratch = run_scratch(labels)
-    shift = scratch[0]
+    shift = np.zeros((3, RUN), np.float32)
     for line in range(start, stop):
         z, y = line // ny, line % ny
         for left in range(0, nx, RUN):
@@ -160,7 +195,8 @@ def _warp(labels, displacement, out, order, rule, start, stop):
             for c in range(components):
                 for i in range(length):
                     shift[3 - components + c, i] = displacement[c, z, y, left + i]
-            take_run(labels, (z, y, left, 1), order, rule, scratch, out, (z, y, left, length))
+            place = z, y, left, length
+            take_run(labels, (z, y, left, 1), shift, order, rule, scratch, out, place)
 
 
 def warp_labels(labels, displacement, out, *, order, rule):

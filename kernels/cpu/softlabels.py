@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from . import _pool
-from ._jit import device, kernel, same_type, seldom
+from ._jit import allocating, device, kernel, same_type
 
 
 def _neighbour_weights(ndim, sigma):
@@ -122,7 +122,7 @@ def _weigh(counts, weights, x):
     return by_face * real(face) + by_edge * real(edge) + by_corner * real(corner)
 
 
-@seldom
+@allocating
 def _soften(labels, turn, soft, at):
     """Fill `soft[:, at]`, (classes, x), with the soft labels of a row of `labels`.
 
