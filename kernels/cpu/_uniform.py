@@ -8,7 +8,7 @@ import numpy as np
 from gfnoise._runs import REACH, RUN, cells
 
 from . import _pool
-from ._jit import device, kernel
+from ._jit import device, kernel, seldom
 from ._vector import floor32
 
 _APART, _OUTSIDE = np.int32(1), np.int32(2)  # a source box that no entry speaks for; off the grid
@@ -36,7 +36,7 @@ def _halve(least, most, width):
         most[i] = a if a > b else b
 
 
-@device
+@seldom
 def _count_alike(low, alike, begin, end):
     """Let each entry of a line, 1 where a cell is uniform, count the cells from it on of its label.
 
@@ -51,7 +51,7 @@ def _count_alike(low, alike, begin, end):
             alike[i] = min(alike[i + 1], _MOST - 1) + 1
 
 
-@device
+@seldom
 def _agree(low, alike, apart, joined):
     """Join each entry with the one `apart` from it, if any: the least of both, if they agree."""
     count = max(0, low.size - apart)
@@ -223,7 +223,7 @@ def _runs_apart(box_z, box_y, span, line, shape, table):
     return min(max(start, 0), runs), min(max(stop, 0), runs)
 
 
-@device
+@seldom
 def frame(least, most, count, order, lines, line, shape, table):
     """The part of a block of rows beyond which all sources are background: a rectangle.
 
@@ -258,7 +258,7 @@ def frame(least, most, count, order, lines, line, shape, table):
     return top, bottom, begin, end
 
 
-@device
+@seldom
 def confine(edge, slack, run, parts, count, order, line, cells, box):
     """Narrow the source boxes of a run, in `count` rows at once, by their range along one axis.
 

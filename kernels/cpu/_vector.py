@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 from gfnoise._runs import RUN
 
-from ._jit import device
+from ._jit import device, seldom
 
 WIDE = 32
 _REAL, _WORD, _INT = ir.FloatType(), ir.IntType(64), ir.IntType(32)
@@ -132,7 +132,7 @@ def floor_run(values, bias, out):
     _floors(values.ctypes.data, bias, out.ctypes.data)
 
 
-@device
+@seldom
 def contract(factors, terms, out, width):
     """out[:, :width] = factors @ terms, summed in the order of the terms; the last axes contiguous.
 

@@ -21,7 +21,7 @@ from gfnoise._runs import RUN, pieces, reach
 from gfnoise._spectrum import axis_basis
 
 from . import _pool
-from ._jit import device, kernel, same_type
+from ._jit import device, kernel, same_type, seldom
 from ._random import normals
 from ._uniform import Table, confine, frame, settle
 from ._vector import TOGETHER, contract, contract_runs
@@ -100,7 +100,7 @@ def _displacement(coefficients, bases, out, start, stop):
 # --- the fused field and warp -------------------------------------------------------------------
 
 
-@device
+@seldom
 def _range(rows, limits, count, least, most, slack):
     """What the displacement of a row is between, and how far it may leave that of its nodes."""
     height, curvature = limits
@@ -139,7 +139,7 @@ def _store(labels, label, voxel, rule, out, place):
                 out[out_z, out_y, left + i] = ignore
 
 
-@device
+@seldom
 def _surround(labels, label, inner, block, grid, rule, out):
     """Store the background around the rectangle `inner` of a block."""
     top, bottom, begin, end = inner
