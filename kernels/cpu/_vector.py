@@ -170,13 +170,13 @@ def contract(factors, terms, out, width):
 
 @device
 def contract_runs(factors, terms, out):
-    """out[c, row, :RUN] = factors[c, :, row] @ terms, as in `contract`, for TOGETHER rows at once.
+    """out[row, c, :RUN] = factors[c, :, row] @ terms, as in `contract`, for TOGETHER rows at once.
 
     All of `factors`, of two or three components, must have as many rows in memory.
     """
     apart, step, row_apart = factors.strides
     args = factors.ctypes.data, step, row_apart, apart, terms.ctypes.data, terms.strides[0]
-    places = out.ctypes.data, out.strides[1], out.strides[0]
+    places = out.ctypes.data, out.strides[0], out.strides[1]
     if factors.shape[0] == 3:
         _three_groups(*args, factors.shape[1], *places)
     else:

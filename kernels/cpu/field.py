@@ -31,6 +31,7 @@ BLOCK = 64  # rows of a block at most: its contractions stay in the first cache
 _BUDGET = 1 << 24  # coefficients held at once
 _SHARE = 1 << 12  # coefficients of a task
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
+_ZERO = np.int64(0)  # of the type of variables: with literals, functions would be compiled twice
 _DIAGONAL = np.float32(0.41421360)
 _ROUNDING = np.float32(2.0**-16)
 
@@ -152,11 +153,11 @@ def _surround(labels, label, inner, block, grid, rule, out):
         y = origin_y + step_y * (first + row)
         if top <= row < bottom:
             voxel, after = (z, y, origin_x, step_x), (z, y, origin_x + step_x * right, step_x)
-            _store(labels, label, voxel, rule, out, (iz, first + row, 0, left))
+            _store(labels, label, voxel, rule, out, (iz, first + row, _ZERO, left))
             _store(labels, label, after, rule, out, (iz, first + row, right, width - right))
         else:
             voxel = z, y, origin_x, step_x
-            _store(labels, label, voxel, rule, out, (iz, first + row, 0, width))
+            _store(labels, label, voxel, rule, out, (iz, first + row, _ZERO, width))
 
 
 @device
@@ -181,11 +182,11 @@ def _decide(labels, table, rows, basis_x, inner, block, grid, order, rule, out, 
         x = origin_x + step_x * left
         box[:] = 0
         if components == 3:
-            line = (z, 0, 0, nz)
+            line = (z, _ZERO, _ZERO, nz)
             confine(edge[0], slack[0], run, parts, count, order, line, cells_z, box)
-        line = (y, step_y, 0, ny)
+        line = (y, step_y, _ZERO, ny)
         confine(edge[-2], slack[-2], run, parts, count, order, line, cells_y, box)
-        line = (x, 0, step_x * (length - 1), nx)
+        line = (x, _ZERO, step_x * (length - 1), nx)
         confine(edge[-1], slack[-1], run, parts, count, order, line, cells_x, box)
         settle(low, alike, box, count, rule)
         known = 0  # rows whose displacement in this run is known, unless they are settled
@@ -196,9 +197,9 @@ def _decide(labels, table, rows, basis_x, inner, block, grid, order, rule, out, 
                 _store(labels, low[box[0, row]], voxel, rule, out, place)
                 continue
             if row >= known:
-                contract_runs(rows[:, :, row:], basis_x[run], shift[3 - components :])
+                contract_runs(rows[:, :, row:], basis_x[run], shift[:, 3 - components :])
                 known = row + TOGETHER
-            part = shift[:, TOGETHER - (known - row)]
+            part = shift[TOGETHER - (known - row)]
             take_run(labels, voxel, part, order, rule, run_space, out, place)
 
 
@@ -225,7 +226,7 @@ def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order,
     most = np.empty((components, BLOCK), np.float32)
     slack = np.empty((components, BLOCK), np.float32)
     box = np.empty((4, BLOCK), np.int32)
-    shift = np.zeros((3, TOGETHER, RUN), np.float32)
+    shift = np.zeros((TOGETHER, 3, RUN), np.float32)
     run_space = run_scratch(labels)
 
     for iz in range(plane_start, plane_stop):

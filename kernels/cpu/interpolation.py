@@ -187,6 +187,7 @@ def _warp(labels, displacement, out, order, rule, start, stop):
     components = displacement.shape[0]
     _, ny, nx = out.shape
     scratch = run_scratch(labels)
+    one = np.int64(1)  # of a variable's type: as a literal, `take_run` would be compiled once more
     shift = np.zeros((3, RUN), np.float32)
     for line in range(start, stop):
         z, y = line // ny, line % ny
@@ -196,7 +197,7 @@ def _warp(labels, displacement, out, order, rule, start, stop):
                 for i in range(length):
                     shift[3 - components + c, i] = displacement[c, z, y, left + i]
             place = z, y, left, length
-            take_run(labels, (z, y, left, 1), shift, order, rule, scratch, out, place)
+            take_run(labels, (z, y, left, one), shift, order, rule, scratch, out, place)
 
 
 def warp_labels(labels, displacement, out, *, order, rule):
