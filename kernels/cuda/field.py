@@ -10,7 +10,7 @@ from gfnoise._runs import REACH, RUN, cells, pieces, reach
 from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
 
 from ._labels import label_defines, rule_of, shape_of
-from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, SHARED, blocks, launcher, narrow
+from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, ROUGH, SHARED, blocks, launcher, narrow
 
 ROWS = 16  # of a block, as in field.cu
 THREADS = 256
@@ -318,7 +318,8 @@ def sample_labels(
         args = streams.plan.field, sampling, prepared[0], np.int32(first), prepared[1], planes
         args += *spare, labels, shape_of(labels), rule_of(rule)
         args += table.low, table.uniform, volumes[first:]
-        streams.launch(name, (grid,), args, shared=shared, defines=defines)
+        types = (*defines, ROUGH) if name == "sample_rough" else defines
+        streams.launch(name, (grid,), args, shared=shared, defines=types)
 
 
 class _Table:

@@ -3,10 +3,12 @@
 // Most of a volume is far from any boundary. For a run of eight voxels along x, the displacement
 // at its nodes and a bound on its curvature confine the run's sources to a box. Where the box
 // holds a single label, that label is stored; the other runs are listed, and their voxels shared
-// by the threads of the block.
+// by the threads of the block. Fields of very many terms have a program of their own, ROUGH.
 
 #define TILE_RUNS 16  // runs along x of a block, at most: with the rows, one for each thread
 #define DIAGONAL 0.41421360f
+
+#ifndef ROUGH
 
 // --- the table of uniform cells -------------------------------------------------------------------
 
@@ -90,6 +92,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     uniform[item * room + i] = shared;
   }
 }
+
+#endif
 
 // --- the fused field and warp -----------------------------------------------------------------------
 
@@ -351,6 +355,8 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
   }
 }
 
+#ifndef ROUGH
+
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #define RESIDENT 2  // blocks of a multiprocessor: Turing spills within the registers of three
 #else
@@ -366,6 +372,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
                out, arena);
 }
 
+#else
+
 // As `sample_labels`, of so many terms that they do not fit in shared memory.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     sample_rough(Field f, Sampling sampling, const Stream* streams, int first, float* bases,
@@ -375,3 +383,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   sample<false>(f, sampling, streams, first, bases, planes, spare, volumes, of, rule, low, uniform,
                 out, arena);
 }
+
+#endif
