@@ -136,6 +136,15 @@ def module(array: Any) -> Any:
     return np if array is None or isinstance(array, np.ndarray) else sys.modules["cupy"]
 
 
+def constant(array: Any, size: int, value: float) -> Any:
+    """A float64 array of one value, of another array's library; captured in a graph, it stays."""
+    if not on_device(array):
+        return np.full(size, value)
+    made = importlib.import_module("gfnoise._cuda._launch").launcher(array).empty(size, np.float64)
+    made.fill(value)
+    return made
+
+
 def on_device(value: object) -> bool:
     """Whether a value is an array on a device."""
     return library(value) == "cupy"
