@@ -15,8 +15,9 @@
 #define CELLS (THREADS - REACH + 1)  // that a block tabulates: the last threads look ahead for it
 
 // Note each cell's first label, and whether it and the REACH - 1 cells after it along x, as far as
-// there are any, hold that label alone: (items, cells).
-extern "C" __global__ void __launch_bounds__(THREADS)
+// there are any, hold that label alone: (items, cells). Bounded, as NVRTC 12 else spills for a few
+// more blocks.
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
     tabulate_cells(const LABEL* volumes, Shape of, const Stream* streams, int items, int64 room,
                    LABEL* low, unsigned char* same) {
   DYNAMIC_SHARED(arena);
@@ -284,7 +285,6 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
                        : spare + (int64)blockIdx.x * f.components * f.terms[2] * ROWS;
   float *const edge = arena + sampling.edge, *const slack = arena + sampling.slack;
   int *const left = (int*)arena + sampling.left, *const count = (int*)arena + sampling.count;
-  const int flat = f.components * f.terms[1] * f.terms[2];
 
   Work& work = *(Work*)(arena + sampling.work);
   for (int64 index = blockIdx.x; index < sampling.strips; index += gridDim.x) {
@@ -292,7 +292,8 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
       int64 plane = index / sampling.down, at = plane / f.count[0];
       int64 item = (first + at) / f.raters, voxels = (int64)of.nz * of.ny * of.nx;
       Bases basis(f, bases, item);
-      work = {planes + plane * flat, basis.y, basis.x, basis.nodes, basis.curvature,
+      work = {planes + plane * f.components * f.terms[1] * f.terms[2],
+              basis.y, basis.x, basis.nodes, basis.curvature,
               volumes + item * voxels, low + item * sampling.cells_room,
               uniform + item * sampling.cells_room, out + plane * f.count[1] * f.count[2],
               sampling.origin[0] + sampling.step[0] * (int)(plane - at * f.count[0]),
@@ -302,7 +303,7 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
     }
     __syncthreads();
     if (STAGED) {
-      stage(work.plane, flat, arena + sampling.plane);
+      stage(work.plane, f.components * f.terms[1] * f.terms[2], arena + sampling.plane);
       stage(work.curvature, work.terms[2], arena + sampling.curvature);
     }
     const int bottom = min(work.top + sampling.strip * ROWS, f.count[1]);
@@ -312,9 +313,9 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
       if (STAGED) {
         stage(work.y + tile_y, f.padded[1], work.terms[1], ROWS, ROWS, arena + sampling.basis_y);
         __syncthreads();
-        contract_rows(f, work.terms, arena + sampling.plane, arena + sampling.basis_y, ROWS, rows);
+        contract_rows<int>(f, work.terms, arena + sampling.plane, arena + sampling.basis_y, ROWS, rows);
       } else {
-        contract_rows(f, work.terms, work.plane, work.y + tile_y, f.padded[1], rows);
+        contract_rows<int64>(f, work.terms, work.plane, work.y + tile_y, f.padded[1], rows);
       }
       for (int tile_x = 0; tile_x < sampling.runs; tile_x += sampling.tile_runs) {
         const int tile_runs = min(sampling.tile_runs, sampling.runs - tile_x);
