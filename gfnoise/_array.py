@@ -154,8 +154,9 @@ def check_values(flag: bool) -> None:
     """Say whether values of arrays on a device are checked, as those of NumPy arrays always are.
 
     By default they are not: a check would wait for the device. NaN in a map then gives a NaN
-    threshold and an empty mask, NaN in a displacement `cval`, and a label out of range counts for
-    no class. With the checks on, each call waits for the device and raises as on the CPU.
+    threshold and an empty mask, NaN in a displacement `cval`, a label out of range counts for no
+    class, and votes beyond the raters as theirs. With the checks on, each call waits for the device
+    and raises as on the CPU.
 
     Parameters
     ----------
