@@ -136,6 +136,15 @@ def module(array: Any) -> Any:
     return np if array is None or isinstance(array, np.ndarray) else sys.modules["cupy"]
 
 
+def constant(array: Any, size: int, value: float) -> Any:
+    """A float64 array of one value, of another array's library; captured in a graph, it stays."""
+    if not on_device(array):
+        return np.full(size, value)
+    made = importlib.import_module("gfnoise._cuda._launch").launcher(array).empty(size, np.float64)
+    made.fill(value)
+    return made
+
+
 def on_device(value: object) -> bool:
     """Whether a value is an array on a device."""
     return library(value) == "cupy"
@@ -145,8 +154,9 @@ def check_values(flag: bool) -> None:
     """Say whether values of arrays on a device are checked, as those of NumPy arrays always are.
 
     By default they are not: a check would wait for the device. NaN in a map then gives a NaN
-    threshold and an empty mask, NaN in a displacement `cval`, and a label out of range counts for
-    no class. With the checks on, each call waits for the device and raises as on the CPU.
+    threshold and an empty mask, NaN in a displacement `cval`, a label out of range counts for no
+    class, and votes beyond the raters as theirs. With the checks on, each call waits for the device
+    and raises as on the CPU.
 
     Parameters
     ----------

@@ -68,13 +68,14 @@ def warm_up(device: str | int | None = None) -> None:
 
 def _use(library: Any) -> None:
     """Call what has kernels for all libraries, on small arrays of this one."""
-    noise = GaussianField(1.0, 2.0, ndim=3)
+    noise, rough = (GaussianField(1.0, b, ndim=3) for b in (2.0, 0.2))  # few terms, and many
     shape = (2, 3, 4)
     field = noise.displacement(shape, seed=0, like=library.zeros(shape))
     for dtype in (np.uint8, np.uint16, np.uint32, np.uint64):
         labels = library.zeros(shape, dtype)
         for order in (0, 1):
             noise.sample_labels(labels, seed=0, order=order)
+            rough.sample_labels(library.zeros((1, 44, 64), dtype), seed=0, order=order)
             warp_labels(labels, field, order=order)
         noise.marginals(labels, num_classes=2, ignore_index=1)
     for real in (np.float32, np.float64):

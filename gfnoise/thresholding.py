@@ -256,7 +256,7 @@ class _Plan:
                 )
             )
         if self.metric == "accuracy":
-            half = _array.module(self.maps).full(len(self.maps), 0.5)
+            half = _array.constant(self.maps, len(self.maps), 0.5)
             return _Decision(half, half, half, None)
         rank = self.kernels.NO_RANK
         if self.metric == "volume":
@@ -344,8 +344,11 @@ def _votes(votes: NDArray[Any], raters: int) -> NDArray[Any]:
             f"got {_checks.describe(votes)}"
         )
     _checks.in_range("marginals", votes, 0, raters)
-    dtype = np.uint8 if raters < 256 else np.uint16
-    return _array.module(votes).ascontiguousarray(votes, dtype)
+    dtype = np.dtype(np.uint8 if raters < 256 else np.uint16)
+    library = _array.module(votes)
+    if not _array.readable(votes) and votes.dtype.kind != "b" and votes.dtype != dtype:
+        votes = library.clip(votes, 0, min(raters, np.iinfo(votes.dtype).max))  # or it would wrap
+    return library.ascontiguousarray(votes, dtype)
 
 
 def _flatten(values: NDArray[Any], ndim: int | None) -> tuple[NDArray[Any], tuple[int, ...]]:

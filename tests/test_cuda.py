@@ -10,6 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 import gfnoise
 from cuda_on_host.launcher import ORDERS, HostLauncher, redirected
-from gfnoise import GaussianField
+from gfnoise import GaussianField, _warm_up
 from gfnoise._cuda import _labels, _launch, field, filters
 from gfnoise._cuda import thresholding as thresholds
 from gfnoise._spectrum import harmonics
@@ -195,6 +196,34 @@ def test_values_that_are_not_checked(host: HostLauncher) -> None:
     assert mask[3].any()
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int64])
+def test_votes_that_are_not_checked(
+    dtype: type, host: HostLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device, votes beyond the raters count as theirs, and votes below 0 as none."""
+    votes = np.random.default_rng(4).integers(0, 4, (5, 60))
+    votes[0] = 3
+    wild = votes.astype(dtype)
+    wild[votes == 3] = 127 if np.dtype(dtype).itemsize == 1 else 256
+    if np.dtype(dtype).kind == "i":
+        wild[votes == 0] = -1
+    for module in (gfnoise._array, gfnoise._checks):
+        monkeypatch.setattr(module, "readable", lambda array: False)
+    options: dict[str, Any] = {"ndim": 1, "raters": 3}
+    choices: tuple[dict[str, Any], ...] = (
+        {},
+        {"ties": "smallest"},
+        {"metric": "volume", "volume": 0.0},
+        {"metric": "volume", "volume": 0.4},
+        {"metric": "volume", "volume": 0.4, "ties": "first"},
+    )
+    if dtype == np.uint8:  # taken as they are, without a copy: beyond the raters' is above them
+        choices = choices[:-1]
+    for choice in choices:
+        found = gfnoise.optimal_segmentation(wild, **options, **choice)
+        assert np.array_equal(found, gfnoise.optimal_segmentation(votes, **options, **choice))
+
+
 def test_subnormal_values_where_they_are_flushed(host: HostLauncher) -> None:
     """CuPy compiles so: float32 below 1.2e-38 are 0, in arithmetic, comparisons and conversions."""
     torch = pytest.importorskip("torch")
@@ -228,6 +257,29 @@ def test_no_kernel_names_a_type_that_is_not_declared() -> None:
     with redirected(Spy()):
         everything()
     assert launched <= declared
+
+
+def test_warming_up_compiles_what_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All variants of volumes within 32 bits but those of images of other types."""
+    launched: set[tuple[str, Any]] = set()
+
+    class Silent(HostLauncher):
+        def launch(self, stem: str, name: str, defines: Any, *rest: Any) -> None:
+            launched.add((stem, tuple(defines)))
+
+    for module in (gfnoise._array, gfnoise._checks):  # nothing was computed
+        monkeypatch.setattr(module, "readable", lambda array: False)
+    with redirected(Silent()):
+        _warm_up._use(np)
+    wanted = set()
+    for stem, defines in _launch.variants():
+        names = {"INDEX": "int", **dict(defines)}
+        of_codes = names.get("SOURCE") in _launch.CODES and names["REAL"] == "float"
+        image, real = names.get("IMAGE", names.get("SOURCE")), names.get("REAL", names.get("VALUE"))
+        if names["INDEX"] == "int" and (image is None or image == real or of_codes):
+            wanted.add((stem, defines))
+    assert len(wanted) > 30
+    assert launched >= wanted, sorted(wanted - launched)
 
 
 def test_axes_that_32_bits_do_not_number(host: HostLauncher) -> None:
@@ -288,6 +340,52 @@ def test_scratch_memory_goes_with_its_thread(monkeypatch: pytest.MonkeyPatch) ->
     assert set(seen) == {"plain", "graph"}
     assert seen["plain"]() is None
     assert seen["graph"]() is not None
+
+
+def test_a_graph_takes_the_scratch_memory_of_its_own_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That of another stream may be in use there when the graph is replayed."""
+    stream = _stand_in(monkeypatch)
+    launcher = _launch.CupyLauncher()
+    other = launcher.scratch("a", 10, np.float32)
+    monkeypatch.setattr(stream, "ptr", 2)
+    own = launcher.scratch("a", 10, np.float32)
+    monkeypatch.setattr(stream, "captures", True)
+    assert launcher.scratch("a", 10, np.float32).base is own.base
+    monkeypatch.setattr(stream, "ptr", 3)
+    assert launcher.scratch("a", 10, np.float32).base is other.base
+
+
+def test_the_stream_of_tensors_is_of_their_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for CuPy, which takes a stream for one of the device that is current, of two."""
+    torch = pytest.importorskip("torch")
+    from gfnoise.torch import _tensors
+
+    current = [0]
+
+    @contextmanager
+    def device(index: int) -> Iterator[None]:
+        before, current[0] = current[0], index
+        yield
+        current[0] = before
+
+    def from_external(given: Any) -> Any:
+        made.append((given.__cuda_stream__(), current[0]))
+        return nullcontext()
+
+    made: list[Any] = []
+    cuda = SimpleNamespace(
+        Device=device,
+        Stream=SimpleNamespace(from_external=from_external),
+        using_allocator=lambda allocator: nullcontext(),
+    )
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    stream = SimpleNamespace(cuda_stream=7, __cuda_stream__=lambda: (0, 7))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda index: stream)
+    with _tensors._on_cuda(torch.device("cuda", 1)):
+        assert made == [((0, 7), 1)]
 
 
 @pytest.mark.parametrize("device", [True, -1, "gpu", "cuda:", "cuda:x", 1.5])

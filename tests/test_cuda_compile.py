@@ -63,11 +63,29 @@ def test_spills_and_stacks_are_reported(controlled):
     assert len(nvrtc.faults(controlled["spills"], frozenset({"k"}))) == 1
 
 
-def test_the_kernels():
-    """A choice that has every variant and, of every stem, every architecture."""
-    done = nvrtc.compile_all(nvrtc.tasks(complete=False))
-    found = [fault for compiled in done for fault in nvrtc.faults(compiled, MAY_USE_STACK)]
+@pytest.fixture(scope="module")
+def compiled():
+    """What NVRTC says of the kernels: of a choice of variants and architectures."""
+    return nvrtc.compile_all(nvrtc.tasks(complete=False))
+
+
+def test_the_kernels(compiled):
+    found = [fault for done in compiled for fault in nvrtc.faults(done, MAY_USE_STACK)]
     assert not found, "\n".join(found)
+
+
+def test_filters_of_float32_have_registers_to_spare(compiled):
+    """But on Blackwell, for which each is compiled: it is no matter for what else."""
+    limit = 65536 // (2 * 256)  # of two blocks of 256 threads, their launch bounds
+    used = [
+        usage
+        for done in compiled
+        if done.task.stem == "filters" and ("REAL", "float") in done.task.defines
+        for usage in done.kernels
+        if usage.kernel in ("filter_planes", "filter_lines") and done.task.architecture < 100
+    ]
+    assert len(used) >= 20
+    assert max(usage.registers for usage in used) <= limit - 16
 
 
 def test_every_file_has_variants():
@@ -84,3 +102,8 @@ def test_the_choice_of_compilations():
     for stem, _ in variants:
         mine = {task.architecture for task in tasks if task.stem == stem}
         assert mine == set(nvrtc.ARCHITECTURES)
+    hot = [task for task in tasks if task.stem == "sampling" and _launch.ROUGH not in task.defines]
+    labels, orders, indices = 4, 2, 2
+    assert len(hot) == labels * orders * indices * len(nvrtc.ARCHITECTURES)
+    filters = [task for task in tasks if task.stem == "filters" and task.architecture == 120]
+    assert sum(("REAL", "float") in task.defines for task in filters) == 12

@@ -57,6 +57,12 @@ def on_device() -> tuple[Any, Any, Any]:
     return cupy.asarray(LABELS), cupy.asarray(IMAGE), cupy.asarray(MOVE)
 
 
+def a_stream() -> Any:
+    """One of its own, that does not wait for others: what they were asked for is done before."""
+    cupy.cuda.Device().synchronize()
+    return cupy.cuda.Stream(non_blocking=True)
+
+
 def assert_alike(found: Any, expected: Any) -> None:
     """Labels may differ where the decision's margin is below 1e-3: of voxels, about as many."""
     assert isinstance(found, cupy.ndarray)
@@ -149,8 +155,7 @@ def test_subnormal_values() -> None:
 def test_a_stream_of_ones_own() -> None:
     arrays = on_device()
     expected = NOISE.sample_labels(arrays[0], seed=SEEDS)
-    cupy.cuda.get_current_stream().synchronize()
-    with cupy.cuda.Stream(non_blocking=True) as stream:
+    with a_stream() as stream:
         found = NOISE.sample_labels(arrays[0], seed=SEEDS)
     stream.synchronize()
     assert (found == expected).all()
@@ -159,7 +164,7 @@ def test_a_stream_of_ones_own() -> None:
 def test_a_graph_makes_fresh_noise_on_each_replay() -> None:
     labels = cupy.asarray(LABELS)
     out, seeds = cupy.empty_like(labels), cupy.asarray(SEEDS)
-    stream = cupy.cuda.Stream(non_blocking=True)
+    stream = a_stream()
     with stream:
         NOISE.sample_labels(labels, seed=seeds, out=out)
         stream.synchronize()
@@ -174,29 +179,30 @@ def test_a_graph_makes_fresh_noise_on_each_replay() -> None:
             assert_alike(out, NOISE.sample_labels(LABELS, seed=fresh))
 
 
-def test_a_graph_keeps_the_thresholds_that_it_writes() -> None:
+@pytest.mark.parametrize("metric", ["dice", "accuracy"])
+def test_a_graph_keeps_the_thresholds_that_it_writes(metric: str) -> None:
     maps = cupy.asarray(IMAGE)
-    mask, stream = cupy.empty(IMAGE.shape, bool), cupy.cuda.Stream(non_blocking=True)
+    mask, stream = cupy.empty(IMAGE.shape, bool), a_stream()
     with stream:
-        gfnoise.optimal_segmentation(maps, ndim=3, out=mask)
+        gfnoise.optimal_segmentation(maps, metric, ndim=3, out=mask)
         stream.synchronize()
         stream.begin_capture()
-        gfnoise.optimal_segmentation(maps, ndim=3, out=mask)
+        gfnoise.optimal_segmentation(maps, metric, ndim=3, out=mask)
         graph = stream.end_capture()
         others = [cupy.full(2, 7.0) for _ in range(20)]  # of the size of the thresholds
         maps[...] = cupy.asarray(IMAGE**3)
         graph.launch(stream)
         stream.synchronize()
         assert all((one == 7).all() for one in others)
-        expected = gfnoise.optimal_segmentation(IMAGE**3, ndim=3)
+        expected = gfnoise.optimal_segmentation(IMAGE**3, metric, ndim=3)
         assert np.array_equal(mask.get(), expected)
 
 
 def test_a_capture_without_a_call_before_is_refused() -> None:
     labels = cupy.zeros((3, 100, 110, 120), np.uint8)  # larger than any before
-    stream = cupy.cuda.Stream(non_blocking=True)
     out = cupy.empty_like(labels)
     gfnoise.warm_up("cuda")
+    stream = a_stream()
     with stream:
         stream.begin_capture()
         try:

@@ -215,18 +215,24 @@ def _on_cuda(device: torch.device) -> Iterator[Callable[[str, torch.Tensor], Any
     """CuPy on torch's device, current stream and allocator."""
     cupy = _cupy(device)
     index = torch.cuda.current_device() if device.index is None else device.index
-    stream = torch.cuda.current_stream(index)
-    if hasattr(stream, "__cuda_stream__"):
-        stream = cupy.cuda.Stream.from_external(stream)
-    else:  # an older torch
-        stream = cupy.cuda.ExternalStream(stream.cuda_stream, index)
     with (
         torch.cuda.device(index),
         cupy.cuda.Device(index),
-        stream,
+        # Once the device is current: CuPy takes a stream to be of that.
+        cupy.cuda.Stream.from_external(_Handle(torch.cuda.current_stream(index))),
         cupy.cuda.using_allocator(functools.partial(_torch_memory, cupy, index)),
     ):
         yield functools.partial(_cuda_view, cupy, index)
+
+
+class _Handle:
+    """A stream of torch by CUDA's stream protocol, which torch has of late alone."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._stream.cuda_stream
 
 
 def _torch_memory(cupy: Any, index: int, size: int) -> Any:

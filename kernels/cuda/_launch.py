@@ -53,6 +53,8 @@ _TYPES = {
 }
 CODES = tuple(_TYPES[f"u{size}"] for size in (1, 2, 4, 8))
 REALS = (_TYPES["f4"], _TYPES["f8"])
+ROUGH = ("ROUGH", "1")
+"""Of `sampling`: for fields of so many terms that they do not fit in shared memory."""
 
 
 class Launcher(Protocol):
@@ -92,8 +94,10 @@ def variants() -> Iterator[tuple[str, Defines]]:
         width = ("INDEX", index)
         for label in CODES:
             for order in ("0", "1"):
-                yield "sampling", (("LABEL", label), ("ORDER", order), width)
-                yield "interpolation", (("LABEL", label), ("ORDER", order), width)
+                labels = ("LABEL", label), ("ORDER", order), width
+                yield "sampling", labels
+                yield "sampling", (*labels, ROUGH)
+                yield "interpolation", labels
         for source in (*CODES, *REALS):
             for real in REALS:
                 yield "filters", (("SOURCE", source), ("REAL", real), width)
@@ -204,22 +208,20 @@ class CupyLauncher:
     def _for_good(self, key: tuple[Any, ...], size: int) -> Any:
         """Scratch memory for a graph: that of an earlier call, of this thread on any stream.
 
-        Nothing may be allocated while a stream is captured.
+        Nothing may be allocated while a stream is captured. Of another stream, whose work may still
+        use it, only where this one has none.
         """
         own = self._own
         held = own.captured.get(key)
         if held is None or held.size < size:
-            others = [
-                other
-                for other, memory in own.kept.items()
-                if other[1:] == key[1:] and memory.size >= size
-            ]
+            large = [other for other, memory in own.kept.items() if memory.size >= size]
+            others = [other for other in large if other[1:] == key[1:]]
             if not others:
                 raise RuntimeError(
                     "a call that is captured into a CUDA graph must have been made once before by "
                     "the same thread, with the same shapes"
                 )
-            held = own.captured[key] = own.kept.pop(others[0])
+            held = own.captured[key] = own.kept.pop(key if key in others else others[0])
             self._results.append(held)  # the graph may outlive the thread
         return held
 

@@ -217,7 +217,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
     Bases basis(f, (float*)bases, item);
     int64 flat = (int64)f.components * f.terms[1] * f.terms[2];
     const float* plane = planes + ((int64)tile.stream * f.count[0] + tile.z) * flat;
-    contract_rows(f, stream.terms, plane, basis.y + tile.y, f.padded[1], rows);
+    contract_rows<int64>(f, stream.terms, plane, basis.y + tile.y, f.padded[1], rows);
     __syncthreads();
     int width = min(tile_runs * RUN, f.count[2] - tile.run * RUN), terms = stream.terms[2];
     for (int unit = threadIdx.x; unit < width * (ROWS / 4); unit += THREADS) {

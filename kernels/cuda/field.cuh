@@ -52,7 +52,8 @@ __device__ __forceinline__ void add_four(float factor, const float4& value, floa
 #define HALF 8  // rows that a thread contracts at once
 
 // Contract the second axis for ROWS rows, the bases of which are `stride` apart:
-// (c, k, l), (k, row) -> (c, l, row).
+// (c, k, l), (k, row) -> (c, l, row). Of coefficients in shared memory, NUMBER is int: it counts them.
+template <typename NUMBER>
 __device__ __forceinline__ void contract_rows(const Field& f, const int* of_axes,
                                               const float* plane, const float* basis, int stride,
                                               float* rows) {
@@ -61,7 +62,7 @@ __device__ __forceinline__ void contract_rows(const Field& f, const int* of_axes
     // Neighbours in a row of `rows` are neighbouring threads.
     int c = (unit >= each) + (unit >= 2 * each), l = (unit - c * each) / halves;
     int at = unit % halves * HALF;
-    const float* from = plane + c * f.terms[1] * f.terms[2] + l;
+    const float* from = plane + (NUMBER)c * f.terms[1] * f.terms[2] + l;
     const float* factors = basis + at;
     float sum[HALF] = {0};
 #pragma unroll 4

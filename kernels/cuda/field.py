@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from gfnoise._runs import REACH, RUN, cells, pieces, reach
 from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
 
 from ._labels import label_defines, rule_of, shape_of
-from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, SHARED, blocks, launcher, narrow
+from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, ROUGH, SHARED, blocks, launcher, narrow
 
 ROWS = 16  # of a block, as in field.cu
 THREADS = 256
@@ -70,6 +71,10 @@ _SAMPLING = np.dtype(
         ("strip", _INT),
         ("strips", np.int64),
         ("cells_room", np.int64),
+        ("runs", _INT),
+        ("down", _INT),
+        ("across", _INT),
+        ("places", _INT, 10),  # of a block's shared memory, as in `_Streams.memory`
     ],
     align=True,
 )
@@ -216,15 +221,32 @@ class _Streams:
         number = max(1, min(tiles, _SPARE // row))
         return number, self.device.scratch("rows", number * row // 4, np.float32), beside
 
-    def shared(self, tile_runs):
-        """Bytes that `sample_labels` shares beside the rows, and with all that it may stage."""
+    def memory(self, strips, tile_runs):
+        """The kernel that samples, its blocks, rows and shared bytes, and where these have what."""
         components, (_, down, along) = int(self.plan.field["components"]), self.plan.terms
         across = blocks(tile_runs * self.plan.parts + 1, 4) * 4
-        beside = components * ROWS * across, components * ROWS, THREADS, 1, _WORK
-        rows = components * along * ROWS, components * down * along, down * ROWS
-        staged = *rows, along * across, along
-        few, many = (sum(16 * blocks(n, 4) for n in part) for part in (beside, staged))
-        return few, few + many
+        sizes = {
+            "rows": components * along * ROWS,
+            "edge": components * ROWS * across,
+            "slack": components * ROWS,
+            "left": THREADS,
+            "count": 1,
+            "work": _WORK,
+        }
+        staged = {
+            "plane": components * down * along,
+            "basis_y": down * ROWS,
+            "nodes": along * across,
+            "curvature": along,
+        }
+        words = [blocks(n, 4) * 4 for n in (sizes | staged).values()]  # four are loaded at once
+        name, number, spare, shared = "sample_labels", min(strips, MOST_BLOCKS), (), 4 * sum(words)
+        if shared > SHARED:
+            name, words[-len(staged) :] = "sample_rough", [0] * len(staged)
+            beside = 4 * sum(words[1:])
+            number, *spare, shared = self.rows(strips, beside)
+            words[0] = (shared - beside) // 4
+        return name, number, spare, shared, (across, [*accumulate(words[:-1], initial=0)])
 
     def launch(self, name, grid, arguments, *, block=THREADS, shared=0, defines=()):
         """Launch a kernel: of `field.cu` or, with the defines of labels, of `sampling.cu`."""
@@ -283,22 +305,21 @@ def sample_labels(
     prepared = streams.prepare()
     table.fill(prepared[0])
     tile_runs = min(_TILE_RUNS, streams.plan.runs)
-    beside, staged = streams.shared(tile_runs)
-    height, across = blocks(streams.plan.count[1], ROWS), blocks(streams.plan.runs, tile_runs)
-    strip = max(1, min(height, _STRIP // across))
+    runs, height = streams.plan.runs, blocks(streams.plan.count[1], ROWS)
+    strip = max(1, min(height, _STRIP // blocks(runs, tile_runs)))
+    down = blocks(height, strip)
     volumes = out.reshape(out.shape[0] * out.shape[1], -1)
     for first, number in streams.batches():
         planes = streams.planes(first, number, *prepared)
-        strips = number * streams.plan.count[0] * blocks(height, strip)
-        name, spare, grid, shared = "sample_labels", (), min(strips, MOST_BLOCKS), staged
-        if staged > SHARED:
-            name = "sample_rough"
-            grid, *spare, shared = streams.rows(strips, beside)
-        sampling = (origin, streams.plan.step, tile_runs, strip, strips, table.room)
-        args = streams.plan.field, np.array(sampling, _SAMPLING), prepared[0], np.int32(first)
-        args += prepared[1], planes, *spare, labels, shape_of(labels), rule_of(rule)
+        strips = number * streams.plan.count[0] * down
+        name, grid, spare, shared, places = streams.memory(strips, tile_runs)
+        sampling = origin, streams.plan.step, tile_runs, strip, strips, table.room, runs, down
+        sampling = np.array((*sampling, *places), _SAMPLING)
+        args = streams.plan.field, sampling, prepared[0], np.int32(first), prepared[1], planes
+        args += *spare, labels, shape_of(labels), rule_of(rule)
         args += table.low, table.uniform, volumes[first:]
-        streams.launch(name, (grid,), args, shared=shared, defines=defines)
+        types = (*defines, ROUGH) if name == "sample_rough" else defines
+        streams.launch(name, (grid,), args, shared=shared, defines=types)
 
 
 class _Table:

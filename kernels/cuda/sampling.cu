@@ -3,18 +3,21 @@
 // Most of a volume is far from any boundary. For a run of eight voxels along x, the displacement
 // at its nodes and a bound on its curvature confine the run's sources to a box. Where the box
 // holds a single label, that label is stored; the other runs are listed, and their voxels shared
-// by the threads of the block.
+// by the threads of the block. Fields of very many terms have a program of their own, ROUGH.
 
 #define TILE_RUNS 16  // runs along x of a block, at most: with the rows, one for each thread
 #define DIAGONAL 0.41421360f
+
+#ifndef ROUGH
 
 // --- the table of uniform cells -------------------------------------------------------------------
 
 #define CELLS (THREADS - REACH + 1)  // that a block tabulates: the last threads look ahead for it
 
 // Note each cell's first label, and whether it and the REACH - 1 cells after it along x, as far as
-// there are any, hold that label alone: (items, cells).
-extern "C" __global__ void __launch_bounds__(THREADS)
+// there are any, hold that label alone: (items, cells). Bounded, as NVRTC 12 else spills for a few
+// more blocks.
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
     tabulate_cells(const LABEL* volumes, Shape of, const Stream* streams, int items, int64 room,
                    LABEL* low, unsigned char* same) {
   DYNAMIC_SHARED(arena);
@@ -91,14 +94,21 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
+#endif
+
 // --- the fused field and warp -----------------------------------------------------------------------
 
-struct Sampling {     // where the window is in the labels, per axis (z, y, x)
-  int origin[3], step[3];
-  int tile_runs;      // runs along x of a block, at most
-  int strip;          // tiles along y of a block
+struct Sampling {  // what a call says of all blocks: it costs them no registers
+  int origin[3], step[3];  // where the window is in the labels, per axis (z, y, x)
+  int tile_runs;           // runs along x of a block, at most
+  int strip;               // tiles along y of a block
   int64 strips;
-  int64 cells_room;   // entries of an item's table
+  int64 cells_room;  // entries of an item's table
+  int runs, down;    // of a row, and strips of a plane
+  int across;        // room for the nodes of a block's row
+  // Where a block's shared memory has what, in floats. Of a field of few terms, all that its
+  // contractions read is staged there, the last four; else rows may be in memory of their own.
+  int rows, edge, slack, left, count, work, plane, basis_y, nodes, curvature;
 };
 
 // What a block is at: one thread finds it out for all, and none has to keep it in registers.
@@ -109,41 +119,6 @@ struct Work {
   LABEL* out;  // the plane
   int z, top, terms[3];
   Cells cells;
-};
-
-// A block's shared memory. Of a field of few terms, all that its contractions read is staged here;
-// else only what depends on the tile, and rows are here or in `spare`.
-struct Shared {
-  float *rows, *edge, *slack;
-  float *plane, *basis_y, *nodes, *curvature;  // staged
-  int *left, *count;
-  Work* work;
-
-  __device__ Shared(const Field& f, const Sampling& sampling, unsigned char* arena, float* spare,
-                    bool staged) {
-    int across = fours(sampling.tile_runs * f.parts + 1);
-    float* next = (float*)arena;
-    auto take = [&](int floats) {
-      float* start = next;
-      next += fours(floats);
-      return start;
-    };
-    rows = spare ? spare : take(f.components * f.terms[2] * ROWS);
-    edge = take(f.components * ROWS * across);
-    slack = take(f.components * ROWS);
-    left = (int*)take(THREADS);
-    count = (int*)take(1);
-    work = (Work*)take(sizeof(Work) / 4);  // and in field.py
-    plane = basis_y = nodes = curvature = nullptr;
-    if (!staged) return;
-    plane = take(f.components * f.terms[1] * f.terms[2]);
-    basis_y = take(f.terms[1] * ROWS);
-    nodes = take(f.terms[2] * across);
-    curvature = take(f.terms[2]);
-  }
-
-  // Four floats are loaded at once.
-  __device__ static int fours(int floats) { return (floats + 3) / 4 * 4; }
 };
 
 // Copy `rows` pieces of `width` floats, `stride` apart, to pieces `pitch` apart.
@@ -215,7 +190,7 @@ __device__ __forceinline__ void evaluate_nodes(const Field& f, int terms, const 
 __device__ __forceinline__ int settle(const Field& f, const Sampling& sampling, const Volume& labels,
                                       const Cells& cells, const LABEL* low,
                                       const unsigned char* uniform, const Rule& rule,
-                                      const float* edge, int across, const float* slack, int run,
+                                      const float* edge, const float* slack, int run,
                                       int row, int z, int y, int x, int length) {
   int cell = 0, shape[3] = {labels.nz, labels.ny, labels.nx}, origin[3] = {z, y, x};
   bool outside = false, spoken = true;
@@ -223,7 +198,7 @@ __device__ __forceinline__ int settle(const Field& f, const Sampling& sampling, 
   for (int axis = 0; axis < 3; ++axis) {
     int c = axis - 3 + f.components;
     if (c < 0) continue;  // an image is a single plane
-    const float* at = edge + (c * ROWS + row) * across + run * f.parts;
+    const float* at = edge + (c * ROWS + row) * sampling.across + run * f.parts;
     float least = fminf(at[0], at[f.parts]), most = fmaxf(at[0], at[f.parts]);
     if (f.parts == 2) least = fminf(least, at[1]), most = fmaxf(most, at[1]);
     int span = axis == 2 ? sampling.step[2] * (length - 1) : 0;
@@ -303,56 +278,58 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
                                        const float* planes, float* spare, const LABEL* volumes,
                                        Shape of, const Rule& rule, const LABEL* low,
                                        const unsigned char* uniform, LABEL* out,
-                                       unsigned char* arena) {
-  const int64 row_floats = (int64)f.components * f.terms[2] * ROWS;
-  const Shared shared(f, sampling, arena, STAGED || !spare ? nullptr : spare + blockIdx.x * row_floats,
-                      STAGED);
-  const int runs = ceil_div(f.count[2], RUN), flat = f.components * f.terms[1] * f.terms[2];
-  const int across = Shared::fours(sampling.tile_runs * f.parts + 1);
-  const int down = ceil_div(f.count[1], ROWS * sampling.strip);
+                                       unsigned char* memory) {
+  float* const arena = (float*)memory;
+  float* const rows =
+      STAGED || !spare ? arena + sampling.rows
+                       : spare + (int64)blockIdx.x * f.components * f.terms[2] * ROWS;
+  float *const edge = arena + sampling.edge, *const slack = arena + sampling.slack;
+  int *const left = (int*)arena + sampling.left, *const count = (int*)arena + sampling.count;
 
-  Work& work = *shared.work;
+  Work& work = *(Work*)(arena + sampling.work);
   for (int64 index = blockIdx.x; index < sampling.strips; index += gridDim.x) {
     if (threadIdx.x == 0) {
-      int64 plane = index / down, at = plane / f.count[0];
+      int64 plane = index / sampling.down, at = plane / f.count[0];
       int64 item = (first + at) / f.raters, voxels = (int64)of.nz * of.ny * of.nx;
       Bases basis(f, bases, item);
-      work = {planes + plane * flat, basis.y, basis.x, basis.nodes, basis.curvature,
+      work = {planes + plane * f.components * f.terms[1] * f.terms[2],
+              basis.y, basis.x, basis.nodes, basis.curvature,
               volumes + item * voxels, low + item * sampling.cells_room,
               uniform + item * sampling.cells_room, out + plane * f.count[1] * f.count[2],
               sampling.origin[0] + sampling.step[0] * (int)(plane - at * f.count[0]),
-              (int)(index - plane * down) * sampling.strip * ROWS};
+              (int)(index - plane * sampling.down) * sampling.strip * ROWS};
       for (int axis = 0; axis < 3; ++axis) work.terms[axis] = streams[item].terms[axis];
       work.cells = streams[item].cells;
     }
     __syncthreads();
     if (STAGED) {
-      stage(work.plane, flat, shared.plane);
-      stage(work.curvature, work.terms[2], shared.curvature);
+      stage(work.plane, f.components * f.terms[1] * f.terms[2], arena + sampling.plane);
+      stage(work.curvature, work.terms[2], arena + sampling.curvature);
     }
     const int bottom = min(work.top + sampling.strip * ROWS, f.count[1]);
     for (int tile_y = work.top; tile_y < bottom; tile_y += ROWS) {
       const int height = min(ROWS, f.count[1] - tile_y);
       const int y = sampling.origin[1] + sampling.step[1] * tile_y;
       if (STAGED) {
-        stage(work.y + tile_y, f.padded[1], work.terms[1], ROWS, ROWS, shared.basis_y);
+        stage(work.y + tile_y, f.padded[1], work.terms[1], ROWS, ROWS, arena + sampling.basis_y);
         __syncthreads();
-        contract_rows(f, work.terms, shared.plane, shared.basis_y, ROWS, shared.rows);
+        contract_rows<int>(f, work.terms, arena + sampling.plane, arena + sampling.basis_y, ROWS, rows);
       } else {
-        contract_rows(f, work.terms, work.plane, work.y + tile_y, f.padded[1], shared.rows);
+        contract_rows<int64>(f, work.terms, work.plane, work.y + tile_y, f.padded[1], rows);
       }
-      for (int tile_x = 0; tile_x < runs; tile_x += sampling.tile_runs) {
-        const int tile_runs = min(sampling.tile_runs, runs - tile_x), nodes = tile_runs * f.parts + 1;
-        if (threadIdx.x == 0) *shared.count = 0;
+      for (int tile_x = 0; tile_x < sampling.runs; tile_x += sampling.tile_runs) {
+        const int tile_runs = min(sampling.tile_runs, sampling.runs - tile_x);
+        const int nodes = tile_runs * f.parts + 1;
+        if (threadIdx.x == 0) *count = 0;
         const float* at_nodes = work.nodes + tile_x * f.parts;
-        if (STAGED && (tile_y == work.top || tile_runs < runs))
-          stage(at_nodes, f.nodes, work.terms[2], nodes, across, shared.nodes);
+        if (STAGED && (tile_y == work.top || tile_runs < sampling.runs))
+          stage(at_nodes, f.nodes, work.terms[2], nodes, sampling.across, arena + sampling.nodes);
         __syncthreads();
         if (tile_x == 0)
-          bound_rows(f, work.terms[2], STAGED ? shared.curvature : work.curvature, shared.rows,
-                     shared.slack);
-        evaluate_nodes<STAGED>(f, work.terms[2], STAGED ? shared.nodes : at_nodes,
-                               STAGED ? across : f.nodes, nodes, across, shared.rows, shared.edge);
+          bound_rows(f, work.terms[2], STAGED ? arena + sampling.curvature : work.curvature, rows,
+                     slack);
+        evaluate_nodes<STAGED>(f, work.terms[2], STAGED ? arena + sampling.nodes : at_nodes,
+                               STAGED ? sampling.across : f.nodes, nodes, sampling.across, rows, edge);
         __syncthreads();
 
         LABEL* to = work.out + (INDEX)tile_y * f.count[2];
@@ -361,23 +338,25 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
           int at = (tile_x + run) * RUN, length = min(RUN, f.count[2] - at);
           int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
           const Volume labels(work.labels, of, 0);
-          int cell = settle(f, sampling, labels, work.cells, work.low, work.uniform, rule, shared.edge,
-                            across, shared.slack, run, row, work.z, sy, sx, length);
+          int cell = settle(f, sampling, labels, work.cells, work.low, work.uniform, rule, edge,
+                            slack, run, row, work.z, sy, sx, length);
           if (cell < 0) {
-            shared.left[atomicAdd(shared.count, 1)] = threadIdx.x;
+            left[atomicAdd(count, 1)] = threadIdx.x;
           } else {
             store_run(labels, work.low[cell], rule, work.z, sy, sx, sampling.step[2], length,
                       to + ((INDEX)row * f.count[2] + at));
           }
         }
         __syncthreads();
-        decide_left(f, sampling, Volume(work.labels, of, 0), rule, work.terms[2], work.x, shared.rows,
-                    shared.left, *shared.count, tile_x, work.z, y, to);
+        decide_left(f, sampling, Volume(work.labels, of, 0), rule, work.terms[2], work.x, rows,
+                    left, *count, tile_x, work.z, y, to);
         __syncthreads();
       }
     }
   }
 }
+
+#ifndef ROUGH
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #define RESIDENT 2  // blocks of a multiprocessor: Turing spills within the registers of three
@@ -394,6 +373,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
                out, arena);
 }
 
+#else
+
 // As `sample_labels`, of so many terms that they do not fit in shared memory.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     sample_rough(Field f, Sampling sampling, const Stream* streams, int first, float* bases,
@@ -403,3 +384,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   sample<false>(f, sampling, streams, first, bases, planes, spare, volumes, of, rule, low, uniform,
                 out, arena);
 }
+
+#endif

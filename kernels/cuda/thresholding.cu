@@ -278,6 +278,8 @@ __device__ __forceinline__ bool exceeds(double a, double b, double c, double d) 
 
 enum Metric { SCORE, ACCURACY, VOLUME };
 
+#define NEVER ((int64)1 << 62)  // a bound that no vote reaches
+
 // Decide each map from its levels: threshold, the least votes of the largest and of the smallest
 // optimal set, and the rank; a thread per map.
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -311,8 +313,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   int64 bound = bottom > 0 ? (int64)floor(raters * top / bottom) : raters + 1;
   while (bound > 0 && !exceeds(raters, top, (double)(bound - 1), bottom)) --bound;
   while (bound <= raters && exceeds(raters, top, (double)bound, bottom)) ++bound;
-  least[map] = bound;
-  beyond[map] = bound <= raters && !exceeds((double)bound, bottom, raters, top) ? bound + 1 : bound;
+  int64 next = bound <= raters && !exceeds((double)bound, bottom, raters, top) ? bound + 1 : bound;
+  // Beyond the raters' is beyond any vote: votes that are not checked count as theirs.
+  least[map] = bound <= raters ? bound : NEVER;
+  beyond[map] = next <= raters ? next : NEVER;
   ranks[map] = rank;
 }
 
