@@ -1,5 +1,7 @@
 """What the adapters have in common: labels of any dtype into the core and back, and seeds."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,8 +51,26 @@ def integers(labels: Tensor, name: str) -> Tensor:
 
 def noisy(labels: Tensor, name: str, noise: LabelNoise, params: Params) -> Tensor:
     """Apply noise to the labels (C, *space) of an item, whose dtype is kept."""
-    made: Tensor = noise.apply(integers(labels, name)[None], params)[0]
-    return made.to(labels.dtype)
+    codes = integers(labels, name)
+    if labels.shape[0] == 1:  # the axis of channels is as good as one of items, and there is no view
+        made: Tensor = noise.apply(codes, params)
+    else:
+        made = noise.apply(codes[None], params)[0]
+    return made if codes is labels else made.to(labels.dtype)
+
+
+def voxel_size(affine: Sequence[Sequence[float]], ndim: int) -> tuple[float, ...]:
+    """The voxel size along the first `ndim` axes: the lengths of an affine's columns.
+
+    As the hosts compute it, in plain numbers: beside a kernel, which leaves nothing of theirs in
+    the caches, the hosts' own takes as long as a tenth of the noise.
+
+    Parameters
+    ----------
+    affine : rows of numbers
+        Without the last one, of zeros and a one.
+    """
+    return tuple(math.hypot(*column) for column in zip(*affine, strict=True))[:ndim]
 
 
 def draw_seed() -> int:
