@@ -20,7 +20,7 @@ from gfnoise._cpu import _pool
 torch = pytest.importorskip("torch")
 
 STRENGTH = {"amplitude": 4.0, "length_scale": 11.3}
-ROUNDS = 60
+ROUNDS = 120
 
 
 def measure(race, adapter, idle, labels):
@@ -108,7 +108,9 @@ def test_monai(race, kind):
 
 
 def test_torchio(race):
-    torchio = pytest.importorskip("torchio", minversion="1", reason="TorchIO 1 is not installed")
+    torchio = pytest.importorskip("torchio")
+    if torchio.__version__.partition(".")[0] != "1":
+        pytest.skip("TorchIO 1 is missing")
     from torchio.transforms.augmentation import RandomTransform
     from torchio.transforms.preprocessing.label.label_transform import LabelTransform
 
@@ -133,6 +135,21 @@ def test_torchio(race):
 
     noise = RandomGaussianFieldNoise(**STRENGTH, copy=False)
     measure(race, through(noise), through(RandomIdle(copy=False)), ball(np.uint8))
+
+
+def test_torchio2(race):
+    torchio = pytest.importorskip("torchio", minversion="2.0.0a2", reason="TorchIO 2 is missing")
+    from gfnoise.integrations.torchio2 import GaussianFieldNoise
+
+    class Idle(torchio.Transform):
+        def apply_transform(self, batch, params):
+            return batch
+
+    def through(transform):
+        return lambda labels: transform(torchio.Subject(label=torchio.LabelMap(labels))).label.data
+
+    noise = GaussianFieldNoise(**STRENGTH, copy=False)
+    measure(race, through(noise), through(Idle(copy=False)), ball(np.uint8))
 
 
 def test_nnunet(race):

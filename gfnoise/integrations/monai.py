@@ -9,7 +9,7 @@ from torch import Tensor
 from .. import _checks
 from ..field import GaussianField
 from ..thresholding import METRICS, optimal_segmentation
-from ._labels import Noises, integers, join_seed, missing, noisy, voxel_size
+from ._labels import Noises, integers, join_seed, missing, noisy_item, voxel_size
 
 try:
     from monai.data import MetaTensor, get_track_meta
@@ -114,7 +114,7 @@ class RandGaussianFieldNoise(RandomizableTransform):
         noise = self._noises.of(_space(labels))
         spacing = _spacing(given, self.spacing, noise.ndim)
         params = noise.sample_params(1, spacing=spacing, seed=[self._seed])
-        return _like(noisy(labels, "img", noise, params), img)
+        return _like(noisy_item(labels, "img", noise, params), img)
 
 
 class GaussianFieldMarginals(Transform):
@@ -418,9 +418,10 @@ def _spacing(img: Any, spacing: Any, ndim: int) -> Any:
             f"img must be a MetaTensor, which has a pixdim, got {type(img).__name__}: give "
             f"spacing (1.0 for lengths in voxels)"
         )
+    affine = img.meta.get("affine")  # the property makes an identity in any case
+    rows = (img.affine if affine is None else affine).tolist()
     # As `pixdim` does: MONAI before 1.6 knows no other number of axes than 3, and 0 stands for 1.
-    affine = img.meta["affine"] if "affine" in img.meta else img.affine
-    rows = affine.tolist()[: getattr(img, "spatial_ndim", 3)]
+    rows = rows[: getattr(img, "spatial_ndim", 3)]
     return tuple(size or 1.0 for size in voxel_size(rows, ndim))
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import _checks
-from ._labels import Noises, draw_seed, missing, noisy, voxel_size
+from ._labels import Noises, draw_seed, missing, noisy_item, voxel_size
 
 try:
     from torchio.transforms.augmentation import RandomTransform
@@ -62,6 +62,8 @@ class RandomGaussianFieldNoise(RandomTransform, LabelTransform):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.amplitude, self.length_scale = amplitude, length_scale
+        self.order, self.mode, self.ignore_index = order, mode, ignore_index
         self._noises = Noises(
             amplitude=amplitude,
             length_scale=length_scale,
@@ -69,7 +71,6 @@ class RandomGaussianFieldNoise(RandomTransform, LabelTransform):
             mode=mode,
             ignore_index=ignore_index,
         )
-        vars(self).update(self._noises.settings)
 
     def apply_transform(self, subject: Any) -> Any:
         """Draw parameters, and apply the deterministic transform."""
@@ -135,7 +136,7 @@ class GaussianFieldNoise(LabelTransform):
     def _take(self, noises: Noises, drawn: dict[str, Any]) -> None:
         """Keep what is applied, and as attributes what TorchIO's history tells of it."""
         self._noises, self._drawn = noises, drawn
-        vars(self).update(noises.settings | {name: drawn[name] for name in _DRAWN})
+        self.__dict__.update(noises.settings | {name: drawn[name] for name in _DRAWN})
         self.args_names = [*_DRAWN, "order", "mode", "ignore_index"]
 
     def apply_transform(self, subject: Any) -> Any:
@@ -146,6 +147,6 @@ class GaussianFieldNoise(LabelTransform):
             labels = data[..., 0] if flat else data
             noise = self._noises.of(labels.dim() - 1)
             spacing = voxel_size(image.affine.tolist()[:3], noise.ndim)
-            made = noisy(labels, repr(name), noise, [{**self._drawn, "spacing": spacing}])
+            made = noisy_item(labels, repr(name), noise, [{**self._drawn, "spacing": spacing}])
             image.set_data(made[..., None] if flat else made)
         return subject

@@ -257,6 +257,8 @@ class LabelNoise(torch.nn.Module):
         """The seeds of the items."""
         if seed is None:
             return streams.items(int(self._draw(generator)), count)
+        if type(seed) is int and 0 <= seed <= streams.SEEDS:
+            return streams.items(seed, count)
         if type(seed) is list and all(type(one) is int for one in seed):  # as loaders give them
             known = len(seed) == count and min(seed, default=0) >= 0
             if known and max(seed, default=0) <= streams.SEEDS:
