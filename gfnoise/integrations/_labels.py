@@ -66,8 +66,8 @@ def noisy_item(labels: Tensor, name: str, noise: LabelNoise, params: Params) -> 
 def voxel_size(affine: Sequence[Sequence[float]], ndim: int) -> tuple[float, ...]:
     """The voxel size along the first `ndim` axes: the lengths of an affine's columns.
 
-    As the hosts compute it, but in plain numbers: after a kernel, which leaves none of torch's code
-    in the caches, each operator takes as long as a thousandth of the noise.
+    As the hosts compute it, but in plain numbers: operators of torch and ufuncs of NumPy are slow
+    just after a kernel, which leaves nothing of theirs in the caches.
 
     Parameters
     ----------

@@ -162,10 +162,11 @@ class GaussianFieldMarginals(Transform):
     def __call__(self, img: Any) -> Tensor:
         """Compute the marginals of a label (C, *space)."""
         given, img = img, convert_to_tensor(img, track_meta=get_track_meta())
-        labels = integers(_plain(img), "img")
+        labels = _plain(img)
         ndim = _space(labels)
         spacing = _spacing(given, self.spacing, ndim)
         field: Any = GaussianField(self.amplitude, 1.0, spacing=spacing, ndim=ndim)
+        labels = integers(labels, "img")
         if self._options["num_classes"] is not None:
             if len(labels) != 1:
                 raise ValueError(
