@@ -88,7 +88,7 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
     zero : bool
         Whether 0 is allowed.
     """
-    given = value if type(value) is tuple else (value,)
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if len(given) in (1, ndim) and all(
         type(one) is float and (0 < one < math.inf or (zero and one == 0)) for one in given
     ):  # what a field is made of most often; without NumPy, it is faster

@@ -149,6 +149,19 @@ def test_spacing() -> None:
         adapter.GaussianFieldMarginals(1.0)(plain.numpy())
 
 
+TURNED = [[0.6, 0.0, -2.0, 5.0], [0.0, 2.0, 0.0, 6.0], [0.8, 0.0, 1.5, 7.0], [0.0, 0.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize("shape", [(24, 22, 12), (24, 22)])
+@pytest.mark.parametrize("affine", [TURNED, np.diag([0.8, 0.0, 2.5, 1.0]), None])
+def test_the_voxel_size_is_pixdim(shape: tuple[int, ...], affine: Any) -> None:
+    label = MetaTensor(torch.zeros(1, *shape), affine=None if affine is None else np.array(affine))
+    found = adapter._spacing(label, "pixdim", len(shape))
+    assert found == pytest.approx(label.pixdim[: len(shape)].tolist())
+    del label.meta["affine"]
+    assert adapter._spacing(label, "pixdim", len(shape)) == (1.0,) * len(shape)
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="img must hold labels, which are whole numbers"):
         draw(noise(spacing=1.0), 0, torch.rand(1, 8, 8, 8))

@@ -63,6 +63,16 @@ def test_it_is_the_core_in_mm() -> None:
     np.testing.assert_array_equal(noisy.label.data.numpy(), expected)
 
 
+def test_the_voxel_size_is_that_of_a_turned_grid() -> None:
+    affine = np.array([[0.6, 0, -2, 5], [0, 2, 0, 6], [0.8, 0, 1.5, 7], [0, 0, 0, 1]])
+    label = torchio.LabelMap(tensor=make().label.data, affine=affine)
+    assert label.spacing == pytest.approx((1, 2, 2.5))
+    noisy = GaussianFieldNoise(2, 6, seed=4)(label)
+    field = GaussianField(2.0, 6.0, spacing=label.spacing, ndim=3)
+    expected = field.sample_labels(label.data.numpy(), seed=[4], mode="nearest")
+    np.testing.assert_array_equal(noisy.data.numpy(), expected)
+
+
 def test_history_gives_the_same_noise_again() -> None:
     subject = make()
     pipeline = torchio.Compose(

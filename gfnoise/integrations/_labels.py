@@ -1,5 +1,7 @@
 """What the adapters have in common: labels of any dtype into the core and back, and seeds."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,9 +50,31 @@ def integers(labels: Tensor, name: str) -> Tensor:
 
 
 def noisy(labels: Tensor, name: str, noise: LabelNoise, params: Params) -> Tensor:
-    """Apply noise to the labels (C, *space) of an item, whose dtype is kept."""
-    made: Tensor = noise.apply(integers(labels, name)[None], params)[0]
-    return made.to(labels.dtype)
+    """Apply noise to labels (B, C, *space) or (B, *space), whose dtype is kept."""
+    codes = integers(labels, name)
+    made: Tensor = noise.apply(codes, params)
+    return made if codes is labels else made.to(labels.dtype)
+
+
+def noisy_item(labels: Tensor, name: str, noise: LabelNoise, params: Params) -> Tensor:
+    """Apply noise to the labels (C, *space) of one item, whose dtype is kept."""
+    if labels.shape[0] == 1:  # which is as good an axis of items: two views less
+        return noisy(labels, name, noise, params)
+    return noisy(labels[None], name, noise, params)[0]
+
+
+def voxel_size(affine: Sequence[Sequence[float]], ndim: int) -> tuple[float, ...]:
+    """The voxel size along the first `ndim` axes: the lengths of an affine's columns.
+
+    As the hosts compute it, but in plain numbers: operators of torch and ufuncs of NumPy are slow
+    just after a kernel, which leaves nothing of theirs in the caches.
+
+    Parameters
+    ----------
+    affine : rows of numbers
+        Without the last one, of zeros and a one.
+    """
+    return tuple(math.hypot(*column) for column in zip(*affine, strict=True))[:ndim]
 
 
 def draw_seed() -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 from .. import _checks
 from ..field import GaussianField
 from ..thresholding import METRICS, optimal_segmentation
-from ._labels import Noises, integers, join_seed, missing, noisy
+from ._labels import Noises, integers, join_seed, missing, noisy_item, voxel_size
 
 try:
     from monai.data import MetaTensor, get_track_meta
@@ -110,9 +110,11 @@ class RandGaussianFieldNoise(RandomizableTransform):
             self.randomize()
         if not self._do_transform:
             return img
-        noise = self._noises.of(_space(img))
-        params = noise.sample_params(1, spacing=_spacing(given, self.spacing), seed=[self._seed])
-        return _like(noisy(_plain(img), "img", noise, params), img)
+        labels = _plain(img)
+        noise = self._noises.of(_space(labels))
+        spacing = _spacing(given, self.spacing, noise.ndim)
+        params = noise.sample_params(1, spacing=spacing, seed=[self._seed])
+        return _like(noisy_item(labels, "img", noise, params), img)
 
 
 class GaussianFieldMarginals(Transform):
@@ -160,10 +162,11 @@ class GaussianFieldMarginals(Transform):
     def __call__(self, img: Any) -> Tensor:
         """Compute the marginals of a label (C, *space)."""
         given, img = img, convert_to_tensor(img, track_meta=get_track_meta())
-        ndim = _space(img)
-        spacing = _spacing(given, self.spacing)
+        labels = _plain(img)
+        ndim = _space(labels)
+        spacing = _spacing(given, self.spacing, ndim)
         field: Any = GaussianField(self.amplitude, 1.0, spacing=spacing, ndim=ndim)
-        labels = integers(_plain(img), "img")
+        labels = integers(labels, "img")
         if self._options["num_classes"] is not None:
             if len(labels) != 1:
                 raise ValueError(
@@ -210,7 +213,7 @@ class OptimalSegmentation(Transform):
         img = convert_to_tensor(img, track_meta=get_track_meta())
         maps = _plain(img)
         decide: Any = optimal_segmentation  # it takes tensors as well, unknown to its types
-        mask = decide(maps, ndim=_space(img), **self._options)
+        mask = decide(maps, ndim=_space(maps), **self._options)
         return _like(mask.to(maps.dtype), img)
 
 
@@ -407,7 +410,7 @@ def _space(img: Tensor) -> int:
     return img.dim() - 1
 
 
-def _spacing(img: Any, spacing: Any) -> Any:
+def _spacing(img: Any, spacing: Any, ndim: int) -> Any:
     """The voxel size that is asked for."""
     if not (isinstance(spacing, str) and spacing == _PIXDIM):
         return spacing
@@ -416,7 +419,11 @@ def _spacing(img: Any, spacing: Any) -> Any:
             f"img must be a MetaTensor, which has a pixdim, got {type(img).__name__}: give "
             f"spacing (1.0 for lengths in voxels)"
         )
-    return img.pixdim[: _space(img)].tolist()
+    affine = img.meta.get("affine")  # the property makes an identity in any case
+    rows = (img.affine if affine is None else affine).tolist()
+    # As `pixdim` does: MONAI before 1.6 knows no other number of axes than 3, and 0 stands for 1.
+    rows = rows[: getattr(img, "spatial_ndim", 3)]
+    return tuple(size or 1.0 for size in voxel_size(rows, ndim))
 
 
 def _plain(img: Tensor) -> Tensor:
@@ -428,5 +435,5 @@ def _like(result: Tensor, img: Tensor) -> Tensor:
     """The result with the metadata of the image."""
     if not isinstance(img, MetaTensor):
         return result
-    made: Tensor = MetaTensor(result).copy_meta_from(img)
+    made: Tensor = result.as_subclass(MetaTensor).copy_meta_from(img)  # all that MONAI sets
     return made

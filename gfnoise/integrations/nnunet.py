@@ -89,8 +89,10 @@ class GaussianFieldNoiseTransform(SegOnlyTransform):
         return {"noise": noise.sample_params(1, spacing=self.spacing, seed=[seed])}
 
     def _apply_to_segmentation(self, segmentation: Tensor, **params: Any) -> Tensor:
-        first = self.noises.of(segmentation.dim() - 1).apply(segmentation[:1], params["noise"])
-        return first if len(segmentation) == 1 else torch.cat([first, segmentation[1:]])
+        noise = self.noises.of(segmentation.dim() - 1)
+        if segmentation.shape[0] == 1:
+            return noise.apply(segmentation, params["noise"])
+        return torch.cat([noise.apply(segmentation[:1], params["noise"]), segmentation[1:]])
 
 
 def insert_noise(transforms: ComposeTransforms, noise: BasicTransform) -> ComposeTransforms:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import _checks
-from ._labels import Noises, draw_seed, missing, noisy
+from ._labels import Noises, draw_seed, missing, noisy_item, voxel_size
 
 try:
     from torchio.transforms.augmentation import RandomTransform
@@ -12,6 +12,8 @@ except ImportError as error:
     raise missing("TorchIO 1 (for 2, gfnoise.integrations.torchio2)", "torchio", error) from error
 
 __all__ = ["GaussianFieldNoise", "RandomGaussianFieldNoise"]
+
+_DRAWN = ("amplitude", "length_scale", "seed")
 
 
 class RandomGaussianFieldNoise(RandomTransform, LabelTransform):
@@ -62,26 +64,18 @@ class RandomGaussianFieldNoise(RandomTransform, LabelTransform):
         super().__init__(**kwargs)
         self.amplitude, self.length_scale = amplitude, length_scale
         self.order, self.mode, self.ignore_index = order, mode, ignore_index
-        self._noise = Noises(
+        self._noises = Noises(
             amplitude=amplitude,
             length_scale=length_scale,
             order=order,
             mode=mode,
             ignore_index=ignore_index,
-        ).of(3)
+        )
 
     def apply_transform(self, subject: Any) -> Any:
         """Draw parameters, and apply the deterministic transform."""
-        (drawn,) = self._noise.sample_params(1, seed=[draw_seed()])
-        return GaussianFieldNoise(
-            amplitude=drawn["amplitude"],
-            length_scale=drawn["length_scale"],
-            seed=drawn["seed"],
-            order=self.order,
-            mode=self.mode,
-            ignore_index=self.ignore_index,
-            **self._get_base_args(),
-        )(subject)
+        (drawn,) = self._noises.of(3).sample_params(1, seed=[draw_seed()])
+        return GaussianFieldNoise._of(self._noises, drawn, self._get_base_args())(subject)
 
 
 class GaussianFieldNoise(LabelTransform):
@@ -119,33 +113,40 @@ class GaussianFieldNoise(LabelTransform):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.amplitude, self.length_scale = amplitude, length_scale
-        self.seed = _checks.integer("seed", seed, 0)
-        self.order, self.mode, self.ignore_index = order, mode, ignore_index
-        self.args_names = [
-            "amplitude",
-            "length_scale",
-            "seed",
-            "order",
-            "mode",
-            "ignore_index",
-        ]
-        self._noises = Noises(
+        noises = Noises(
             amplitude=amplitude,
             length_scale=length_scale,
             order=order,
             mode=mode,
             ignore_index=ignore_index,
         )
+        (drawn,) = noises.of(3).sample_params(1, seed=[_checks.integer("seed", seed, 0)])
+        self._take(noises, drawn)
+
+    @classmethod
+    def _of(
+        cls, noises: Noises, drawn: dict[str, Any], base: dict[str, Any]
+    ) -> "GaussianFieldNoise":
+        """The transform of settings that were checked before."""
+        made = cls.__new__(cls)
+        LabelTransform.__init__(made, **base)
+        made._take(noises, drawn)
+        return made
+
+    def _take(self, noises: Noises, drawn: dict[str, Any]) -> None:
+        """Keep what is applied, and as attributes what TorchIO's history tells of it."""
+        self._noises, self._drawn = noises, drawn
+        self.__dict__.update(noises.settings | {name: drawn[name] for name in _DRAWN})
+        self.args_names = [*_DRAWN, "order", "mode", "ignore_index"]
 
     def apply_transform(self, subject: Any) -> Any:
         """Make each label map noisy."""
         for name, image in self.get_images_dict(subject).items():
-            flat = image.is_2d()
-            labels = image.data[..., 0] if flat else image.data
+            data = image.data
+            flat = data.shape[-1] == 1
+            labels = data[..., 0] if flat else data
             noise = self._noises.of(labels.dim() - 1)
-            spacing = image.spacing[: noise.ndim]
-            params = noise.sample_params(1, spacing=spacing, seed=[self.seed])
-            made = noisy(labels, repr(name), noise, params)
+            spacing = voxel_size(image.affine.tolist()[:3], noise.ndim)
+            made = noisy_item(labels, repr(name), noise, [{**self._drawn, "spacing": spacing}])
             image.set_data(made[..., None] if flat else made)
         return subject

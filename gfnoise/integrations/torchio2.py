@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ._labels import Noises, draw_seed, integers, missing
+from ._labels import Noises, draw_seed, missing, noisy, voxel_size
 
 try:
     from torchio import LabelMap, SubjectsBatch, Transform
@@ -102,11 +102,11 @@ class GaussianFieldNoise(Transform):
             rows = [
                 {
                     "applied": keep[i],
-                    "spacing": list(images.affines[i].spacing)[: noise.ndim],
+                    "spacing": voxel_size(images.affines[i].data.tolist()[:3], noise.ndim),
                     **{key: params[key][i] if batched else params[key] for key in _KEYS},
                 }
                 for i in range(count)
             ]
-            made = noise.apply(integers(labels, repr(name)), rows).to(labels.dtype)
+            made = noisy(labels, repr(name), noise, rows)
             images.data = made[..., None] if flat else made
         return batch

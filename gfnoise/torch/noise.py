@@ -257,6 +257,8 @@ class LabelNoise(torch.nn.Module):
         """The seeds of the items."""
         if seed is None:
             return streams.items(int(self._draw(generator)), count)
+        if type(seed) is int and 0 <= seed <= streams.SEEDS:
+            return streams.items(seed, count)
         if type(seed) is list and all(type(one) is int for one in seed):  # as loaders give them
             known = len(seed) == count and min(seed, default=0) >= 0
             if known and max(seed, default=0) <= streams.SEEDS:
@@ -300,8 +302,9 @@ class LabelNoise(torch.nn.Module):
         copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
         field: Any = self._field(params, copies)
         plain = type(labels) is Tensor and labels.device.type == "cpu"
-        noisy = field.sample_labels(
-            # An array needs no door: a fifth of the overhead.
+        # An array needs no door: a fifth of the overhead.
+        sample = field._sample if plain else field.sample_labels
+        noisy = sample(
             _tensors.view("labels", labels) if plain else labels,
             seed=[one["seed"] for one in params for _ in range(copies)],
             order=self.order,
