@@ -104,7 +104,7 @@ def seldom(function: Function) -> Function:
 
 def allocating(function: Function) -> Function:
     """Compile a function that makes arrays, for itself or for its caller: no other may."""
-    return cast(Function, numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function))
+    return cast(Function, numba.njit(**{**_INNER, "_nrt": True})(function))
 
 
 class _Writable:
