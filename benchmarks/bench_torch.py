@@ -1,5 +1,7 @@
 """`gfnoise.torch` against the core: what the layer adds, in all and per call."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -38,15 +40,16 @@ def test_label_noise(race, items):
     )
 
 
-@pytest.mark.parametrize("amplitude", [1.5, (1.0, 2.0)], ids=["number", "range"])
-def test_small_label(race, amplitude):
-    """(1, 1, 32, 32, 32): what a call costs beyond the core's."""
+@pytest.mark.parametrize("kind", ["number", "range", "fresh"])
+def test_small_label(race, kind):
+    """(1, 1, 32, 32, 32): what a call costs beyond the core's; fresh: a new strength at each."""
     labels, tensor = batch((32,) * 3, 1)
-    noise = LabelNoise(amplitude, 5.0, ndim=3)
+    noise = LabelNoise(1.5 if kind == "number" else (1.0, 2.0), 5.0, ndim=3)
     (one,) = noise.sample_params(1, seed=SEEDS[:1])
     field = gfnoise.GaussianField(one["amplitude"], 5.0, ndim=3)
+    seeds = itertools.count(SEEDS[0]) if kind == "fresh" else itertools.repeat(SEEDS[0])
     race(
-        lambda: noise(tensor, seed=SEEDS[:1]),
+        lambda: noise(tensor, seed=[next(seeds)]),
         lambda: field.sample_labels(labels, seed=SEEDS[:1], mode="nearest"),
         name="GaussianField.sample_labels",
         voxels=labels.size,

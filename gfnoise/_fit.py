@@ -1,34 +1,33 @@
 """The Gaussian field whose noise looks like that of several raters: a method of simulated moments.
 
-What is compared: how much the raters disagree, and how much of that is left after a blur: the
-logarithms of those energies. They are simulated on the raters' consensus, for amplitudes and length
-scales around the sought ones, and a quadratic in the logarithms of both is fitted to them.
-The estimate is where the quadratic meets the raters. Two statistics for two parameters: more of
-them, weighted by their scatter, lean on small differences that the consensus, which is not the
-structure, gets wrong. What that costs is simulated as well: see `repeat`.
-
-Nothing here linearises the deformation: curvature, folding, voxels and thin parts are in the
-simulations as they are in the raters.
+What is compared: how far the raters' outlines are apart, along the normals of their consensus, and
+the likeliest length scale of those heights under a linear model (`_outline`). Both are simulated on
+the consensus, for amplitudes and length scales around the sought ones, and a quadratic in the
+logarithms of both is fitted to them. The estimate is where the quadratic meets the raters: what the
+linear model gets wrong, it gets wrong of the simulated raters as well (indirect inference:
+Gourieroux, Monfort and Renault 1993). So curvature, folding, voxels and thin parts count as they do
+for the raters. Two statistics for two parameters: more of them, weighted by their scatter, lean on
+small differences that the consensus, which is not the structure, gets wrong. What that costs is
+simulated as well: see `repeat`.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._outline import Outline, Statistic
 from .field import GaussianField
 from .filters import gaussian_filter
 from .thresholding import optimal_segmentation
 
 _Floats = NDArray[np.float64]
 
-_GRID = 10  # length scales of the first guess
+_GRID, _NEAR, _WIDE = 12, 9, 0.8  # length scales: of the first guess, and around it, to each side
 _ROUNDS, _SIMULATIONS = 2, 40  # around the guess, and around where that has led
 _UNKNOWN = 2.0  # an error of a logarithm that says nothing any more
 _REPEATS = 20  # of the whole procedure, simulated
-_BLUR = 2.2  # standard deviation, in voxels of the same volume; at first, and at least
-_SHARE = 0.4  # of the length scale, for the blur afterwards
 _SHORTEST = 2.0  # length scale, in voxels
 _LONGEST = 2.0  # in diameters of the structure
 _REACH = np.array([0.3, 0.5])  # of the later rounds' simulations, to each side, in logarithms
@@ -58,12 +57,10 @@ def fit(masks: NDArray[np.bool_], spacing: _Floats, seed: int) -> Fit:
 
     rng = np.random.default_rng(seed)
     bounds = np.array([[-math.inf, least], [math.inf, most]])
-    found = _first_guess(simulation, masks, math.log(start), least, most)
-    # A blur tells length scales apart that are a few times as long, and should be seen past the
-    # displacement itself.
-    blur = np.clip(max(_SHARE * math.exp(found[1]), start), simulation.width, diameter / 8)
-    simulation.blur = max(float(blur), simulation.width) / spacing
-    observed = _energies(masks, simulation.blur)
+    simulation.compare(start, np.linspace(least, most, _GRID))
+    found = simulation.statistic(masks).clip(*bounds)
+    simulation.compare(start, found[1] + np.linspace(-_WIDE, _WIDE, _NEAR))
+    observed = simulation.statistic(masks)
     points, values = np.empty((2, 0, 2))
     for _ in range(_ROUNDS):
         new = (found + _REACH * rng.uniform(-1, 1, (_SIMULATIONS, 2))).clip(*bounds)
@@ -80,23 +77,6 @@ def fit(masks: NDArray[np.bool_], spacing: _Floats, seed: int) -> Fit:
         error = surface.error(found, given_length=True)
     error[~(error <= _UNKNOWN)] = math.inf
     return Fit(found, error)
-
-
-def _first_guess(
-    simulation: "_Simulation",
-    masks: NDArray[np.bool_],
-    amplitude: float,
-    least: float,
-    most: float,
-) -> _Floats:
-    """Where the share that is left after the blur, which grows with the length scale, is met."""
-    lengths = np.linspace(least, most, _GRID)
-    points = np.stack([np.full(_GRID, amplitude), lengths], 1)
-    left = np.mean([np.diff(simulation.at(points))[:, 0] for _ in range(3)], axis=0)
-    observed = _energies(masks, simulation.blur)
-    rising = np.maximum.accumulate(left)
-    where = np.interp(np.diff(observed)[0], rising, lengths)
-    return np.array([amplitude, float(where)])
 
 
 def _consensus(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -123,40 +103,34 @@ def _amplitude(masks: NDArray[np.bool_], consensus: NDArray[np.bool_], spacing: 
     return math.sqrt(low * high)
 
 
-def _energies(masks: NDArray[Any], blur: _Floats) -> _Floats:
-    """Logarithms of the energy of the raters' deviations from their mean, sharp and blurred.
-
-    `blur` is in voxels, per axis.
-    """
-    deviation = masks.astype(np.float32)
-    deviation -= deviation.mean(0)
-    axes = tuple(range(1, masks.ndim))
-    blurred = gaussian_filter(deviation, blur.tolist(), axes=axes, mode="constant", truncate=3.0)
-    found = [float(np.vdot(one, one)) for one in (deviation, blurred)]
-    return np.asarray(np.log(np.array(found) + 1), np.float64)
-
-
 class _Simulation:
     """Raters of the consensus at given logarithms of amplitude and length scale."""
 
     def __init__(self, label: NDArray[np.uint8], spacing: _Floats, raters: int, seed: int) -> None:
         self.label, self.spacing, self.raters, self.seed = label, spacing, raters, seed
         self.drawn = 0
-        self.width = _BLUR * math.prod(spacing) ** (1 / spacing.size)
-        self.blur = self.width / spacing
+
+    def compare(self, amplitude: float, lengths: _Floats) -> None:
+        """Let the statistic be what is likeliest among these logarithms of length scales."""
+        self.amplitude, self.lengths = amplitude, lengths
+        self.statistic = self._statistic(self.label)
+
+    def _statistic(self, label: NDArray[np.uint8]) -> Statistic:
+        outline = Outline(label, self.spacing, self.amplitude)
+        return Statistic(outline, self.amplitude, self.lengths)
 
     def at(self, points: _Floats) -> _Floats:
         """One statistic for each point."""
-        return np.array([_energies(self._draw(point), self.blur) for point in points])
+        return np.array([self.statistic(self._draw(self.label, point)) for point in points])
 
-    def _draw(self, point: _Floats) -> NDArray[np.uint8]:
+    def _draw(self, label: NDArray[np.uint8], point: _Floats) -> NDArray[np.uint8]:
         """Raters of the label: the next item."""
         amplitude, length_scale = np.exp(point)
-        noise = GaussianField(amplitude, length_scale, spacing=self.spacing, ndim=self.label.ndim)
+        noise = GaussianField(amplitude, length_scale, spacing=self.spacing, ndim=label.ndim)
         self.drawn += 1
         # mode: a structure may be cut by the border
         return noise.sample_labels(
-            self.label, seed=self.seed + self.drawn, n=self.raters, mode="nearest"
+            label, seed=self.seed + self.drawn, n=self.raters, mode="nearest"
         )
 
     def repeat(self, point: _Floats) -> tuple[_Floats, _Floats]:
@@ -164,18 +138,18 @@ class _Simulation:
 
         A consensus is rougher than what was outlined, rounder at corners, and a matter of chance.
         That of simulated raters differs from what they outlined, which is known, in the same way.
-        The shift is that of raters with the same noise on one and on the other.
+        The shift is from these raters to others of their consensus, with the same noise; both are
+        compared with that consensus, as the real raters and those simulated for them are.
         """
-        label = self.label
         raters, shifts = np.empty((2, _REPEATS, 2))
         for turn in range(_REPEATS):
-            masks = self._draw(point)
-            raters[turn] = _energies(masks, self.blur)
-            before = self.at(point[None])[0]
-            self.label = _consensus(masks.astype(bool)).astype(np.uint8)
+            masks = self._draw(self.label, point)
+            own = _consensus(masks.astype(bool)).astype(np.uint8)
+            statistic = self._statistic(own)
+            raters[turn] = self.statistic(masks)
             self.drawn -= 1
-            shifts[turn] = self.at(point[None])[0] - before
-            self.label = label
+            after = statistic(self._draw(own, point))
+            shifts[turn] = after - statistic(masks)
         return raters, shifts
 
 

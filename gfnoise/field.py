@@ -1,5 +1,6 @@
 """The noise model: Gaussian displacement fields, the labels they make, and their marginals."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -436,15 +437,31 @@ def _in_voxels(
     """Amplitude and length scale per item and axis, in voxels of a grid."""
     noise._check_items(items)
     unit = noise.spacing == "unit"
-    spacing = [1 / max(size, 1) for size in shape] if unit else noise.spacing
-    scaled = np.empty((2, items, noise.ndim))
-    with np.errstate(over="ignore"):
-        for value, out in zip((noise.amplitude, noise.length_scale), scaled, strict=True):
-            np.divide(value, spacing, out=out)
+    spacing = tuple(1 / max(size, 1) for size in shape) if unit else noise.spacing
+    # In plain Python: a strength that is drawn for each item is new at every call.
+    given = [_rows(value) for value in (noise.amplitude, noise.length_scale, spacing)]
+    own = max(map(len, given))
+    *strengths, sizes = (rows if len(rows) == own else rows * own for rows in given)
+    values = [
+        [
+            x / y
+            for row, size in zip(rows, sizes, strict=True)
+            for x, y in zip(row, size, strict=True)
+        ]
+        for rows in strengths
+    ]
+    scaled = np.array(values).reshape(2, own, noise.ndim)
+    if own != items:
+        scaled = scaled.repeat(items, axis=1)
     scaled.flags.writeable = False  # it is kept
     amplitude, length_scale = scaled
-    if not np.isfinite(scaled).all() or not length_scale.all():
-        bad = "length_scale" if np.isfinite(amplitude).all() else "amplitude"
+    if max(map(max, values)) == math.inf or not min(values[1]):
+        bad = "amplitude" if max(values[0]) == math.inf else "length_scale"
         value = length_scale if bad == "length_scale" else amplitude
         raise ValueError(f"{bad} / spacing must be finite and not vanish, got {value}")
     return amplitude, length_scale
+
+
+def _rows(value: tuple[Any, ...]) -> tuple[tuple[float, ...], ...]:
+    """A parameter as one row per item, or one for all."""
+    return value if isinstance(value[0], tuple) else (value,)

@@ -292,14 +292,19 @@ def fit_field(
     -----
     The raters are taken as independent samples `L(w) = l(w + X(w))` of an unknown `l`. Raters are
     simulated on their consensus for amplitudes and length scales around the sought ones, and the
-    estimate is where the simulated raters disagree as much as the real ones, on the scale of a
-    voxel and on ever coarser ones (a method of simulated moments). The errors come from the
+    estimate is where the simulated outlines are as far apart as the real ones, and of the same
+    smoothness: the length scale that is likeliest for their distances along the normals of the
+    consensus, were the deformation small (a method of simulated moments). The errors come from the
     scatter of the simulations. They are relative errors times the estimate: an interval is better
     taken on the logarithm, ``estimate * exp(+-1.96 error / estimate)``. An infinite error says that
     the raters do not tell; of the length scale, that theirs is too long for the structure, as when
     one always draws it larger. A bias that all raters share cannot be seen from their disagreement.
 
-    It takes about two hundred simulations of the raters: seconds for a structure of 40³ voxels.
+    A surface of few length scales tells less: five raters of a ball whose radius is 1.6 length
+    scales give either parameter to about 9 %; of small deformations, whose outlines were known
+    without error, the amplitude could not be told to less than 7 %.
+
+    It takes about 120 simulations of the raters: seconds for a structure of 40³ voxels.
 
     Examples
     --------

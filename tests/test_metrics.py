@@ -327,6 +327,20 @@ def test_bins_are_closed_below_and_the_last_above() -> None:
             assert voxels.tolist() == [0] * first + [1] * edges.size + [0]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_edges_of_all_bins_are_where_they_should_be(dtype: Any) -> None:
+    for bins in [*range(1, 130), 1000, 65537, (1 << 20) + 1]:
+        edges = (np.arange(1, bins) / bins).astype(dtype)
+        edges = edges[edges >= 0.5][:: 1 + bins // 1000]
+        near = [edges, np.nextafter(edges, dtype(1)), np.nextafter(edges, dtype(0)), [0.5, 1]]
+        values = np.concatenate(near).astype(dtype).clip(0.5, 1)
+        # A float32 does not tell the edges of so many bins apart: it is compared with them.
+        exact = (np.arange(1, bins) / bins).astype(dtype if bins < 1 << 20 else np.float64)
+        expected = np.bincount(np.searchsorted(exact, values, "right"), minlength=bins)
+        voxels = reliability_curve(values, np.ones(values.size, bool), bins=bins).voxels
+        assert np.array_equal(voxels, expected), bins
+
+
 def test_calibrated_maps_have_little_error_and_hard_wrong_ones_all() -> None:
     rng = np.random.default_rng(8)
     p = rng.random(200_000)

@@ -1,8 +1,7 @@
-"""Fusing raters, STAPLE against SimpleITK and a plain EM, and the noise fitted to raters."""
+"""Fusing raters, and STAPLE against SimpleITK and a plain EM."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -511,82 +510,3 @@ def test_tensors_give_tensors() -> None:
             assert isinstance(one, torch.Tensor)
             assert np.array_equal(one.numpy(), other)
         assert np.array_equal(ours.consensus.numpy(), theirs.consensus)
-
-
-# ------------------------------------------------------------------------------ the fitted noise
-
-STRUCTURE = ball(64, 15.0)
-PAIRS = [(2.0, 7.0), (1.0, 5.0), (2.5, 9.0)]
-"""Of 64³, with five raters, as in the papers' experiments: amplitude, length scale."""
-
-
-@pytest.fixture(scope="module")
-def fits() -> NDArray[np.float64]:
-    """Logarithms of estimate / truth, and relative errors: (pairs, seeds, 2, parameters)."""
-    found = []
-    for amplitude, length_scale in PAIRS:
-        field = GaussianField(amplitude, length_scale, ndim=3)
-        for seed in range(3):
-            fit = fit_field(field.sample_labels(STRUCTURE, seed=1000 + seed, n=5))
-            ratios = [fit.amplitude / amplitude, fit.length_scale / length_scale]
-            errors = [
-                fit.amplitude_error / fit.amplitude,
-                fit.length_scale_error / fit.length_scale,
-            ]
-            found.append([np.log(ratios), errors])
-    return np.array(found).reshape(len(PAIRS), 3, 2, 2)
-
-
-def test_known_parameters_are_recovered(fits: NDArray[np.float64]) -> None:
-    """Within 15 % on average, and without a bias that nine fits could see."""
-    ratios = np.exp(fits[:, :, 0])
-    assert (abs(ratios - 1).mean((0, 1)) < 0.15).all(), ratios
-    assert (abs(ratios.mean((0, 1)) - 1) < 0.10).all(), ratios
-
-
-def test_standard_errors_mean_what_they_say(fits: NDArray[np.float64]) -> None:
-    """Nine squared z-scores: chi-squared, of 9 degrees, but that the errors are estimates."""
-    z = fits[:, :, 0] / fits[:, :, 1]
-    total = (z**2).sum((0, 1))
-    # 0.1 % and 99.9 % quantiles of chi-squared with 9 degrees of freedom: 1.15 and 27.9
-    assert ((total > 1.15) & (total < 27.9)).all(), z
-    assert (fits[:, :, 1] < 0.35).all()
-
-
-def test_spacing_scales_the_fit() -> None:
-    """The same voxels in other units; the same structure on a coarser axis."""
-    disc = ball(40, 11.0)[20]
-    raters = GaussianField(1.5, 6.0, ndim=2).sample_labels(disc, seed=2, n=4)
-    one, half = fit_field(raters), fit_field(raters, spacing=0.5)
-    assert half.amplitude == pytest.approx(one.amplitude / 2, rel=1e-3)
-    assert half.length_scale == pytest.approx(one.length_scale / 2, rel=1e-3)
-    assert half.field.spacing == (0.5, 0.5)
-    assert fit_field(np.moveaxis(raters, 0, -1), axis=-1) == one
-    assert one.field == GaussianField(one.amplitude, one.length_scale, ndim=2)
-
-
-def test_anisotropic_voxels_are_fitted_in_mm() -> None:
-    thick = ball(48, 15.0)[::2]
-    field = GaussianField(2.0, 8.0, spacing=(2.0, 1.0, 1.0), ndim=3)
-    fit = fit_field(field.sample_labels(thick, seed=5, n=5), spacing=(2.0, 1.0, 1.0))
-    assert abs(math.log(fit.amplitude / 2)) < 4 * fit.amplitude_error / fit.amplitude
-    assert abs(math.log(fit.length_scale / 8)) < 4 * fit.length_scale_error / fit.length_scale
-    assert fit.field.spacing == (2.0, 1.0, 1.0)
-
-
-def test_fits_of_almost_nothing_are_finite_or_say_so() -> None:
-    """One voxel of difference, tiny structures, a structure that fills the array."""
-    one = ball(16, 5.0)
-    other = one.copy()
-    other[8, 8, 13] ^= 1
-    dot = np.zeros((2, 5, 5), bool)
-    dot[:, 2, 2] = True
-    dot[1, 2, 3] = True
-    full = np.ones((2, 6, 6, 6), bool)
-    full[1, 0] = False
-    for masks in (np.stack([one, other]), dot, full):
-        fit = fit_field(masks)
-        assert 0 < fit.amplitude < 10
-        assert 0 < fit.length_scale < 100
-        assert fit.amplitude_error > 0
-        assert fit.length_scale_error > 0

@@ -285,25 +285,32 @@ def _tiles(basis, tile):
     return basis.reshape(terms, count // tile, tile).transpose(1, 0, 2).copy()
 
 
-@lru_cache(maxsize=24)
 def _nodes(amplitude, length_scale, window):
     """The nodes of the runs: a basis, the limits of its terms, and the reach of a run.
 
-    The limits are what a term is at most, and its weight in how far the displacement leaves that of
-    the nodes: between two points at a distance h, a function leaves the interval of its values
-    there by at most h²/8 of its largest second derivative. Both cover rounding in the sums. The
-    reach is how many voxels the sources of a run span, per component.
+    The reach is how many voxels the sources of a run span, per component.
     """
     length, step = length_scale[-1], window.step[-1]
     parts = pieces(amplitude, length, step)
+    return *_node_basis(length, window, parts), reach(amplitude, length, step, parts)
+
+
+@lru_cache(maxsize=24)
+def _node_basis(length, window, parts):
+    """The basis at the nodes, and the limits of its terms: of all amplitudes alike.
+
+    The limits are what a term is at most, and its weight in how far the displacement leaves that of
+    the nodes: between two points at a distance h, a function leaves the interval of its values
+    there by at most h²/8 of its largest second derivative. Both cover rounding in the sums.
+    """
+    step = window.step[-1]
     spread = RUN * step // parts
     count = parts * -(-window.count[-1] // RUN) + 1
     nodes = axis_basis(window.shape[-1], length, window.start[-1], count, spread)
     rounding = 2.0**-22 * nodes.scales.size
     height = nodes.scales * (1 + rounding)
     curvature = nodes.scales * (nodes.frequencies**2 * (spread**2 / 8) + rounding)
-    limits = height.astype(np.float32), curvature.astype(np.float32)
-    return nodes.values, limits, reach(amplitude, length, step, parts)
+    return nodes.values, (height.astype(np.float32), curvature.astype(np.float32))
 
 
 class _Streams:

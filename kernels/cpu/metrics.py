@@ -6,14 +6,16 @@ from functools import partial
 import numpy as np
 
 from . import _pool
-from ._jit import device, kernel, same_type
+from ._jit import device, kernel, same_type, seldom
 
-_BLOCK = 256  # voxels whose classes are compared together: they stay in the nearest cache
+_BLOCK = 256  # sums side by side, one for each voxel of a block
+_PART = 512  # voxels whose classes are compared together: they stay in the nearest cache
 _SLAB = 4 * _pool.SLAB  # these do little to a voxel
 _APART = 4  # sums side by side, which do not wait for each other
-# Where a number of 64 bits holds sums over a block: confidences, then counts of up to 2^10.
+# Where a number of 64 bits holds sums over a part: confidences, then counts of up to 2^10.
 _UNIT, _COUNT, _RIGHT = 29, 40, 51
 _MANY = (1 << (_RIGHT - _COUNT)) - 1
+_FINE = 1 << 20  # bins that float32 no longer tells apart
 
 
 # --- kernels ------------------------------------------------------------------------------------
@@ -82,101 +84,115 @@ def _entropy(values, two_sided, found, start, stop):
     found[0] = total
 
 
-@device
-def _count_odd(values, left, width, tolerance, sums):
-    """How many values of a block of voxels are below 0, and voxels whose sum is not 1, or NaN.
+@seldom
+def _scan(values, left, width, tolerance, total, top, best):
+    """The largest probability of a block of voxels, and its class: of equals the first.
 
-    `values` are (classes, voxels). Counted, as a maximum would not be vectorised.
+    `values` are (classes, voxels). Returned is how many are below 0, and voxels whose sum is not 1,
+    or NaN: counted, as a maximum would not be vectorised. A single row is the foreground of two
+    classes, and not looked at.
     """
     zero, one = values.dtype.type(0), values.dtype.type(1)
     odd = np.int32(0)
-    for i in range(width):
-        sums[i] = zero
-    for c in range(values.shape[0]):
-        row = values[c, left : left + width]
-        for i in range(width):
-            sums[i] += row[i]
-        for i in range(width):
-            odd += np.int32(row[i] < zero)
-    for i in range(width):
-        odd += np.int32(1) - np.int32(abs(sums[i] - one) <= tolerance)
-    return odd
-
-
-@kernel
-def _odd(values, tolerance, found, start, stop):
-    """`_count_odd` of the voxels [start, stop)."""
-    sums = np.empty(_BLOCK, values.dtype)
-    for left in range(start, stop, _BLOCK):
-        found[0] += _count_odd(values, left, min(_BLOCK, stop - left), tolerance, sums)
-
-
-@device
-def _predict(values, left, width, top, best):
-    """The largest probability of a block of voxels, and its class: of equals the first.
-
-    A single row of `values` is the foreground of two classes.
-    """
+    row = values[0, left : left + width]
     if values.shape[0] == 1:
         for i in range(width):
-            p = values[0, left + i]
-            rest = values.dtype.type(1) - p
-            best[i] = p > rest
-            top[i] = max(p, rest)
-        return
-    first = values[0, left : left + width]
+            rest = one - row[i]
+            best[i] = row[i] > rest
+            top[i] = max(row[i], rest)
+        return odd
     for i in range(width):
-        top[i] = first[i]
+        total[i] = row[i]
+        top[i] = row[i]
         best[i] = 0
+        odd += np.int32(row[i] < zero)
     for c in range(1, values.shape[0]):
         own, row = np.int32(c), values[c, left : left + width]
         for i in range(width):
             # Without a branch, which would keep the loop from being vectorised.
             best[i] += (own - best[i]) * np.int32(row[i] > top[i])
             top[i] = max(top[i], row[i])
+            total[i] += row[i]
+            odd += np.int32(row[i] < zero)
+    for i in range(width):
+        odd += np.int32(1) - np.int32(abs(total[i] - one) <= tolerance)
+    return odd
 
 
 @kernel
-def _reliability(values, labels, edges, tolerance, table, odd, start, stop):
+def _odd(values, tolerance, found, start, stop):
+    """What `_scan` returns, of the voxels [start, stop) of several classes."""
+    total, top = np.empty(_PART, values.dtype), np.empty(_PART, values.dtype)
+    best = np.empty(_PART, np.int32)
+    for left in range(start, stop, _PART):
+        found[0] += _scan(values, left, min(_PART, stop - left), tolerance, total, top, best)
+
+
+@seldom
+def _place(top, width, bins, more, place):
+    """Where a voxel's confidence is counted: its bin, of the sums that its neighbours have not.
+
+    Bins are [k / bins, (k + 1) / bins), of rounded edges, the last closed. `more` is a little more
+    than `bins`: the product finds the bin or the next one, and the edge between them decides.
+    """
+    one, count, last = top.dtype.type(1), top.dtype.type(bins), np.int32(bins - 1)
+    for i in range(width):
+        confidence = min(top[i], one)
+        k = np.int32(confidence * more)
+        k -= np.int32(confidence < top.dtype.type(k) / count)
+        place[i] = min(k, last) + np.int32(i % _APART) * np.int32(bins)
+
+
+@seldom
+def _words(top, best, labels, width, words):
+    """Each voxel as one number: confidence, count, and whether its class is the label."""
+    one, unit = top.dtype.type(1), top.dtype.type(1 << _UNIT)
+    for i in range(width):
+        right = np.int64(best[i] == np.int32(labels[i]))
+        share = np.int64(np.int32(min(top[i], one) * unit))
+        words[i] = share + (np.int64(1) << _COUNT) + (right << _RIGHT)
+
+
+@seldom
+def _settle(sums, table):
+    """Add up the sums (apart * bins,) of a part, and leave zeros."""
+    bins = table.shape[0]
+    for k in range(bins):
+        total = np.int64(0)
+        for apart in range(_APART):
+            total += sums[apart * bins + k]
+            sums[apart * bins + k] = 0
+        table[k, 0] += (total >> _COUNT) & _MANY
+        table[k, 1] += (total & ((np.int64(1) << _COUNT) - 1)) / (1 << _UNIT)
+        table[k, 2] += total >> _RIGHT
+
+
+@kernel
+def _reliability(values, labels, bins, more, tolerance, found, start, stop):
     """Per bin of confidence: voxels, sum of confidences, voxels that are right, (bins, 3).
 
-    `values` are (classes, voxels); of several, `odd` is told how many are no probabilities, and if
-    there are any, the rest is left out. `edges` are those between the bins. A voxel is one number:
-    its confidence in units of 2^-29, above it a one for the count, above that one if it is right; a
+    `values` are (classes, voxels); of several, `found` has one more row that is told how many are
+    no probabilities, and if there are any, the rest is left out. A voxel is one number: its
+    confidence in units of 2^-29, above it a one for the count, above that one if it is right; a
     block of them fits into 64 bits. Neighbours, which often share a bin, add to sums apart.
     """
-    bins = edges.size + 1
-    top = np.empty(_BLOCK, values.dtype)
-    best, place = np.empty((2, _BLOCK), np.int32)
-    words = np.empty(_BLOCK, np.int64)
-    sums = np.zeros((_APART, bins), np.int64)
-    unit = values.dtype.type(1 << _UNIT)
-    for left in range(start, stop, _BLOCK):
-        width = min(_BLOCK, stop - left)
-        if values.shape[0] > 1:
-            odd[0] += _count_odd(values, left, width, tolerance, top)
-            if odd[0]:
-                return
-        _predict(values, left, width, top, best)
+    total, top = np.empty(_PART, values.dtype), np.empty(_PART, values.dtype)
+    best, place = np.empty(_PART, np.int32), np.empty(_PART, np.int32)
+    words = np.empty(_PART, np.int64)
+    sums = np.zeros(_APART * bins, np.int64)
+    table = np.zeros((bins, 3))  # not shared: tables of other threads may be next to `found`
+    for left in range(start, stop, _PART):
+        width = min(_PART, stop - left)
+        odd = _scan(values, left, width, tolerance, total, top, best)
+        if odd:
+            found[bins, 0] = odd
+            return
+        _place(top, width, bins, more, place)
+        _words(top, best, labels[left : left + width], width, words)
         for i in range(width):
-            place[i] = 0
-        for edge in edges:
-            for i in range(width):
-                place[i] += top[i] >= edge
-        for i in range(width):
-            right = np.int64(best[i] == np.int32(labels[left + i]))
-            share = np.int64(np.int32(min(top[i], values.dtype.type(1)) * unit))
-            words[i] = share + (np.int64(1) << _COUNT) + (right << _RIGHT)
-        for i in range(width):
-            sums[i % _APART, place[i]] += words[i]
-        for k in range(bins):
-            total = np.int64(0)
-            for apart in range(_APART):
-                total += sums[apart, k]
-                sums[apart, k] = 0
-            table[k, 0] += (total >> _COUNT) & _MANY
-            table[k, 1] += (total & ((np.int64(1) << _COUNT) - 1)) / (1 << _UNIT)
-            table[k, 2] += total >> _RIGHT
+            sums[np.uint32(place[i])] += words[i]
+        _settle(sums, table)
+    found[:bins] = table
 
 
 @kernel
@@ -248,14 +264,13 @@ def reliability(values, labels, bins, tolerance):
 
     And whether `odd` would find any voxels; the sums mean nothing then.
     """
-    edges = (np.arange(1, bins) / bins).astype(values.dtype)
-    limit = values.dtype.type(tolerance)
+    if bins >= _FINE:
+        values = values.astype(np.float64)
+    number = values.dtype.type
+    more = number(bins * (1 + 4 * np.finfo(number).eps))
+    args = bins, more, number(tolerance)
     values, labels = same_type(values), same_type(labels)
-
-    def one(item, own, table, start, stop):
-        _reliability(item, own, edges, limit, table[:-1], table[-1], start, stop)
-
-    runs = [partial(one, v, t) for v, t in zip(values, labels, strict=True)]
+    runs = [partial(_reliability, v, t, *args) for v, t in zip(values, labels, strict=True)]
     tables = _in_slabs(values.shape[2], (bins + 1, 3), np.float64, *runs)
     return tables[:, :, :-1].sum(1), bool(tables[:, :, -1].any())
 
