@@ -136,13 +136,16 @@ def seeds(seed: Any, items: int | None) -> tuple[NDArray[Any], NDArray[np.uint32
     expected = "seed must be an integer in [0, 2**63) or one per item"
     if on_device(seed):
         return _device_seeds(expected, seed, items)
-    array = _integers(expected, seed)
-    if array.size and (int(array.min()) < 0 or int(array.max()) >= _SEEDS):
-        raise ValueError(f"{expected}, got {seed!r}")
+    listed = seed if isinstance(seed, (list, tuple)) else (seed,)
+    if all(type(one) is int and 0 <= one < _SEEDS for one in listed):
+        array = np.array(seed, np.uint64)  # most often, and without a look at an array's values
+    else:
+        array = _integers(expected, seed)
+        if array.size and (int(array.min()) < 0 or int(array.max()) >= _SEEDS):
+            raise ValueError(f"{expected}, got {seed!r}")
     per_item = array.ndim == 1
     numbers = _item_numbers(expected, array, items)
-    shape = (len(numbers),)
-    return np.broadcast_to(array, shape).astype(np.uint64), numbers, per_item
+    return np.full(len(numbers), array, np.uint64), numbers, per_item
 
 
 def _integers(expected: str, seed: Any) -> NDArray[Any]:
@@ -191,8 +194,9 @@ def label_value(name: str, value: Any, dtype: np.dtype[Any]) -> int:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    if not low <= number <= high:
+    bits = 1 if dtype.kind == "b" else 8 * dtype.itemsize
+    low = -(1 << bits - 1) if dtype.kind == "i" else 0
+    if not low <= number < low + (1 << bits):
         raise ValueError(f"{name} must be a value of the labels' dtype {dtype}, got {number}")
     return number
 

@@ -31,10 +31,10 @@ def rule(labels: NDArray[Any], mode: str, cval: object, ignore_index: object) ->
     outside = _checks.label_value("cval", cval, native)
     has_ignore = ignore_index is not None
     ignored = _checks.label_value("ignore_index", ignore_index, native) if has_ignore else 0
-    code = _code(native)
-    sign = 1 << (8 * native.itemsize - 1) if native.kind == "i" else 0
-    outside_code, ignored_code = np.array([outside, ignored], native).view(code)
-    return Rule(outside_code, ignored_code, code.type(sign), has_ignore, mode == "constant")
+    code, codes = _code(native).type, 1 << 8 * native.itemsize
+    sign = codes // 2 if native.kind == "i" else 0
+    numbers = code(outside % codes), code(ignored % codes), code(sign)
+    return Rule(*numbers, has_ignore, mode == "constant")
 
 
 def in_classes(

@@ -269,7 +269,7 @@ class GaussianField:
         lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
         part, origin = self._part(space, window, full_shape)
         raters = 1 if n is None else _checks.integer("n", n, 0)
-        items = int(np.prod(lead))
+        items = math.prod(lead)
         seeds, numbers, _ = self._streams(seed, items)
         amplitude, length_scale = _in_voxels(self, items, part.shape)
         shape = (*lead, *((raters,) * (n is not None)), *part.count)
@@ -362,7 +362,7 @@ class GaussianField:
         if mode == "constant" and cval != ignore_index and not 0 <= cval < classes:
             raise ValueError(f"cval must be a class in [0, {classes - 1}], got {cval}")
         lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
-        items = int(np.prod(lead))
+        items = math.prod(lead)
         amplitude, _ = _in_voxels(self, items, space)
         shape = (*lead, *((classes,) * (num_classes is not None)), *space)
         if out is not None:

@@ -84,7 +84,7 @@ def warp_labels(
 
     output = _labels.Output(out, shape, labels.dtype, labels)
     if output.result.size:
-        items = labels.size // int(np.prod(space))
+        items = labels.size // math.prod(space)
         raters = output.result.size // labels.size
         with np.errstate(over="ignore"):  # what float32 cannot hold is far outside
             moves = _array.module(labels).ascontiguousarray(displacement, np.float32)

@@ -1,7 +1,7 @@
 """Where a label is uniform: a table over small cells, and the runs of voxels that it settles."""
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -15,6 +15,8 @@ _APART, _OUTSIDE = np.int32(1), np.int32(2)  # a source box that no entry speaks
 _HALF = np.float32(0.5)
 _NONE = np.float32(0)
 _MOST = 255  # cells that an entry counts
+
+_cells = lru_cache(maxsize=64)(cells)
 
 
 @device
@@ -141,7 +143,7 @@ class Table:
 
     def __init__(self, labels, rule, origin, count, step, amplitude, reach):
         self.labels = labels
-        self.bits, self.first, number = cells(labels.shape, origin, count, step, amplitude, reach)
+        self.bits, self.first, number = _cells(labels.shape, origin, count, step, amplitude, reach)
         self.sizes = tuple(1 << bits for bits in self.bits)
         self.low = np.empty(number, labels.dtype)
         self.alike = np.empty((2, 2, *number), np.uint8)
