@@ -49,6 +49,7 @@ def take_run(labels, voxel, shift, order, rule, scratch, out, place):
     bias = _NONE if order == 1 else _HALF
     for c in range(3):
         floor_run(shift[c], bias, whole[c])
+    target = out[out_z, out_y, left : left + length]
     for i in range(length):
         own = labels[z, y, x + step * i] if has_ignore else cval
         sz, sy, sx = z + whole[0, i], y + whole[1, i], x + step * i + whole[2, i]
@@ -58,7 +59,7 @@ def take_run(labels, voxel, shift, order, rule, scratch, out, place):
             label = _vote(labels, (sz, sy, sx), shift[:, i], own, rule, scratch)
         else:
             label = _gather(labels, sz, sy, sx, rule)
-        out[out_z, out_y, left + i] = own if has_ignore and label == ignore else label
+        target[i] = own if has_ignore and label == ignore else label
 
 
 @device
