@@ -76,39 +76,63 @@ def _extent(least, most, background):
     return begin, end
 
 
+@device
+def _is_all(labels, code, box):
+    """Whether the lines of a box, (planes, rows, columns) from first to last, hold only `code`."""
+    planes, rows, (left, right) = box
+    for z in range(*planes):
+        for y in range(*rows):
+            line = labels[z, y, left:right]
+            differences = 0
+            for i in range(line.size):
+                differences |= line[i] ^ code
+            if differences:
+                return False
+    return True
+
+
+@device
+def _bound(labels, box, least, most, cells):
+    """What the cells of a box, side by side along x, hold at least and at most."""
+    planes, rows, (left, right) = box
+    width, count = right - left, least.size
+    line = labels[planes[0], rows[0], left:right]
+    for i in range(width):
+        least[i], most[i] = line[i], line[i]
+    for z in range(*planes):
+        for y in range(*rows):
+            _narrow(labels[z, y, left:right], least, most)
+    # What the padding repeats may be of another cell's row, but of this cell's voxels.
+    for i in range(width, count):
+        least[i], most[i] = least[width - 1], most[width - 1]
+    while count > cells:
+        _halve(least, most, count)
+        count //= 2
+
+
 @kernel
 def _tabulate(labels, background, sizes, first, low, alike, extent, start, stop):
     """Fill the planes [start, stop) of cells; they are still to be joined along z."""
     nz, ny, nx = labels.shape
     size_z, size_y, size_x = sizes
     _, cells_y, cells_x = low.shape
-    left, right = first[2] * size_x, min((first[2] + cells_x) * size_x, nx)
-    width = right - left
-    padded = cells_x * size_x
-    least = np.empty(padded, labels.dtype)
-    most = np.empty(padded, labels.dtype)
+    columns = first[2] * size_x, min((first[2] + cells_x) * size_x, nx)
+    least = np.empty(cells_x * size_x, labels.dtype)
+    most = np.empty(cells_x * size_x, labels.dtype)
     single = np.empty((cells_y, cells_x), np.uint8)
     for cz in range(start, stop):
-        plane = (first[0] + cz) * size_z
+        z = (first[0] + cz) * size_z
         for cy in range(cells_y):
-            row = (first[1] + cy) * size_y
-            least[:width] = labels[plane, row, left:right]
-            least[width:] = least[width - 1]
-            most[:] = least
-            for z in range(plane, min(plane + size_z, nz)):
-                for y in range(row, min(row + size_y, ny)):
-                    _narrow(labels[z, y, left:right], least, most)
-            # What the padding repeats may be of another cell's row, but of this cell's voxels.
-            least[width:] = least[width - 1]
-            most[width:] = most[width - 1]
-            count = padded
-            while count > cells_x:
-                _halve(least, most, count)
-                count //= 2
-            low[cz, cy] = least[:cells_x]
-            for x in range(cells_x):
-                single[cy, x] = least[x] == most[x]
-            begin, end = _extent(least[:cells_x], most[:cells_x], background)
+            y = (first[1] + cy) * size_y
+            box = (z, min(z + size_z, nz)), (y, min(y + size_y, ny)), columns
+            begin, end = cells_x, cells_x
+            low[cz, cy], single[cy] = background, 1
+            if not _is_all(labels, background, box):
+                _bound(labels, box, least, most, cells_x)
+                low[cz, cy] = least[:cells_x]
+                for x in range(cells_x):
+                    single[cy, x] = least[x] == most[x]
+                begin, end = _extent(least[:cells_x], most[:cells_x], background)
             extent[cz, cy, 0], extent[cz, cy, 1] = begin, end
             _count_alike(low[cz, cy], single[cy], begin, end)
         line, two, four = low[cz].reshape(-1), alike[1, 0, cz], alike[1, 1, cz]
