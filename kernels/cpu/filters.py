@@ -120,6 +120,15 @@ def _is_blank(line, fill):
 
 
 @device
+def _are_blank(lines, fill):
+    """Whether the lines hold nothing but `fill`."""
+    line = 0
+    while line < lines.shape[0] and _is_blank(lines[line], fill):
+        line += 1
+    return line == lines.shape[0]
+
+
+@device
 def _pad(lines, line, at, radius, fill):
     """Fill a line outside: as line `at` of the inside or, for at < 0, with the constant."""
     for i in range(lines.shape[1]):
@@ -136,7 +145,7 @@ def _filter_planes(source, label, indicator, fill, scale, borders, weights, out,
     line = np.empty(nx + 2 * radius_x, out.dtype)
     rows = np.empty((ny + 2 * radius_y, nx), out.dtype)
     for z in range(start, stop):
-        blank = True
+        top, bottom = ny, 0  # beyond them rows are blank, and so is what lies outside
         for y in range(ny):
             row = rows[radius_y + y]
             _load(source, z, y, label, indicator, fill, scale, border_x, line)
@@ -144,22 +153,26 @@ def _filter_planes(source, label, indicator, fill, scale, borders, weights, out,
                 row[:] = fill
             else:
                 _correlate_along(line, weights_x, row, nx)
-                blank = False
-        if blank:  # and so is what lies outside: the constant, or the nearest row
+                top, bottom = min(top, y), y + 1
+        if top >= bottom:
             out[z] = fill
             continue
         for i in range(radius_y):
             _pad(rows, i, border_y[i], radius_y, fill)
             _pad(rows, radius_y + ny + i, border_y[radius_y + i], radius_y, fill)
         for y in range(ny):
-            _correlate_lines(rows, radius_y + y, weights_y, out[z, y], nx)
+            if top - radius_y <= y < bottom + radius_y:
+                _correlate_lines(rows, radius_y + y, weights_y, out[z, y], nx)
+            else:
+                out[z, y] = fill
 
 
 @kernel
 def _filter_columns(volume, fill, border_z, weights, cap, start, stop):
     """Filter along z, in place, at most `cap`: the buffers [start, stop) of columns side by side.
 
-    Rows are cut into buffers of _WIDTH columns, which are numbered row by row.
+    Rows are cut into buffers of _WIDTH columns, which are numbered row by row. The filter of an
+    indicator, which has a cap, leaves columns of nothing but `fill` as they are.
     """
     nz, _, nx = volume.shape
     radius = weights.size - 1
@@ -171,6 +184,8 @@ def _filter_columns(volume, fill, border_z, weights, cap, start, stop):
         for z in range(nz):
             for x in range(width):
                 lines[radius + z, x] = volume[z, y, left + x]
+        if cap < np.inf and _are_blank(lines[radius : radius + nz, :width], fill):
+            continue  # they are what they will be
         for i in range(radius):
             _pad(lines, i, border_z[i], radius, fill)
             _pad(lines, radius + nz + i, border_z[radius + i], radius, fill)

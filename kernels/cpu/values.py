@@ -11,11 +11,12 @@ from ._jit import kernel, same_type
 def extremes(values):
     """Smallest and largest value of a contiguous, non-empty array; NaN if there is any."""
     flat = values.reshape(-1)
-    starts = range(0, flat.size, _pool.SLAB)
+    share = 8 * _pool.SLAB // flat.itemsize  # NumPy's calls cost more than the values of a slab
+    starts = range(0, flat.size, max(1, share))
     found = np.empty((2, len(starts)), values.dtype)
 
     def slab(i):
-        part = flat[starts[i] : starts[i] + _pool.SLAB]
+        part = flat[starts[i] : starts[i] + starts.step]
         found[0, i], found[1, i] = part.min(), part.max()
 
     _pool.run([partial(slab, i) for i in range(len(starts))])
