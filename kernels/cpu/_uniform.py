@@ -337,6 +337,7 @@ def settle(low, alike, box, count, rule):
     cell, level, further, state = box
     for row in range(count):
         label = low[cell[row]]
+        # The size along x, the last, has no table of its own: its cells are counted.
         state[row] = (
             alike[(level[row] >> 1) * low.size + cell[row]] > further[row]
             and not state[row] & _APART

@@ -89,9 +89,29 @@ def _sums_of_products(width, sums, groups=1):
 
 
 TOGETHER = 4  # sums that share their terms
-_one_wide, _one_run = _sums_of_products(WIDE, 1), _sums_of_products(RUN, 1)
-_some_wide, _some_run = _sums_of_products(WIDE // 2, TOGETHER), _sums_of_products(RUN, TOGETHER)
 _two_groups, _three_groups = (_sums_of_products(RUN, TOGETHER, groups) for groups in (2, 3))
+
+
+def _along_lines(width, sums):
+    """Sums over all whole runs of a line: most of them `width` wide, the last ones a run."""
+    wide, narrow = _sums_of_products(width, sums), _sums_of_products(RUN, sums)
+
+    @device
+    def along(factors, factor_step, apart, terms, step, count, out, out_apart, columns):
+        at = 0
+        while at + width <= columns:
+            line, to = terms + _BYTES * at, out + _BYTES * at
+            wide(factors, factor_step, apart, 0, line, step, count, to, out_apart, 0)
+            at += width
+        while at + RUN <= columns:
+            line, to = terms + _BYTES * at, out + _BYTES * at
+            narrow(factors, factor_step, apart, 0, line, step, count, to, out_apart, 0)
+            at += RUN
+
+    return along
+
+
+_one_sum, _some_sums = _along_lines(WIDE, 1), _along_lines(WIDE // 2, TOGETHER)
 
 
 @device
@@ -140,26 +160,14 @@ def contract(factors, terms, out, width):
     """
     apart, factor_step = factors.strides
     sums, count = factors.shape
-    step, out_apart = terms.strides[0], out.strides[0]
+    line, step, out_apart = terms.ctypes.data, terms.strides[0], out.strides[0]
     together = sums - sums % TOGETHER
     for row in range(0, together, TOGETHER):
         factor, to = factors[row:].ctypes.data, out[row:].ctypes.data
-        at, line = 0, terms.ctypes.data
-        while at + WIDE // 2 <= width:
-            _some_wide(factor, factor_step, apart, 0, line, step, count, to, out_apart, 0)
-            at, line, to = at + WIDE // 2, line + _BYTES * WIDE // 2, to + _BYTES * WIDE // 2
-        while at + RUN <= width:
-            _some_run(factor, factor_step, apart, 0, line, step, count, to, out_apart, 0)
-            at, line, to = at + RUN, line + _BYTES * RUN, to + _BYTES * RUN
+        _some_sums(factor, factor_step, apart, line, step, count, to, out_apart, width)
     for row in range(together, sums):
         factor, to = factors[row:].ctypes.data, out[row:].ctypes.data
-        at, line = 0, terms.ctypes.data
-        while at + WIDE <= width:
-            _one_wide(factor, factor_step, 0, 0, line, step, count, to, 0, 0)
-            at, line, to = at + WIDE, line + _BYTES * WIDE, to + _BYTES * WIDE
-        while at + RUN <= width:
-            _one_run(factor, factor_step, 0, 0, line, step, count, to, 0, 0)
-            at, line, to = at + RUN, line + _BYTES * RUN, to + _BYTES * RUN
+        _one_sum(factor, factor_step, 0, line, step, count, to, 0, width)
     for i in range(width - width % RUN, width):
         for row in range(sums):
             total = np.float32(0)
