@@ -160,7 +160,7 @@ print(len(found) > 40, [one for one in found if "array" in str(one[1])])
 
 
 def test_what_counts_no_references_returns_no_array(tmp_path: Path) -> None:
-    """It would be freed while it is in use. (What comes from the cache tells nothing: a new one.)"""
+    """It would be freed while it is in use. What comes from the cache tells nothing: a new one."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", UNCOUNTED]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT)
