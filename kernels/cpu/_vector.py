@@ -19,14 +19,43 @@ _BYTES = 4
 FAR = np.float32(5e8)  # voxels; further than any image reaches, and safe to cast
 
 
+FLOATS, INTS = ir.VectorType(_REAL, RUN), ir.VectorType(_INT, RUN)
+
+
+def load(builder, address, vector):
+    """The vector at an address."""
+    return builder.load(builder.inttoptr(address, vector.as_pointer()), align=_BYTES)
+
+
+def store(builder, value, address):
+    """Store a vector of any type at an address."""
+    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
+
+
+def repeated(builder, value, width=RUN):
+    """A vector of a single value."""
+    nothing = ir.Constant(ir.VectorType(value.type, width), ir.Undefined)
+    single = builder.insert_element(nothing, value, _INT(0))
+    zeros = ir.Constant(ir.VectorType(_INT, width), [0] * width)
+    return builder.shuffle_vector(single, nothing, zeros)
+
+
+def floors(builder, value):
+    """The floors of a vector of floats as integers; as `floor32`."""
+    low, high = (ir.Constant(FLOATS, [float(far)] * RUN) for far in (-FAR, FAR))
+    value = builder.select(builder.fcmp_ordered(">", value, low), value, low)
+    value = builder.select(builder.fcmp_ordered("<", value, high), value, high)
+    nearest = builder.fptosi(value, INTS)
+    above = builder.fcmp_ordered(">", builder.sitofp(nearest, FLOATS), value)
+    return builder.sub(nearest, builder.zext(above, INTS))
+
+
 def _sums_of_products(width, sums, groups=1):
     """``out[g, s, :width] = factors[g, s] @ terms[:, :width]``, for all g and s side by side.
 
     Of addresses, and strides in bytes: from term to term, from sum to sum, from group to group.
     """
     vector = ir.VectorType(_REAL, width)
-    nothing = ir.Constant(vector, ir.Undefined)
-    repeat = ir.Constant(ir.VectorType(_INT, width), [0] * width)
 
     def places(builder, first, sums_apart, groups_apart):
         for _ in range(groups):
@@ -46,13 +75,12 @@ def _sums_of_products(width, sums, groups=1):
         builder.position_at_end(loop)
         number, factor, line = (builder.phi(_WORD) for _ in range(3))
         totals = [builder.phi(vector) for _ in range(groups * sums)]
-        values = builder.load(builder.inttoptr(line, vector.as_pointer()), align=_BYTES)
+        values = load(builder, line, vector)
         reached = []
         for total, at in zip(totals, places(builder, factor, *factors_apart), strict=True):
             one = builder.load(builder.inttoptr(at, _REAL.as_pointer()))
-            single = builder.insert_element(nothing, one, _INT(0))
-            repeated = builder.shuffle_vector(single, nothing, repeat)
-            reached.append(builder.fadd(total, builder.fmul(repeated, values)))
+            product = builder.fmul(repeated(builder, one, width), values)
+            reached.append(builder.fadd(total, product))
         done = builder.add(number, _WORD(1))
         zero = ir.Constant(vector, [0.0] * width)
         for phi, first, later in (
@@ -121,35 +149,6 @@ def floor32(value):
     value = value if value < FAR else FAR
     whole = np.int32(value)
     return whole - np.int32(np.float32(whole) > value)
-
-
-@intrinsic
-def _floors(typing, values, bias, out):
-    """``out[:RUN] = floor(values[:RUN] + bias)``, of addresses; as `floor32`."""
-    vector, whole = ir.VectorType(_REAL, RUN), ir.VectorType(_INT, RUN)
-    first = ir.Constant(whole, [0] * RUN)
-    low, high = (ir.Constant(vector, [float(far)] * RUN) for far in (-FAR, FAR))
-
-    def generate(context, builder, signature, arguments):
-        values, bias, out = arguments
-        single = builder.insert_element(ir.Constant(vector, ir.Undefined), bias, _INT(0))
-        value = builder.load(builder.inttoptr(values, vector.as_pointer()), align=_BYTES)
-        value = builder.fadd(value, builder.shuffle_vector(single, single, first))
-        value = builder.select(builder.fcmp_ordered(">", value, low), value, low)
-        value = builder.select(builder.fcmp_ordered("<", value, high), value, high)
-        nearest = builder.fptosi(value, whole)
-        above = builder.fcmp_ordered(">", builder.sitofp(nearest, vector), value)
-        floor = builder.sub(nearest, builder.zext(above, whole))
-        builder.store(floor, builder.inttoptr(out, whole.as_pointer()), align=_BYTES)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.float32, types.intp), generate
-
-
-@device
-def floor_run(values, bias, out):
-    """out[:RUN] = floor32(values[:RUN] + bias)."""
-    _floors(values.ctypes.data, bias, out.ctypes.data)
 
 
 @seldom

@@ -8,12 +8,14 @@ from gfnoise._runs import RUN
 
 from . import _pool
 from ._jit import allocating, device, kernel, same_type, seldom
-from ._vector import FAR, floor32, floor_run
+from ._vector import FAR, floor32
+from ._vote import decide_run
 
 _CORNERS = 8
 _HALF = np.float32(0.5)
 _NONE = np.float32(0)
 _ALL = np.float32(1)
+_EVERY = np.uint8((1 << RUN) - 1)  # voxels of a run, as flags
 
 
 @device
@@ -24,12 +26,8 @@ def clamp(index, size):
 
 @allocating
 def run_scratch(labels):
-    """Working memory of `take_run`: the floors of a displacement, classes and their votes."""
-    return (
-        np.empty((3, RUN), np.int32),
-        np.empty(_CORNERS, labels.dtype),
-        np.empty(_CORNERS, np.float32),
-    )
+    """Working memory of `take_run`: classes, and their votes."""
+    return np.empty(_CORNERS, labels.dtype), np.empty(_CORNERS, np.float32)
 
 
 @device
@@ -44,22 +42,38 @@ def take_run(labels, voxel, shift, order, rule, scratch, out, place):
     """
     z, y, x, step = voxel
     out_z, out_y, left, length = place
-    whole = scratch[0]
     cval, ignore, _, has_ignore, _ = rule
-    bias = _NONE if order == 1 else _HALF
-    for c in range(3):
-        floor_run(shift[c], bias, whole[c])
     target = out[out_z, out_y, left : left + length]
+    undecided = decide_run(labels, voxel, shift, order, rule, target) if length == RUN else _EVERY
+    if not (undecided or has_ignore):
+        return
     for i in range(length):
         own = labels[z, y, x + step * i] if has_ignore else cval
-        sz, sy, sx = z + whole[0, i], y + whole[1, i], x + step * i + whole[2, i]
         if has_ignore and own == ignore:
-            label = own
-        elif order == 1:
-            label = _vote(labels, (sz, sy, sx), shift[:, i], own, rule, scratch)
-        else:
-            label = _gather(labels, sz, sy, sx, rule)
-        target[i] = own if has_ignore and label == ignore else label
+            target[i] = own
+        elif undecided >> i & 1:
+            source = z, y, x + step * i
+            label = _take(labels, source, shift[:, i], order, own, rule, scratch)
+            target[i] = own if has_ignore and label == ignore else label
+
+
+@seldom
+def _take(labels, voxel, shift, order, own, rule, scratch):
+    """The label of one displaced voxel; `own` if none may vote."""
+    bias = _NONE if order == 1 else _HALF
+    z = voxel[0] + floor32(shift[0] + bias)
+    y = voxel[1] + floor32(shift[1] + bias)
+    x = voxel[2] + floor32(shift[2] + bias)
+    if order == 0:
+        return _gather(labels, z, y, x, rule)
+    # Without a displacement along z, as in an image, the far plane has no weight.
+    far = z + (shift[0] != _NONE)
+    corners = (*_square(labels, z, y, x, rule), *_square(labels, far, y, x, rule))
+    c0, c1, c2, c3, c4, c5, c6, c7 = corners
+    if not (c0 ^ c1) | (c0 ^ c2) | (c0 ^ c3) | (c0 ^ c4) | (c0 ^ c5) | (c0 ^ c6) | (c0 ^ c7):
+        return c0
+    fractions = _fraction(shift[0]), _fraction(shift[1]), _fraction(shift[2])
+    return _heaviest(corners, fractions, own, rule, scratch)
 
 
 @device
@@ -75,70 +89,7 @@ def _gather(labels, z, y, x, rule):
 
 
 @device
-def _vote(labels, voxel, shift, own, rule, scratch):
-    """Weigh the eight voxels around a point; the heaviest class wins, ties to the smaller label."""
-    z, y, x = voxel
-    _, ignore, sign, has_ignore, _ = rule
-    nz, ny, nx = labels.shape
-    # Without a displacement along z, as in an image, the far plane has no weight.
-    far = z + (shift[0] != _NONE)
-    if z >= 0 and far < nz and 0 <= y < ny - 1 and 0 <= x < nx - 1:
-        c0, c1, c2, c3 = _square(labels, z, y, x)
-        c4, c5, c6, c7 = _square(labels, far, y, x)
-    else:
-        c0, c1, c2, c3 = _square_or_outside(labels, z, y, x, rule)
-        c4, c5, c6, c7 = _square_or_outside(labels, far, y, x, rule)
-    if not (c0 ^ c1) | (c0 ^ c2) | (c0 ^ c3) | (c0 ^ c4) | (c0 ^ c5) | (c0 ^ c6) | (c0 ^ c7):
-        return c0
-    corners = c0, c1, c2, c3, c4, c5, c6, c7
-    tz, ty, tx = _fraction(shift[0]), _fraction(shift[1]), _fraction(shift[2])
-    other = _unlike(c0, corners)
-    two = True
-    for code in corners:
-        two &= (code == c0) | (code == other)
-    if not two or (has_ignore and (c0 == ignore or other == ignore)):
-        return _heaviest(corners, tz, ty, tx, own, rule, scratch)
-    first, second = _weigh(corners, c0, tz, ty, tx)
-    return c0 if first > second or (first == second and (c0 ^ sign) < (other ^ sign)) else other
-
-
-@device
-def _unlike(code, corners):
-    """A corner other than `code`."""
-    other = code
-    for corner in corners:
-        other = corner if corner != code else other
-    return other
-
-
-@device
-def _weigh(corners, code, tz, ty, tx):
-    """The trilinear weights of the corners that hold `code`, and of the others, in their order."""
-    sz, sy, sx = _ALL - tz, _ALL - ty, _ALL - tx
-    sums = _NONE, _NONE
-    sums = _cast(sums, corners[0] == code, sz * sy * sx)
-    sums = _cast(sums, corners[1] == code, sz * sy * tx)
-    sums = _cast(sums, corners[2] == code, sz * ty * sx)
-    sums = _cast(sums, corners[3] == code, sz * ty * tx)
-    sums = _cast(sums, corners[4] == code, tz * sy * sx)
-    sums = _cast(sums, corners[5] == code, tz * sy * tx)
-    sums = _cast(sums, corners[6] == code, tz * ty * sx)
-    return _cast(sums, corners[7] == code, tz * ty * tx)
-
-
-@device
-def _cast(sums, first, weight):
-    """Add a weight to one of two sums."""
-    return sums[0] + (weight if first else _NONE), sums[1] + (_NONE if first else weight)
-
-
-@device
-def _square(labels, z, y, x):
-    return labels[z, y, x], labels[z, y, x + 1], labels[z, y + 1, x], labels[z, y + 1, x + 1]
-
-
-@seldom
-def _square_or_outside(labels, z, y, x, rule):
+def _square(labels, z, y, x, rule):
     return (
         _gather(labels, z, y, x, rule),
         _gather(labels, z, y, x + 1, rule),
@@ -148,9 +99,10 @@ def _square_or_outside(labels, z, y, x, rule):
 
 
 @seldom
-def _heaviest(corners, tz, ty, tx, own, rule, scratch):
+def _heaviest(corners, fractions, own, rule, scratch):
     """The class with the largest sum of trilinear weights; `own` if none may vote."""
-    _, classes, votes = scratch
+    tz, ty, tx = fractions
+    classes, votes = scratch
     _, ignore, sign, has_ignore, _ = rule
     count = 0
     for j, code in enumerate(corners):
