@@ -8,6 +8,7 @@ import numpy as np
 from gfnoise._runs import REACH, RUN, cells
 
 from . import _pool
+from ._codes import as_bytes, entry
 from ._jit import device, kernel, seldom
 from ._vector import floor32
 
@@ -15,6 +16,7 @@ _APART, _OUTSIDE = np.int32(1), np.int32(2)  # a source box that no entry speaks
 _HALF = np.float32(0.5)
 _NONE = np.float32(0)
 _MOST = 255  # cells that an entry counts
+_SLAB = 4 * _pool.SLAB  # reading does little to a voxel
 
 _cells = lru_cache(maxsize=64)(cells)
 
@@ -66,12 +68,12 @@ def _agree(low, alike, apart, joined):
 
 
 @device
-def _extent(least, most, background):
+def _extent(low, single, background):
     """The first cell of a line that is not uniformly background, and the one after the last."""
-    begin, end = 0, least.size
-    while begin < end and least[begin] == background and most[begin] == background:
+    begin, end = 0, low.size
+    while begin < end and low[begin] == background and single[begin]:
         begin += 1
-    while begin < end and least[end - 1] == background and most[end - 1] == background:
+    while begin < end and low[end - 1] == background and single[end - 1]:
         end -= 1
     return begin, end
 
@@ -132,7 +134,7 @@ def _tabulate(labels, background, sizes, first, low, alike, extent, start, stop)
                 low[cz, cy] = least[:cells_x]
                 for x in range(cells_x):
                     single[cy, x] = least[x] == most[x]
-                begin, end = _extent(least[:cells_x], most[:cells_x], background)
+                begin, end = _extent(low[cz, cy], single[cy], background)
             extent[cz, cy, 0], extent[cz, cy, 1] = begin, end
             _count_alike(low[cz, cy], single[cy], begin, end)
         line, two, four = low[cz].reshape(-1), alike[1, 0, cz], alike[1, 1, cz]
@@ -179,13 +181,15 @@ class Table:
     def filling(self):
         """The tasks that tabulate the cells."""
         planes, rows, columns = self.low.shape
-        share = max(1, _pool.SLAB // (rows * columns * math.prod(self.sizes)))
-        args = self.labels, self.background, self.sizes, tuple(self.first)
-        args += self.low, self.alike, self.extent
+        share = max(1, _SLAB // (rows * columns * math.prod(self.sizes)))
         return [
-            partial(_tabulate, *args, start, min(start + share, planes))
+            partial(self._fill, start, min(start + share, planes))
             for start in range(0, planes, share)
         ]
+
+    def _fill(self, start, stop):
+        cells = self.sizes, tuple(self.first), self.low, self.alike, self.extent
+        _tabulate(self.labels, self.background, *cells, start, stop)
 
     def arguments(self):
         """What `frame`, `confine` and `settle` take, once the cells are tabulated."""
@@ -193,8 +197,8 @@ class Table:
         _join_planes(low, alike, math.prod(self.low.shape[1:]))
         most = REACH, REACH, _MOST
         axes = zip(self.bits, self.first, self.low.shape, most, strict=True)
-        background = self.background, self.has_background, self.extent
-        return low, alike.reshape(-1), background, *axes
+        background = np.uint64(self.background), self.has_background, self.extent
+        return as_bytes(low), alike.reshape(-1), background, *axes
 
 
 @device
@@ -335,12 +339,13 @@ def settle(low, alike, box, count, rule):
     """Replace the state of a box by whether it holds a single label, which is then `low[cell]`."""
     cval, ignore, _, has_ignore, constant = rule
     cell, level, further, state = box
+    entries = low.shape[0]
     for row in range(count):
-        label = low[cell[row]]
         # The size along x, the last, has no table of its own: its cells are counted.
-        state[row] = (
-            alike[(level[row] >> 1) * low.size + cell[row]] > further[row]
-            and not state[row] & _APART
-            and not (has_ignore and label == ignore)
-            and not (constant and state[row] & _OUTSIDE and label != cval)
-        )
+        alone = alike[(level[row] >> 1) * entries + cell[row]] > further[row]
+        outside = constant and state[row] & _OUTSIDE != 0
+        settled = alone and not state[row] & _APART
+        if settled and (has_ignore or outside):
+            label = entry(low, cell[row])
+            settled = not (has_ignore and label == ignore) and not (outside and label != cval)
+        state[row] = settled

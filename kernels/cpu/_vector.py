@@ -17,18 +17,16 @@ WIDE = 32
 _REAL, _WORD, _INT = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 _BYTES = 4
 FAR = np.float32(5e8)  # voxels; further than any image reaches, and safe to cast
-
-
 FLOATS, INTS = ir.VectorType(_REAL, RUN), ir.VectorType(_INT, RUN)
 
 
-def load(builder, address, vector):
-    """The vector at an address."""
-    return builder.load(builder.inttoptr(address, vector.as_pointer()), align=_BYTES)
+def load(builder, address, kind, align=_BYTES):
+    """What is at an address."""
+    return builder.load(builder.inttoptr(address, kind.as_pointer()), align=align)
 
 
 def store(builder, value, address):
-    """Store a vector of any type at an address."""
+    """Store a value at any address."""
     builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
 
 
@@ -38,6 +36,16 @@ def repeated(builder, value, width=RUN):
     single = builder.insert_element(nothing, value, _INT(0))
     zeros = ir.Constant(ir.VectorType(_INT, width), [0] * width)
     return builder.shuffle_vector(single, nothing, zeros)
+
+
+def either(builder, *ways):
+    """The values, one per way, of the block that was run: ways are (values, block)."""
+    phis = []
+    for values in zip(*(values for values, _ in ways), strict=True):
+        phis.append(builder.phi(values[0].type))
+        for value, (_, block) in zip(values, ways, strict=True):
+            phis[-1].add_incoming(value, block)
+    return phis
 
 
 def floors(builder, value):

@@ -1,7 +1,7 @@
 """A run of voxels decided in vector registers: all its gathers, or all its votes, side by side.
 
-That is where all sources are inside the grid, and no more than two classes meet in a voxel: almost
-everywhere. What is left open is decided voxel by voxel, in `interpolation`.
+What is left open is decided voxel by voxel, in `interpolation`: where more than two classes meet,
+or one that is to be ignored.
 """
 
 from functools import reduce
@@ -14,13 +14,18 @@ from numba.extending import intrinsic
 
 from gfnoise._runs import RUN
 
-from ._jit import device
-from ._vector import FLOATS, INTS, floors, load, repeated, store
+from ._codes import address, by_width
+from ._jit import seldom
+from ._vector import FAR, FLOATS, INTS, either, floors, load, repeated, store
 
 _INT, _SIZE, _BYTE = INTS.element, ir.IntType(64), ir.IntType(RUN)
-_LANES = ir.Constant(INTS, list(range(RUN)))
+_LANES, _NOUGHT = ir.Constant(INTS, list(range(RUN))), ir.Constant(INTS, [0] * RUN)
+_EVERY = _BYTE(-1)
 _LONGS = ir.VectorType(_SIZE, RUN)
 _CORNERS = tuple(product((0, 1), repeat=3))  # along z, y, x; x varies fastest
+
+
+# --- the sources --------------------------------------------------------------------------------
 
 
 def _places(builder, coordinates, ny, nx):
@@ -30,26 +35,13 @@ def _places(builder, coordinates, ny, nx):
     return builder.add(builder.mul(row, repeated(builder, nx)), x)
 
 
-def _inside(builder, coordinates, limits):
-    """Whether each coordinate of all voxels is in [0, limit)."""
-    flags = (
-        builder.icmp_unsigned("<", values, repeated(builder, builder.trunc(limit, _INT)))
-        for values, limit in zip(coordinates, limits, strict=True)
-    )
-    return builder.icmp_signed("==", _bits(builder, reduce(builder.and_, flags)), _BYTE(-1))
-
-
-def _bits(builder, flags):
-    return builder.bitcast(flags, _BYTE)
-
-
 def _gathered(builder, labels, places, kind, size):
     """A vector of what is at labels + size * places."""
     values = ir.Constant(ir.VectorType(kind, RUN), ir.Undefined)
     for lane in range(RUN):
         place = builder.extract_element(places, _INT(lane))
         at = builder.add(labels, builder.mul(place, place.type(size)))
-        value = builder.load(builder.inttoptr(at, kind.as_pointer()), align=1)
+        value = load(builder, at, kind, 1)
         values = builder.insert_element(values, value, _INT(lane))
     return values
 
@@ -65,22 +57,89 @@ def _pairs(builder, labels, places, code):
     ]
 
 
-def _corners(builder, labels, places, plane, line, code):
-    """The codes of the eight voxels around each point, in the order of `_CORNERS`."""
-    size = plane.type(code.width // 8)
+def _bits(builder, flags):
+    """The flags of a run as a byte."""
+    return builder.bitcast(flags, _BYTE)
+
+
+def _inside(builder, ends, shape):
+    """Whether all voxels have all their sources on the grid."""
+    flags = (
+        builder.icmp_unsigned("<", at, repeated(builder, builder.trunc(size, _INT)))
+        for along, size in zip(ends, shape, strict=True)
+        for at in along
+    )
+    return builder.icmp_signed("==", _bits(builder, reduce(builder.and_, flags)), _EVERY)
+
+
+def _squares(builder, labels, places, plane, line, code):
+    """The codes of the eight voxels around each point: those of two squares, `plane` apart."""
+    size = _SIZE(code.width // 8)
     plane, line = builder.mul(plane, size), builder.mul(line, size)
     below = builder.add(labels, plane)
     first = labels, builder.add(labels, line), below, builder.add(below, line)
     return [codes for at in first for codes in _pairs(builder, at, places, code)]
 
 
+def _clamped(builder, labels, ends, shape, code, outside):
+    """The codes of all sources; of one beyond the grid `outside`, if constant, or the nearest."""
+    cval, constant = outside
+    axes = []
+    for along, size in zip(ends, shape, strict=True):
+        last = repeated(builder, builder.sub(builder.trunc(size, _INT), _INT(1)))
+        axes.append([])
+        for at in along:
+            index = builder.select(builder.icmp_signed("<", at, _NOUGHT), _NOUGHT, at)
+            index = builder.select(builder.icmp_signed(">", index, last), last, index)
+            axes[-1].append((index, builder.icmp_signed("!=", index, at)))
+    sources = []
+    for corner in product(*axes):
+        indices, beyond = zip(*corner, strict=True)
+        places = _places(builder, indices, *shape[1:])
+        codes = _gathered(builder, labels, places, code, code.width // 8)
+        lost = builder.and_(reduce(builder.or_, beyond), repeated(builder, constant))
+        sources.append(builder.select(lost, repeated(builder, cval), codes))
+    return sources
+
+
+def _sources(builder, labels, ends, shape, moved, code, outside):
+    """The codes that decide each voxel: of its source, or of the eight voxels around it."""
+    _, ny, nx = shape
+    places = _places(builder, [along[0] for along in ends], ny, nx)
+    inside = _inside(builder, ends, shape)
+    if len(ends[0]) > 1:
+        every, none = (builder.icmp_signed("==", moved, flags) for flags in (_EVERY, _BYTE(0)))
+        inside = builder.and_(inside, builder.or_(every, none))
+        plane = builder.select(every, builder.mul(ny, nx), _SIZE(0))
+    with builder.if_else(inside) as (then, otherwise):
+        with then:
+            if len(ends[0]) > 1:
+                within = _squares(builder, labels, places, plane, nx, code)
+            else:
+                within = [_gathered(builder, labels, places, code, code.width // 8)]
+            near = within, builder.block
+        with otherwise:
+            clamped = _clamped(builder, labels, ends, shape, code, outside)
+            edge = clamped, builder.block
+    return either(builder, near, edge)
+
+
+# --- the decision -------------------------------------------------------------------------------
+
+
+def _fractions(builder, value, whole):
+    """What the floors leave of a displacement; of one that goes too far, nothing."""
+    low, none, high = (ir.Constant(FLOATS, [float(each)] * RUN) for each in (-FAR, 0, FAR))
+    beyond = builder.or_(
+        builder.fcmp_unordered("<=", value, low), builder.fcmp_unordered(">=", value, high)
+    )
+    return builder.select(beyond, none, builder.fsub(value, builder.sitofp(whole, FLOATS)))
+
+
 def _weights(builder, values, wholes):
     """The trilinear weights of the corners, in their order."""
     one = ir.Constant(FLOATS, [1.0] * RUN)
-    far = [
-        builder.fsub(value, builder.sitofp(whole, FLOATS))
-        for value, whole in zip(values, wholes, strict=True)
-    ]
+    far = [_fractions(builder, *pair) for pair in zip(values, wholes, strict=True)]
     near = [builder.fsub(one, value) for value in far]
     return [
         reduce(builder.fmul, ((near, far)[at][axis] for axis, at in enumerate(corner)))
@@ -89,7 +148,7 @@ def _weights(builder, values, wholes):
 
 
 def _heavier(builder, corners, weights, sign):
-    """The heavier one of two classes per voxel, ties to the smaller label; and whether it is two."""
+    """The heavier of two classes, ties to the smaller label; and whether there are but two."""
     zero = ir.Constant(FLOATS, [0.0] * RUN)
     first = corners[0]
     of_first = [builder.icmp_unsigned("==", code, first) for code in corners]
@@ -113,93 +172,95 @@ def _heavier(builder, corners, weights, sign):
     return builder.select(wins, first, second), reduce(builder.and_, two)
 
 
-def _gather(builder, labels, places, values, wholes, grid, sign):
-    """The label at each place: there is no doubt about any."""
-    code = sign.type
-    codes = _gathered(builder, labels, places, code, code.width // 8)
-    return codes, [codes], _BYTE(0)
+def _first(builder, sources, values, wholes, sign):
+    """The one source of each voxel: there is no doubt about any."""
+    return sources[0], _BYTE(0)
 
 
-def _vote(builder, labels, places, values, wholes, grid, sign):
+def _vote(builder, sources, values, wholes, sign):
     """The label with the largest weight around each point, and where more than two compete."""
-    plane, line = grid
-    corners = _corners(builder, labels, places, plane, line, sign.type)
-    first = corners[0]
-    unlike = reduce(builder.or_, (builder.xor(first, code) for code in corners))
+    first = sources[0]
+    unlike = reduce(builder.or_, (builder.xor(first, code) for code in sources))
     mixed = builder.icmp_unsigned("!=", unlike, ir.Constant(unlike.type, [0] * RUN))
-    before = builder.block
+    alike = (first, _BYTE(0)), builder.block
     with builder.if_then(builder.icmp_signed("!=", _bits(builder, mixed), _BYTE(0))):
         weights = _weights(builder, values, wholes)
-        heavier, two = _heavier(builder, corners, weights, sign)
-        more = _bits(builder, builder.not_(two))
-        voting = builder.block
-    codes, open_ = builder.phi(first.type), builder.phi(_BYTE)
-    for phi, alike, unlike in (codes, first, heavier), (open_, _BYTE(0), more):
-        phi.add_incoming(alike, before)
-        phi.add_incoming(unlike, voting)
-    return codes, corners, open_
+        heavier, two = _heavier(builder, sources, weights, sign)
+        voted = (heavier, _bits(builder, builder.not_(two))), builder.block
+    return either(builder, alike, voted)
+
+
+def _ignored(builder, sources, ignore, has_ignore):
+    """Flags of the voxels that have a source which is to be ignored."""
+    silent = repeated(builder, ignore)
+    found = (builder.icmp_unsigned("==", source, silent) for source in sources)
+    flags = _bits(builder, reduce(builder.or_, found))
+    return builder.select(has_ignore, flags, _BYTE(0))
+
+
+def _floors(builder, voxel, shift, apart, bias):
+    """The displacement of a run, and the voxels (z, y, x) that its sources are in, or behind."""
+    biases = ir.Constant(FLOATS, [bias] * RUN)
+    *first, step = voxel
+    rows = (builder.add(shift, builder.mul(apart, _SIZE(c))) for c in range(3))
+    values = [load(builder, row, FLOATS) for row in rows]
+    wholes = [floors(builder, builder.fadd(value, biases)) for value in values]
+    along = builder.mul(repeated(builder, builder.trunc(step, _INT)), _LANES)
+    steps = _NOUGHT, _NOUGHT, along
+    near = [
+        builder.add(builder.add(repeated(builder, builder.trunc(at, _INT)), further), whole)
+        for at, further, whole in zip(first, steps, wholes, strict=True)
+    ]
+    return values, wholes, near
 
 
 def _decision(bias, decide):
-    """An intrinsic that decides a run, and says which voxels it leaves open: a byte of flags."""
-    biases = ir.Constant(FLOATS, [bias] * RUN)
+    """An intrinsic that fills a run by `_first` or `_vote`, and flags what is left open."""
 
     def generate(context, builder, signature, arguments):
-        labels, grid, limits, voxel, shift, ignore, has_ignore, sign, out = arguments
-        ny, nx, plane = unpack_tuple(builder, grid)
-        *first, step = unpack_tuple(builder, voxel)
-        values = [load(builder, builder.add(shift, _SIZE(c * RUN * 4)), FLOATS) for c in range(3)]
-        wholes = [floors(builder, builder.fadd(value, biases)) for value in values]
-        coordinates = [
-            builder.add(repeated(builder, builder.trunc(at, _INT)), whole)
-            for at, whole in zip(first, wholes, strict=True)
-        ]
-        along = builder.mul(repeated(builder, builder.trunc(step, _INT)), _LANES)
-        coordinates[2] = builder.add(coordinates[2], along)
-        inside = _inside(builder, coordinates, unpack_tuple(builder, limits))
-        outside = builder.block
-        with builder.if_then(inside):
-            places = _places(builder, coordinates, ny, nx)
-            found = decide(builder, labels, places, values, wholes, (plane, nx), sign)
-            codes, corners, undecided = found
-            store(builder, codes, out)
-            silent = repeated(builder, ignore)
-            ignored = (builder.icmp_unsigned("==", code, silent) for code in corners)
-            ignored = builder.and_(
-                _bits(builder, reduce(builder.or_, ignored)), builder.sext(has_ignore, _BYTE)
-            )
-            undecided = builder.or_(undecided, ignored)
-            within = builder.block
-        result = builder.phi(_BYTE)
-        result.add_incoming(_BYTE(-1), outside)
-        result.add_incoming(undecided, within)
-        return result
+        labels, shape, voxel, shift, apart, codes, flags, out = arguments
+        voxel, codes, flags = (unpack_tuple(builder, each) for each in (voxel, codes, flags))
+        *shape, width = unpack_tuple(builder, shape)
+        has_ignore, constant = flags
+        values, wholes, near = _floors(builder, voxel, shift, apart, bias)
+        ends = [[at] for at in near]
+        # Without a displacement along z, as in an image, there is no second plane.
+        moved = builder.fcmp_ordered("!=", values[0], ir.Constant(FLOATS, [0.0] * RUN))
+        if decide is _vote:
+            one = ir.Constant(INTS, [1] * RUN)
+            further = builder.zext(moved, INTS), one, one
+            ends = [[at, builder.add(at, far)] for at, far in zip(near, further, strict=True)]
+
+        def decided(code):
+            cval, ignore, sign = (builder.trunc(each, code) for each in codes)
+            args = ends, shape, _bits(builder, moved), code, (cval, constant)
+            sources = _sources(builder, labels, *args)
+            chosen, undecided = decide(builder, sources, values, wholes, sign)
+            store(builder, chosen, out)
+            return [builder.or_(undecided, _ignored(builder, sources, ignore, has_ignore))]
+
+        return by_width(builder, width, decided)[0]
 
     @intrinsic
-    def decision(typing, labels, grid, limits, voxel, shift, ignore, has_ignore, sign, out):
-        three, four = types.UniTuple(types.intp, 3), types.UniTuple(types.intp, 4)
-        address, code = types.intp, ignore
-        args = address, three, three, four, address, code, types.boolean, code, address
-        return types.uint8(*args), generate
+    def decision(typing, labels, shape, voxel, shift, apart, codes, flags, out):
+        size, four = types.intp, types.UniTuple(types.intp, 4)
+        codes, flags = types.UniTuple(types.uint64, 3), types.UniTuple(types.boolean, 2)
+        return types.uint8(size, four, four, size, size, codes, flags, size), generate
 
     return decision
 
 
-_gather_run, _vote_run = _decision(0.5, _gather), _decision(0.0, _vote)
+_gather_run, _vote_run = _decision(0.5, _first), _decision(0.0, _vote)
 
 
-@device
-def decide_run(labels, voxel, shift, order, rule, out):
-    """Fill a whole run, and say which of its voxels are left open: a byte of flags.
-
-    As `interpolation.take_run`; `out` is what the run is stored in.
-    """
-    _, ignore, sign, has_ignore, _ = rule
-    nz, ny, nx = labels.shape
-    # Without a second plane, as in an image, the far one has no weight.
-    plane = ny * nx if nz > 1 else 0
-    args = voxel, shift.ctypes.data, ignore, has_ignore, sign, out.ctypes.data
+@seldom
+def decide_run(labels, voxel, shift, order, rule, out, place):
+    """Fill a whole run, as `interpolation.take_run`; flags say which voxels are left open."""
+    cval, ignore, sign, has_ignore, constant = rule
+    z, y, x, _ = place
+    grid = labels.ctypes.data, labels.shape, voxel
+    move = shift.ctypes.data, shift.strides[0]
+    codes, flags, to = (cval, ignore, sign), (has_ignore, constant), address(out, z, y, x)
     if order == 1:
-        limits = max(nz - 1, 1), ny - 1, nx - 1
-        return _vote_run(labels.ctypes.data, (ny, nx, plane), limits, *args)
-    return _gather_run(labels.ctypes.data, (ny, nx, plane), (nz, ny, nx), *args)
+        return _vote_run(*grid, *move, codes, flags, to)
+    return _gather_run(*grid, *move, codes, flags, to)

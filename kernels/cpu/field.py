@@ -21,11 +21,12 @@ from gfnoise._runs import RUN, pieces, reach
 from gfnoise._spectrum import axis_basis
 
 from . import _pool
+from ._codes import as_bytes, entry, fill, of_codes
 from ._jit import device, kernel, same_type, seldom
 from ._random import normals
 from ._uniform import Table, confine, frame, settle
 from ._vector import TOGETHER, contract, contract_runs
-from .interpolation import run_scratch, take_run
+from .interpolation import keep_ignored, run_scratch, take_run
 
 BLOCK = 64  # rows of a block at most: its contractions stay in the first cache
 _BUDGET = 1 << 24  # coefficients held at once
@@ -125,19 +126,8 @@ def _range(rows, limits, count, least, most, slack):
 @device
 def _store(labels, label, voxel, rule, out, place):
     """Store the label of settled voxels, but keep what is to be ignored."""
-    z, y, x, step = voxel
-    out_z, out_y, left, length = place
-    _, ignore, _, has_ignore, _ = rule
-    if length == RUN:
-        for i in range(RUN):  # a fixed length: one store
-            out[out_z, out_y, left + i] = label
-    else:
-        for i in range(length):
-            out[out_z, out_y, left + i] = label
-    if has_ignore:
-        for i in range(length):
-            if labels[z, y, x + step * i] == ignore:
-                out[out_z, out_y, left + i] = ignore
+    fill(out, place, label)
+    keep_ignored(labels, voxel, rule, out, place)
 
 
 @seldom
@@ -171,7 +161,7 @@ def _decide(labels, table, rows, basis_x, inner, block, grid, order, rule, out, 
     iz, first, parts = block
     origin_z, origin_y, origin_x, step_z, step_y, step_x = grid
     edge, slack, box, shift, run_space = scratch
-    nz, ny, nx = labels.shape
+    nz, ny, nx, _ = labels.shape
     width = out.shape[2]
     components = rows.shape[0]
     count = bottom - top
@@ -194,12 +184,12 @@ def _decide(labels, table, rows, basis_x, inner, block, grid, order, rule, out, 
             voxel = (z, y + step_y * row, x, step_x)
             place = (iz, first + top + row, left, length)
             if box[3, row]:
-                _store(labels, low[box[0, row]], voxel, rule, out, place)
+                _store(labels, entry(low, box[0, row]), voxel, rule, out, place)
                 continue
             if row >= known:
                 contract_runs(rows[:, :, row:], basis_x[run], shift[:, 3 - components :])
                 known = row + TOGETHER
-            part = shift[TOGETHER - (known - row)]
+            part = shift[TOGETHER - (known - row)][:, :length]
             take_run(labels, voxel, part, order, rule, run_space, out, place)
 
 
@@ -227,7 +217,7 @@ def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order,
     slack = np.empty((components, BLOCK), np.float32)
     box = np.empty((4, BLOCK), np.int32)
     shift = np.zeros((TOGETHER, 3, RUN), np.float32)
-    run_space = run_scratch(labels)
+    run_space = run_scratch()
 
     for iz in range(plane_start, plane_stop):
         z = origin_z + step_z * iz
@@ -237,7 +227,7 @@ def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order,
             _contract_rows(plane, basis_y[first // height], count, rows)
             _range(rows, limits, _padded(count), least, most, slack)
             lines, line = (z, origin_y + step_y * first, step_y), (origin_x, step_x, runs)
-            inner = frame(least, most, count, order, lines, line, labels.shape, table)
+            inner = frame(least, most, count, order, lines, line, labels.shape[:3], table)
             _surround(labels, table[2][0], inner, (iz, first, count), grid, rule, out)
             top, bottom, begin, end = inner
             if top >= bottom:
@@ -414,6 +404,7 @@ def sample_labels(
         for label, one, (*_, reach) in zip(labels, amplitudes, nodes, strict=True)
     ]
 
+    sources, noisy, codes = as_bytes(labels), as_bytes(out), of_codes(rule)
     tabulation = [task for table in tables for task in table.filling()]
     arguments = None
     for batch in streams.batches():
@@ -423,15 +414,15 @@ def sample_labels(
         tasks = []
         for item, rater, coefficients in batch:
             args = (
-                labels[item],
+                sources[item],
                 arguments[item],
                 coefficients.reshape(*coefficients.shape[:2], -1),
                 bases[item],
                 *nodes[item][:2],
                 origin + step,
-                out[item, rater],
+                noisy[item, rater],
                 order,
-                rule,
+                codes,
             )
             tasks += [partial(_sample, *args, block) for block in _blocks(count)]
         _pool.run(tasks)

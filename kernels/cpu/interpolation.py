@@ -7,6 +7,7 @@ import numpy as np
 from gfnoise._runs import RUN
 
 from . import _pool
+from ._codes import as_bytes, code_at, matches, of_codes, put
 from ._jit import allocating, device, kernel, same_type, seldom
 from ._vector import FAR, floor32
 from ._vote import decide_run
@@ -25,39 +26,61 @@ def clamp(index, size):
 
 
 @allocating
-def run_scratch(labels):
+def run_scratch():
     """Working memory of `take_run`: classes, and their votes."""
-    return np.empty(_CORNERS, labels.dtype), np.empty(_CORNERS, np.float32)
+    return np.empty(_CORNERS, np.uint64), np.empty(_CORNERS, np.float32)
 
 
 @device
 def take_run(labels, voxel, shift, order, rule, scratch, out, place):
-    """Decide a run of voxels displaced by `shift` (3, RUN).
+    """Decide a run of voxels displaced by `shift` (3, length).
 
     `voxel` is (z, y, x, step): the run's first voxel in the labels, and its step along x. `place`
-    is (z, y, x, length): where in `out` the run starts, and how long it is.
+    is (z, y, x, length): where in `out` the run starts, and how long it is. Labels are bytes.
 
     The displacement is split into floor and fraction, not the coordinate: index + displacement
     would cost float32 its last digits.
     """
+    length = place[3]
+    undecided = _EVERY
+    if length == RUN:
+        undecided = decide_run(labels, voxel, shift, order, rule, out, place)
+    if undecided:
+        _take_singly(labels, voxel, shift, order, rule, scratch, undecided, out, place)
+    keep_ignored(labels, voxel, rule, out, place)
+
+
+@device
+def keep_ignored(labels, voxel, rule, out, place):
+    """Store what is to be ignored where it was."""
+    _, ignore, _, has_ignore, _ = rule
     z, y, x, step = voxel
     out_z, out_y, left, length = place
-    cval, ignore, _, has_ignore, _ = rule
-    target = out[out_z, out_y, left : left + length]
-    undecided = decide_run(labels, voxel, shift, order, rule, target) if length == RUN else _EVERY
-    if not (undecided or has_ignore):
-        return
-    for i in range(length):
-        own = labels[z, y, x + step * i] if has_ignore else cval
-        if has_ignore and own == ignore:
-            target[i] = own
-        elif undecided >> i & 1:
-            source = z, y, x + step * i
-            label = _take(labels, source, shift[:, i], order, own, rule, scratch)
-            target[i] = own if has_ignore and label == ignore else label
+    if has_ignore:
+        for at in range(0, length, RUN):
+            count = min(RUN, length - at)
+            ignored = matches(labels, (z, y, x + step * at, step), count, ignore)
+            if ignored:
+                for i in range(count):
+                    if ignored >> i & 1:
+                        put(out, out_z, out_y, left + at + i, ignore)
 
 
 @seldom
+def _take_singly(labels, voxel, shift, order, rule, scratch, undecided, out, place):
+    """Decide voxels of a run, flagged as undecided, one by one."""
+    z, y, x, step = voxel
+    out_z, out_y, left, length = place
+    cval, ignore, _, has_ignore, _ = rule
+    for i in range(length):
+        if undecided >> i & 1:
+            source = z, y, x + step * i
+            own = code_at(labels, *source) if has_ignore else cval
+            label = _take(labels, source, shift[:, i], order, own, rule, scratch)
+            put(out, out_z, out_y, left + i, own if has_ignore and label == ignore else label)
+
+
+@device
 def _take(labels, voxel, shift, order, own, rule, scratch):
     """The label of one displaced voxel; `own` if none may vote."""
     bias = _NONE if order == 1 else _HALF
@@ -69,9 +92,6 @@ def _take(labels, voxel, shift, order, own, rule, scratch):
     # Without a displacement along z, as in an image, the far plane has no weight.
     far = z + (shift[0] != _NONE)
     corners = (*_square(labels, z, y, x, rule), *_square(labels, far, y, x, rule))
-    c0, c1, c2, c3, c4, c5, c6, c7 = corners
-    if not (c0 ^ c1) | (c0 ^ c2) | (c0 ^ c3) | (c0 ^ c4) | (c0 ^ c5) | (c0 ^ c6) | (c0 ^ c7):
-        return c0
     fractions = _fraction(shift[0]), _fraction(shift[1]), _fraction(shift[2])
     return _heaviest(corners, fractions, own, rule, scratch)
 
@@ -80,12 +100,11 @@ def _take(labels, voxel, shift, order, own, rule, scratch):
 def _gather(labels, z, y, x, rule):
     """The label at a voxel of the grid or, outside, cval or the nearest label."""
     cval, _, _, _, constant = rule
-    nz, ny, nx = labels.shape
-    if 0 <= z < nz and 0 <= y < ny and 0 <= x < nx:
-        return labels[z, y, x]
-    if constant:
+    nz, ny, nx, _ = labels.shape
+    at_z, at_y, at_x = clamp(z, nz), clamp(y, ny), clamp(x, nx)
+    if constant and (at_z != z or at_y != y or at_x != x):
         return cval
-    return labels[clamp(z, nz), clamp(y, ny), clamp(x, nx)]
+    return code_at(labels, at_z, at_y, at_x)
 
 
 @device
@@ -138,19 +157,20 @@ def _fraction(value):
 @kernel
 def _warp(labels, displacement, out, order, rule, start, stop):
     components = displacement.shape[0]
-    _, ny, nx = out.shape
-    scratch = run_scratch(labels)
+    _, ny, nx, _ = out.shape
+    scratch = run_scratch()
     one = np.int64(1)  # of a variable's type: as a literal, `take_run` would be compiled once more
     shift = np.zeros((3, RUN), np.float32)
     for line in range(start, stop):
         z, y = line // ny, line % ny
         for left in range(0, nx, RUN):
             length = min(RUN, nx - left)
-            for c in range(components):
-                for i in range(length):
-                    shift[3 - components + c, i] = displacement[c, z, y, left + i]
+            part = displacement[:, z, y, left : left + length]
+            if components == 2:
+                shift[1:, :length] = part
+                part = shift[:, :length]
             place = z, y, left, length
-            take_run(labels, (z, y, left, one), shift, order, rule, scratch, out, place)
+            take_run(labels, (z, y, left, one), part, order, rule, scratch, out, place)
 
 
 def warp_labels(labels, displacement, out, *, order, rule):
@@ -159,9 +179,10 @@ def warp_labels(labels, displacement, out, *, order, rule):
     Labels are codes: unsigned integers. `rule` is (cval, ignore, sign, has_ignore, constant), the
     first three of the labels' type.
     """
-    labels, displacement = same_type(labels), same_type(displacement)
+    displacement = same_type(displacement)
     items, raters, nz, ny, nx = out.shape
     rows = max(1, min(nz * ny, _pool.SLAB // max(1, nx)))
+    labels, out, rule = as_bytes(labels), as_bytes(out), of_codes(rule)
 
     def slab(item, rater, start):
         _warp(

@@ -1,0 +1,152 @@
+"""Labels as bytes, (z, y, x, width): one kernel serves all their types, and is compiled once.
+
+A code is read as an unsigned integer of 64 bits; which width it has is decided where it is read or
+written, by a branch that always goes the same way.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from gfnoise._runs import RUN
+
+from ._jit import device, same_type
+from ._vector import either, load, repeated, store
+
+WIDTHS = (1, 2, 4, 8)  # bytes
+_CODES = ("cval", "ignore", "sign")
+_LONG, _FLAGS = ir.IntType(64), ir.IntType(RUN)
+
+
+def as_bytes(codes):
+    """Contiguous codes, unsigned integers of any shape, as bytes (*shape, width)."""
+    codes = same_type(codes)
+    return codes.view(np.uint8).reshape(*codes.shape, codes.itemsize)
+
+
+def of_codes(rule):
+    """A `gfnoise._labels.Rule` in codes of 64 bits."""
+    return rule._replace(**{name: np.uint64(getattr(rule, name)) for name in _CODES})
+
+
+def by_width(builder, width, generate):
+    """The values that `generate(type)` computes for the type of codes that have `width` bytes.
+
+    Code is generated for all of them; `width` chooses when it runs.
+    """
+    blocks = [builder.append_basic_block(f"bytes{each}") for each in WIDTHS]
+    after = builder.append_basic_block("after")
+    choice = builder.switch(width, blocks[-1])
+    ways = []
+    for each, block in zip(WIDTHS, blocks, strict=True):
+        if block is not blocks[-1]:
+            choice.add_case(each, block)
+        builder.position_at_end(block)
+        ways.append((generate(ir.IntType(8 * each)), builder.block))
+        builder.branch(after)
+    builder.position_at_end(after)
+    return either(builder, *ways)
+
+
+@intrinsic
+def _read(typing, address, width):
+    """The code at an address."""
+
+    def generate(context, builder, signature, arguments):
+        address, width = arguments
+
+        def read(kind):
+            return [builder.zext(load(builder, address, kind, 1), _LONG)]
+
+        return by_width(builder, width, read)[0]
+
+    return types.uint64(types.intp, types.intp), generate
+
+
+def _with_code(result, act):
+    """An intrinsic of an address, a width and a code: what `act` does with them for a type."""
+
+    def generate(context, builder, signature, arguments):
+        address, width, code = arguments
+
+        def act_on(kind):
+            return act(builder, address, builder.trunc(code, kind))
+
+        found = by_width(builder, width, act_on)
+        return found[0] if found else context.get_dummy_value()
+
+    @intrinsic
+    def action(typing, address, width, code):
+        return result(types.intp, types.intp, types.uint64), generate
+
+    return action
+
+
+def _put_one(builder, address, code):
+    store(builder, code, address)
+    return ()
+
+
+def _put_run(builder, address, code):
+    store(builder, repeated(builder, code), address)
+    return ()
+
+
+def _compare(builder, address, code):
+    codes = load(builder, address, ir.VectorType(code.type, RUN), 1)
+    same = builder.icmp_unsigned("==", codes, repeated(builder, code))
+    return [builder.bitcast(same, _FLAGS)]
+
+
+_write, _write_run = _with_code(types.void, _put_one), _with_code(types.void, _put_run)
+_compare_run = _with_code(types.uint8, _compare)
+
+
+@device
+def address(labels, z, y, x):
+    """Where the code of a voxel is."""
+    _, ny, nx, width = labels.shape
+    return labels.ctypes.data + ((z * ny + y) * nx + x) * width
+
+
+@device
+def code_at(labels, z, y, x):
+    """The code of a voxel."""
+    return _read(address(labels, z, y, x), labels.shape[3])
+
+
+@device
+def entry(codes, i):
+    """The code at a place of a list, (entries, width)."""
+    return _read(codes.ctypes.data + i * codes.shape[1], codes.shape[1])
+
+
+@device
+def put(labels, z, y, x, code):
+    """Write the code of a voxel."""
+    _write(address(labels, z, y, x), labels.shape[3], code)
+
+
+@device
+def fill(labels, place, code):
+    """Write a code to `place`, (z, y, x, length): neighbours along x."""
+    z, y, x, length = place
+    start, width = address(labels, z, y, x), labels.shape[3]
+    whole = length - length % RUN
+    for i in range(0, whole, RUN):
+        _write_run(start + i * width, width, code)
+    for i in range(whole, length):
+        _write(start + i * width, width, code)
+
+
+@device
+def matches(labels, voxel, length, code):
+    """Which of a run's voxels, (z, y, x, step) and on, hold a code: flags."""
+    z, y, x, step = voxel
+    if step == 1 and length == RUN:
+        return _compare_run(address(labels, z, y, x), labels.shape[3], code)
+    flags = 0
+    for i in range(length):
+        flags |= np.int64(code_at(labels, z, y, x + step * i) == code) << i
+    return np.uint8(flags)
