@@ -27,21 +27,33 @@ NOWHERE = np.uint64((1 << 64) - 1)  # a prefix that no value has
 _CHUNK = 1 << 18  # voxels of a task
 _SMALL = 1 << 13  # voxels of a map that passes over it are quicker for than tables
 _GROUP = 1 << 10  # tables held at once
+_BLOCK = 64  # voxels that are looked at together
+_ONE = np.uint64(1 << 40)  # a voxel; below it there is room for the remainders of a task
 
 
 # --- kernels ------------------------------------------------------------------------------------
 
 
-@kernel
-def _tally(bits, prefix, shift, width, table, start, stop):
-    """Count the voxels per digit, and sum what is left of their bits in two halves."""
-    above = np.uint64(shift + width)
-    unsigned = ~(np.uint64(1) << np.uint64(8 * bits.itemsize - 1))
-    bins = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
+@device
+def _has_any(block, prefix, above):
+    """Whether a block has a value, other than zero, that starts with the prefix."""
+    code = block.dtype.type
+    unsigned, shift, head = ~(code(1) << code(8 * block.itemsize - 1)), code(above), code(prefix)
+    found = code(0)
+    for i in range(_BLOCK):  # a fixed length, without a branch: vectors
+        value = block[i] & unsigned  # -0.0 is 0
+        found |= code((value != 0) & (value >> shift == head))
+    return found != 0
+
+
+@device
+def _tally_block(block, prefix, above, shift, bins, table):
+    """Count the values per digit, and sum what is left of their bits in two halves."""
+    unsigned = ~(np.uint64(1) << np.uint64(8 * block.itemsize - 1))
     rest = (np.uint64(1) << np.uint64(shift)) - np.uint64(1)
     low = np.uint64((1 << _HALF) - 1)
-    for i in range(start, stop):
-        value = np.uint64(bits[i]) & unsigned  # -0.0 is 0
+    for i in range(block.size):
+        value = np.uint64(block[i]) & unsigned
         if value == 0 or value >> above != prefix:
             continue
         digit = (value >> np.uint64(shift)) & bins
@@ -49,6 +61,43 @@ def _tally(bits, prefix, shift, width, table, start, stop):
         table[digit, 0] += 1
         table[digit, 1] += np.int64(remainder & low)
         table[digit, 2] += np.int64(remainder >> np.uint64(_HALF))
+
+
+@device
+def _tally_packed(block, prefix, above, shift, bins, packed):
+    """As `_tally_block` for float32: count and sum of a digit share a word.
+
+    Neighbours mostly share a digit: in turns, they go to two tables, and do not wait for each
+    other.
+    """
+    rest = (np.uint64(1) << np.uint64(shift)) - np.uint64(1)
+    turn = 0
+    for i in range(block.size):
+        value = np.uint64(block[i]) & np.uint64((1 << 31) - 1)
+        if value == 0 or value >> above != prefix:
+            continue
+        packed[turn, (value >> np.uint64(shift)) & bins] += _ONE + (value & rest)
+        turn ^= 1
+
+
+@kernel
+def _tally(bits, prefix, shift, width, table, start, stop):
+    """Count the voxels per digit that share a prefix, and sum what is left of their bits."""
+    above, bins = np.uint64(shift + width), np.uint64((1 << width) - 1)
+    narrow = bits.itemsize == 4
+    packed = np.zeros((2, BINS if narrow else 0), np.uint64)
+    for first in range(start, stop, _BLOCK):
+        block = bits[first : min(first + _BLOCK, stop)]
+        if block.size == _BLOCK and not _has_any(block, prefix, above):
+            continue
+        if narrow:
+            _tally_packed(block, prefix, above, shift, bins, packed)
+        else:
+            _tally_block(block, prefix, above, shift, bins, table)
+    for digit in range(packed.shape[1]):
+        for turn in range(2):
+            table[digit, 0] += np.int64(packed[turn, digit] // _ONE)
+            table[digit, 1] += np.int64(packed[turn, digit] % _ONE)
 
 
 @kernel
