@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from gfnoise._runs import RUN
 
 from ._jit import device, same_type
-from ._vector import either, load, repeated, store
+from ._vector import FLOATS, either, load, repeated, store
 
 WIDTHS = (1, 2, 4, 8)  # bytes
 _CODES = ("cval", "ignore", "sign")
@@ -93,14 +93,35 @@ def _put_run(builder, address, code):
     return ()
 
 
-def _compare(builder, address, code):
+def _same(builder, address, code):
+    """Which of RUN neighbours are a code."""
     codes = load(builder, address, ir.VectorType(code.type, RUN), 1)
-    same = builder.icmp_unsigned("==", codes, repeated(builder, code))
-    return [builder.bitcast(same, _FLAGS)]
+    return builder.icmp_unsigned("==", codes, repeated(builder, code))
+
+
+def _compare(builder, address, code):
+    return [builder.bitcast(_same(builder, address, code), _FLAGS)]
 
 
 _write, _write_run = _with_code(types.void, _put_one), _with_code(types.void, _put_run)
 _compare_run = _with_code(types.uint8, _compare)
+
+
+@intrinsic
+def _indicate_run(typing, address, width, code, out):
+    """Write 1 or 0, as float32, for each of RUN neighbours."""
+
+    def generate(context, builder, signature, arguments):
+        address, width, code, out = arguments
+
+        def indicate(kind):
+            same = _same(builder, address, builder.trunc(code, kind))
+            return [builder.uitofp(same, FLOATS)]
+
+        store(builder, *by_width(builder, width, indicate), out)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.uint64, types.intp), generate
 
 
 @device
@@ -150,3 +171,15 @@ def matches(labels, voxel, length, code):
     for i in range(length):
         flags |= np.int64(code_at(labels, z, y, x + step * i) == code) << i
     return np.uint8(flags)
+
+
+@device
+def indicate(labels, z, y, code, out):
+    """Fill a line of float32 with 1 where a row holds the code, else 0."""
+    _, _, nx, width = labels.shape
+    start, to = address(labels, z, y, 0), out.ctypes.data
+    whole = nx - nx % RUN
+    for x in range(0, whole, RUN):
+        _indicate_run(start + x * width, width, code, to + x * out.itemsize)
+    for x in range(whole, nx):
+        out[x] = code_at(labels, z, y, x) == code

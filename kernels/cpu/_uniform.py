@@ -114,32 +114,36 @@ def _bound(labels, box, least, most, cells):
 
 @kernel
 def _tabulate(labels, background, sizes, first, low, alike, extent, start, stop):
-    """Fill the planes [start, stop) of cells; they are still to be joined along z."""
+    """Fill the planes [start, stop) of (planes, cells); they are still to be joined along z."""
     nz, ny, nx = labels.shape
     size_z, size_y, size_x = sizes
-    _, cells_y, cells_x = low.shape
+    cells_y = extent.shape[1]
+    cells_x = low.shape[1] // cells_y
     columns = first[2] * size_x, min((first[2] + cells_x) * size_x, nx)
     least = np.empty(cells_x * size_x, labels.dtype)
     most = np.empty(cells_x * size_x, labels.dtype)
-    single = np.empty((cells_y, cells_x), np.uint8)
+    single = np.empty(low.shape[1], np.uint8)
     for cz in range(start, stop):
         z = (first[0] + cz) * size_z
+        plane, two, four = low[cz], alike[1, 0, cz], alike[1, 1, cz]
         for cy in range(cells_y):
             y = (first[1] + cy) * size_y
             box = (z, min(z + size_z, nz)), (y, min(y + size_y, ny)), columns
+            line = plane[cy * cells_x : (cy + 1) * cells_x]
+            alone = single[cy * cells_x : (cy + 1) * cells_x]
             begin, end = cells_x, cells_x
-            low[cz, cy], single[cy] = background, 1
-            if not _is_all(labels, background, box):
-                _bound(labels, box, least, most, cells_x)
-                low[cz, cy] = least[:cells_x]
+            if _is_all(labels, background, box):
                 for x in range(cells_x):
-                    single[cy, x] = least[x] == most[x]
-                begin, end = _extent(low[cz, cy], single[cy], background)
+                    line[x], alone[x] = background, 1
+            else:
+                _bound(labels, box, least, most, cells_x)
+                for x in range(cells_x):
+                    line[x], alone[x] = least[x], least[x] == most[x]
+                begin, end = _extent(line, alone, background)
             extent[cz, cy, 0], extent[cz, cy, 1] = begin, end
-            _count_alike(low[cz, cy], single[cy], begin, end)
-        line, two, four = low[cz].reshape(-1), alike[1, 0, cz], alike[1, 1, cz]
-        _agree(line, single.reshape(-1), cells_x, two.reshape(-1))
-        _agree(line, two.reshape(-1), 2 * cells_x, four.reshape(-1))
+            _count_alike(line, alone, begin, end)
+        _agree(plane, single, cells_x, two)
+        _agree(plane, two, 2 * cells_x, four)
 
 
 @kernel
@@ -182,14 +186,12 @@ class Table:
         """The tasks that tabulate the cells."""
         planes, rows, columns = self.low.shape
         share = max(1, _SLAB // (rows * columns * math.prod(self.sizes)))
+        args = self.labels, self.background, self.sizes, tuple(self.first)
+        low, alike = self.low.reshape(planes, -1), self.alike.reshape(2, 2, planes, -1)
         return [
-            partial(self._fill, start, min(start + share, planes))
+            partial(_tabulate, *args, low, alike, self.extent, start, min(start + share, planes))
             for start in range(0, planes, share)
         ]
-
-    def _fill(self, start, stop):
-        cells = self.sizes, tuple(self.first), self.low, self.alike, self.extent
-        _tabulate(self.labels, self.background, *cells, start, stop)
 
     def arguments(self):
         """What `frame`, `confine` and `settle` take, once the cells are tabulated."""

@@ -12,6 +12,7 @@ import numpy as np
 from gfnoise._taps import marginal_taps, sampled, weights
 
 from . import _pool
+from ._codes import as_bytes, indicate
 from ._jit import arithmetic, device, kernel, same_type
 
 _COLUMNS = 4  # buffers of columns that are a task
@@ -91,14 +92,16 @@ def _correlate_along(line, weights, out, width):
 
 
 @device
-def _load(source, z, y, label, indicator, fill, scale, border_x, line):
-    """Copy a row, scaled, or where it holds the label, into the padded line."""
+def _load(source, z, y, label, fill, scale, border_x, line):
+    """Copy a row, scaled, or where it holds the label, into the padded line.
+
+    What has four axes are labels, as bytes.
+    """
     nx = source.shape[2]
     radius = (line.size - nx) // 2
     inner = line[radius:]
-    if indicator:
-        for x in range(nx):
-            inner[x] = source[z, y, x] == label
+    if source.ndim == 4:  # known when it is compiled
+        indicate(source, z, y, label, inner)
     else:
         for x in range(nx):
             inner[x] = source[z, y, x]
@@ -136,11 +139,12 @@ def _pad(lines, line, at, radius, fill):
 
 
 @kernel
-def _filter_planes(source, label, indicator, fill, scale, borders, weights, out, start, stop):
-    """Filter the planes [start, stop) along x and y."""
+def _filter_planes(source, label, fill, scale, borders, weights, out, start, stop):
+    """Filter the planes [start, stop) along x and y: of an image or, of labels, an indicator."""
     border_y, border_x = borders
     weights_y, weights_x = weights
-    _, ny, nx = source.shape
+    indicator = source.ndim == 4
+    _, ny, nx = out.shape
     radius_y, radius_x = weights_y.size - 1, weights_x.size - 1
     line = np.empty(nx + 2 * radius_x, out.dtype)
     rows = np.empty((ny + 2 * radius_y, nx), out.dtype)
@@ -148,7 +152,7 @@ def _filter_planes(source, label, indicator, fill, scale, borders, weights, out,
         top, bottom = ny, 0  # beyond them rows are blank, and so is what lies outside
         for y in range(ny):
             row = rows[radius_y + y]
-            _load(source, z, y, label, indicator, fill, scale, border_x, line)
+            _load(source, z, y, label, fill, scale, border_x, line)
             if indicator and _is_blank(line, fill):
                 row[:] = fill
             else:
@@ -236,16 +240,14 @@ class _Filter:
             self.weights[0 if taps[0].radius else 1] *= 2
         self.fill, self.cap = self.scale * dtype.type(fill), dtype.type(cap)
 
-    def planes(self, source, out, label=None):
-        """The tasks of the first pass, over a label's indicator where there is a label."""
+    def planes(self, source, out, label=0):
+        """The tasks of the first pass, over an image or a label of labels as bytes."""
         source, out = self._turned(source), self._turned(out)
-        nz, ny, nx = source.shape
+        nz, ny, nx = out.shape
         share = max(1, _pool.SLAB // (ny * nx))
-        indicator = label is not None
         args = (
             source,
-            label if indicator else source.dtype.type(0),
-            indicator,
+            np.uint64(label),
             self.fill,
             self.scale,
             tuple(self.borders[1:]),
@@ -270,7 +272,8 @@ class _Filter:
         ]
 
     def _turned(self, volume):
-        return volume.reshape(volume.shape[1], 1, volume.shape[2]) if self.image else volume
+        """An image in 2D, of one plane, as planes of one row; of labels, the last axis stays."""
+        return volume.swapaxes(0, 1) if self.image else volume
 
 
 def gaussian_filter(source, out, *, sigma, radius, modes, cval):
@@ -299,14 +302,13 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
     shape = codes.shape[1:]
     taps = [marginal_taps(row, shape, method) for row in sigma]
     # A class that the labels' dtype cannot hold is nowhere; neither is the class to be ignored.
-    kind = codes.dtype.type
-    largest = int(rule.sign) - 1 if rule.sign else np.iinfo(kind).max
-    planes, columns = [], []
+    largest = int(rule.sign) - 1 if rule.sign else np.iinfo(codes.dtype).max
+    sources, planes, columns = as_bytes(codes), [], []
 
-    def indicate(item, label, to):
+    def indicator(item, label, to):
         fill = float(rule.constant and label == rule.cval)
         plan = _Filter(shape, taps[item], [mode] * 3, fill, 1.0, out.dtype)
-        planes.extend(plan.planes(codes[item], to, label))
+        planes.extend(plan.planes(sources[item], to, label))
         columns.extend(plan.columns(to))
 
     for c, label in enumerate(wanted):
@@ -314,10 +316,10 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
             out[:, c] = 0
             continue
         for item in range(len(codes)):
-            indicate(item, kind(label), out[item, c])
+            indicator(item, label, out[item, c])
     ignored = np.empty(codes.shape if rule.has_ignore else 0, out.dtype)
     for item in range(len(ignored)):
-        indicate(item, rule.ignore, ignored[item])
+        indicator(item, rule.ignore, ignored[item])
     _pool.run(planes)
     _pool.run(columns)
     tasks = []
