@@ -42,15 +42,30 @@ def test_label_noise(race, items):
 
 @pytest.mark.parametrize("kind", ["number", "range", "fresh"])
 def test_small_label(race, kind):
-    """(1, 1, 32, 32, 32): what a call costs beyond the core's; fresh: a new strength at each."""
+    """(1, 1, 32, 32, 32): what a call costs beyond the core's; fresh: a new strength at each.
+
+    The core then has new strengths too, each in a field that was made before, and others than the
+    layer had: neither finds what the other has cached.
+    """
     labels, tensor = batch((32,) * 3, 1)
     noise = LabelNoise(1.5 if kind == "number" else (1.0, 2.0), 5.0, ndim=3)
-    (one,) = noise.sample_params(1, seed=SEEDS[:1])
-    field = gfnoise.GaussianField(one["amplitude"], 5.0, ndim=3)
-    seeds = itertools.count(SEEDS[0]) if kind == "fresh" else itertools.repeat(SEEDS[0])
+    seeds, others = [SEEDS[0]], [SEEDS[0]]
+    if kind == "fresh":
+        seeds, others = range(SEEDS[0], 1000), [SEEDS[0], *range(1000, 2000)]
+
+    def core(seed):
+        (one,) = noise.sample_params(1, seed=[seed])
+        return gfnoise.GaussianField(one["amplitude"], 5.0, ndim=3), [seed]
+
+    turns, cores = itertools.cycle(seeds), itertools.cycle([core(seed) for seed in others])
+
+    def sample():
+        field, seed = next(cores)
+        return field.sample_labels(labels, seed=seed, mode="nearest")
+
     race(
-        lambda: noise(tensor, seed=[next(seeds)]),
-        lambda: field.sample_labels(labels, seed=SEEDS[:1], mode="nearest"),
+        lambda: noise(tensor, seed=[next(turns)]),
+        sample,
         name="GaussianField.sample_labels",
         voxels=labels.size,
         verify=same,

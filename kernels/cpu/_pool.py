@@ -65,13 +65,14 @@ def _pool(workers: int) -> ThreadPoolExecutor:
         return _pools[workers]
 
 
-def run(tasks: Sequence[Callable[[], object]]) -> None:
+def run(tasks: Sequence[Callable[[], object]], at_once: int | None = None) -> None:
     """Run the tasks, in any order, on the caller's thread and the pool's; return when all are done.
 
-    Tasks must not submit tasks. The first exception is raised once no task runs any more.
+    Tasks must not submit tasks. The first exception is raised once no task runs any more. To wake a
+    thread takes longer than a short task: `at_once` says how many are worth it, if not all are.
     """
     available = threads()
-    workers = min(available, len(tasks))
+    workers = min(available, len(tasks) if at_once is None else at_once)
     if workers <= 1:
         for task in tasks:
             task()

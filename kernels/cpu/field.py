@@ -408,7 +408,8 @@ def sample_labels(
     tabulation = [task for table in tables for task in table.filling()]
     arguments = None
     for batch in streams.batches():
-        _pool.run(streams.filling(batch) + tabulation)
+        filling = streams.filling(batch)
+        _pool.run(filling + tabulation, at_once=max(len(filling), len(tabulation)))
         if arguments is None:
             arguments, tabulation = [table.arguments() for table in tables], []
         tasks = []
