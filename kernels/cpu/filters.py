@@ -116,10 +116,10 @@ def _load(source, z, y, label, fill, scale, border_x, line):
 @device
 def _is_blank(line, fill):
     """Whether the line holds nothing but `fill`."""
-    differences = 0
+    differs = False
     for i in range(line.size):
-        differences += line[i] != fill
-    return differences == 0
+        differs |= line[i] != fill
+    return not differs
 
 
 @device

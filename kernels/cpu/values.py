@@ -5,7 +5,9 @@ from functools import partial
 import numpy as np
 
 from . import _pool
-from ._jit import kernel, same_type
+from ._jit import device, kernel, same_type
+
+_BLOCK = 1 << 12  # values that are looked at before it is asked whether one was strange
 
 
 def extremes(values):
@@ -23,11 +25,23 @@ def extremes(values):
     return found[0].min(), found[1].max()
 
 
+@device
+def _is_strange(code, classes, ignore, has_ignore):
+    return (code >= classes) & (not has_ignore or code != ignore)
+
+
 @kernel
 def _stranger(codes, classes, ignore, has_ignore, start, stop):
-    for i in range(start, stop):
-        if codes[i] >= classes and not (has_ignore and codes[i] == ignore):
-            return i
+    kind = codes.dtype.type
+    for first in range(start, stop, _BLOCK):
+        block = codes[first : min(first + _BLOCK, stop)]
+        found = kind(0)
+        for i in range(block.size):  # without a branch: vectors
+            found |= kind(_is_strange(block[i], classes, ignore, has_ignore))
+        if found:
+            for i in range(block.size):
+                if _is_strange(block[i], classes, ignore, has_ignore):
+                    return first + i
     return -1
 
 
