@@ -236,6 +236,24 @@ def test_displacements_far_beyond_the_volume(order: int) -> None:
             assert set(np.unique(near)) == set(np.unique(corners))
 
 
+@pytest.mark.cpu
+@pytest.mark.parametrize("order", [0, 1])
+def test_an_axis_of_more_voxels_than_32_bits_count(order: int) -> None:
+    labels = np.zeros((1, 2**31 + 64), np.uint8)  # memory that is never written takes no room
+    labels[0, -64:] = np.random.default_rng(1).integers(1, 4, 64)
+    near, end = labels[:, -256:], np.s_[:, -64:]
+    ends = set()
+    for seed in range(6):
+        field = GaussianField((0.0, 9.0), 1e9, ndim=2)
+        move = np.zeros((2, *near.shape), np.float32)
+        move[:, :, -64:] = field.displacement(labels.shape, seed=seed, window=end)
+        ends.add(float(np.sign(move[1, 0, -1])))
+        expected = oracles.warp(near, move, order, "nearest")[end]
+        got = field.sample_labels(labels, seed=seed, order=order, mode="nearest", window=end)
+        assert np.array_equal(got, expected)
+    assert ends == {-1, 1}
+
+
 # ------------------------------------------------------------------------- memory layouts
 
 

@@ -7,6 +7,7 @@ or one that is to be ignored.
 from functools import reduce
 from itertools import product
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.cgutils import unpack_tuple
@@ -21,6 +22,7 @@ from ._vector import FAR, FLOATS, INTS, either, floors, load, repeated, store
 _INT, _SIZE, _BYTE = INTS.element, ir.IntType(64), ir.IntType(RUN)
 _LANES, _NOUGHT = ir.Constant(INTS, list(range(RUN))), ir.Constant(INTS, [0] * RUN)
 _EVERY = _BYTE(-1)
+_LONGEST = 1 << 30  # voxels of an axis: with a displacement of up to FAR, an int32 still holds them
 _LONGS = ir.VectorType(_SIZE, RUN)
 _CORNERS = tuple(product((0, 1), repeat=3))  # along z, y, x; x varies fastest
 
@@ -258,6 +260,9 @@ def decide_run(labels, voxel, shift, order, rule, out, place):
     """Fill a whole run, as `interpolation.take_run`; flags say which voxels are left open."""
     cval, ignore, sign, has_ignore, constant = rule
     z, y, x, _ = place
+    nz, ny, nx, _ = labels.shape
+    if max(nz, ny, nx) > _LONGEST:
+        return np.uint8(255)
     grid = labels.ctypes.data, labels.shape, voxel
     move = shift.ctypes.data, shift.strides[0]
     codes, flags, to = (cval, ignore, sign), (has_ignore, constant), address(out, z, y, x)
