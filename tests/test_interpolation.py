@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
+import mmap
+import sys
 from typing import Any
 
 import numpy as np
@@ -247,6 +251,37 @@ def test_out(order: int) -> None:
         assert gfnoise.warp_labels(labels, move, order=order, out=out) is out
         assert np.array_equal(out, expected)
     assert (wide[..., 1::2] == 99).all()
+
+
+def fenced(values: Array, end: bool) -> Array:
+    """A copy at the end of its pages, or at their start, next to pages that may not be touched."""
+    room = -(-values.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = np.frombuffer(mmap.mmap(-1, room + 2 * mmap.PAGESIZE), np.uint8)
+    start = mmap.PAGESIZE + end * (room - values.nbytes)
+    found = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    found[...] = values
+    protect = ctypes.CDLL(None).mprotect
+    for place in (0, mmap.PAGESIZE + room):
+        address = ctypes.c_void_p(memory.ctypes.data + place)
+        assert protect(address, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    return found
+
+
+@pytest.mark.cpu
+@pytest.mark.skipif(sys.platform == "win32", reason="has no mprotect")
+@pytest.mark.parametrize("order", [0, 1])
+def test_no_byte_beside_the_arrays_is_touched(order: int) -> None:
+    """The process would end."""
+    shapes = [(4, 8), (9, 17), (1, 3, 16), (2, 5, 24), (1, 1, 8), (3, 1, 9)]
+    dtypes = np.uint8, np.int16, np.uint32, np.int64
+    for shape, dtype, end, flat in itertools.product(shapes, dtypes, (0, 1), (0, 1)):
+        labels, move = case(shape, dtype, scale=1.5)
+        move[0] *= 1 - flat
+        expected = check(labels, move, order=order, mode="nearest", ignore_index=2)
+        fence, moved = fenced(labels, bool(end)), fenced(move, bool(end))
+        out = fenced(np.empty_like(labels), bool(end))
+        gfnoise.warp_labels(fence, moved, order=order, mode="nearest", ignore_index=2, out=out)
+        assert np.array_equal(out, expected)
 
 
 # ---------------------------------------------------------------------------- for any input
