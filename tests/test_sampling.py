@@ -98,6 +98,23 @@ def test_a_volume_in_parts_is_the_volume(order: int) -> None:
     assert np.array_equal(found, field.sample_labels(labels, seed=2, order=order))
 
 
+@pytest.mark.parametrize("order", [0, 1])
+def test_what_is_to_be_ignored_stays_where_all_sources_are_background(order: int) -> None:
+    """Whole rows are then stored at once, and the voxels to be ignored put back."""
+    labels = np.zeros((20, 300), np.int16)
+    labels[3:9, 140:161:2] = -1
+    field = GaussianField((1.0, 90.0), 1e4, ndim=2)
+    for seed in range(8):
+        move = field.displacement(labels.shape, seed=seed)
+        expected = warp_labels(labels, move, order=order, ignore_index=-1)
+        assert np.array_equal(expected, labels)
+        for window in (np.s_[:, :], np.s_[2::3, 100::2], np.s_[:, 5:290:3]):
+            got = field.sample_labels(
+                labels, seed=seed, order=order, ignore_index=-1, window=window
+            )
+            assert np.array_equal(got, expected[window])
+
+
 @pytest.mark.parametrize(("name", "value"), [("_MARGIN", 0), ("_MOST", 1)])
 @pytest.mark.parametrize("order", [0, 1])
 def test_sources_that_the_table_of_cells_does_not_cover(
