@@ -10,12 +10,13 @@ from gfnoise._runs import REACH, RUN, cells
 from . import _pool
 from ._codes import as_bytes, entry
 from ._jit import device, kernel, seldom
-from ._vector import floor32
+from ._vector import LONGEST, floor32
 
 _APART, _OUTSIDE = np.int32(1), np.int32(2)  # a source box that no entry speaks for; off the grid
 _HALF = np.float32(0.5)
 _NONE = np.float32(0)
 _MOST = 255  # cells that an entry counts
+_NEVER = -(1 << 31)  # cells that an entry speaks for, of an axis whose voxels 32 bits do not number
 _SLAB = 4 * _pool.SLAB  # reading does little to a voxel
 
 _cells = lru_cache(maxsize=64)(cells)
@@ -197,7 +198,10 @@ class Table:
         """What `frame`, `confine` and `settle` take, once the cells are tabulated."""
         low, alike = self.low.reshape(-1), self.alike.reshape(2, 2, -1)
         _join_planes(low, alike, math.prod(self.low.shape[1:]))
-        most = REACH, REACH, _MOST
+        most = [
+            limit if size <= LONGEST else _NEVER
+            for size, limit in zip(self.labels.shape, (REACH, REACH, _MOST), strict=True)
+        ]
         axes = zip(self.bits, self.first, self.low.shape, most, strict=True)
         background = np.uint64(self.background), self.has_background, self.extent
         return as_bytes(low), alike.reshape(-1), background, *axes

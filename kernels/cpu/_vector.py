@@ -17,6 +17,7 @@ WIDE = 32
 _REAL, _WORD, _INT = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 _BYTES = 4
 FAR = np.float32(5e8)  # voxels; further than any image reaches, and safe to cast
+LONGEST = 1 << 30  # voxels of an axis, to which an int32 can still add FAR
 FLOATS, INTS = ir.VectorType(_REAL, RUN), ir.VectorType(_INT, RUN)
 
 

@@ -17,12 +17,12 @@ from gfnoise._runs import RUN
 
 from ._codes import address, by_width
 from ._jit import seldom
-from ._vector import FAR, FLOATS, INTS, either, floors, load, repeated, store
+from ._vector import FAR, FLOATS, INTS, LONGEST, either, floors, load, repeated, store
 
 _INT, _SIZE, _BYTE = INTS.element, ir.IntType(64), ir.IntType(RUN)
 _LANES, _NOUGHT = ir.Constant(INTS, list(range(RUN))), ir.Constant(INTS, [0] * RUN)
-_EVERY = _BYTE(-1)
-_LONGEST = 1 << 30  # voxels of an axis: with a displacement of up to FAR, an int32 still holds them
+EVERY = np.uint8((1 << RUN) - 1)  # voxels of a run, as flags
+_FULL = _BYTE(int(EVERY))
 _LONGS = ir.VectorType(_SIZE, RUN)
 _CORNERS = tuple(product((0, 1), repeat=3))  # along z, y, x; x varies fastest
 
@@ -66,12 +66,12 @@ def _bits(builder, flags):
 
 def _inside(builder, ends, shape):
     """Whether all voxels have all their sources on the grid."""
-    flags = (
+    flags = (  # without a sign, what is negative is beyond any size
         builder.icmp_unsigned("<", at, repeated(builder, builder.trunc(size, _INT)))
         for along, size in zip(ends, shape, strict=True)
         for at in along
     )
-    return builder.icmp_signed("==", _bits(builder, reduce(builder.and_, flags)), _EVERY)
+    return builder.icmp_signed("==", _bits(builder, reduce(builder.and_, flags)), _FULL)
 
 
 def _squares(builder, labels, places, plane, line, code):
@@ -109,8 +109,8 @@ def _sources(builder, labels, ends, shape, moved, code, outside):
     _, ny, nx = shape
     places = _places(builder, [along[0] for along in ends], ny, nx)
     inside = _inside(builder, ends, shape)
-    if len(ends[0]) > 1:
-        every, none = (builder.icmp_signed("==", moved, flags) for flags in (_EVERY, _BYTE(0)))
+    if len(ends[0]) > 1:  # of all voxels the second plane must be as far from the first
+        every, none = (builder.icmp_signed("==", moved, flags) for flags in (_FULL, _BYTE(0)))
         inside = builder.and_(inside, builder.or_(every, none))
         plane = builder.select(every, builder.mul(ny, nx), _SIZE(0))
     with builder.if_else(inside) as (then, otherwise):
@@ -261,8 +261,8 @@ def decide_run(labels, voxel, shift, order, rule, out, place):
     cval, ignore, sign, has_ignore, constant = rule
     z, y, x, _ = place
     nz, ny, nx, _ = labels.shape
-    if max(nz, ny, nx) > _LONGEST:
-        return np.uint8(255)
+    if max(nz, ny, nx) > LONGEST:
+        return EVERY
     grid = labels.ctypes.data, labels.shape, voxel
     move = shift.ctypes.data, shift.strides[0]
     codes, flags, to = (cval, ignore, sign), (has_ignore, constant), address(out, z, y, x)

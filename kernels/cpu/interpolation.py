@@ -10,13 +10,12 @@ from . import _pool
 from ._codes import as_bytes, code_at, matches, of_codes, put
 from ._jit import allocating, device, kernel, same_type, seldom
 from ._vector import FAR, floor32
-from ._vote import decide_run
+from ._vote import EVERY, decide_run
 
 _CORNERS = 8
 _HALF = np.float32(0.5)
 _NONE = np.float32(0)
 _ALL = np.float32(1)
-_EVERY = np.uint8((1 << RUN) - 1)  # voxels of a run, as flags
 
 
 @device
@@ -42,7 +41,7 @@ def take_run(labels, voxel, shift, order, rule, scratch, out, place):
     would cost float32 its last digits.
     """
     length = place[3]
-    undecided = _EVERY
+    undecided = EVERY
     if length == RUN:
         undecided = decide_run(labels, voxel, shift, order, rule, out, place)
     if undecided:
