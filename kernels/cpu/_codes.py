@@ -12,11 +12,10 @@ from numba.extending import intrinsic
 from gfnoise._runs import RUN
 
 from ._jit import device, same_type
-from ._vector import FLOATS, either, load, repeated, store
+from ._vector import FLAGS, FLOATS, LONG, either, load, repeated, store
 
 WIDTHS = (1, 2, 4, 8)  # bytes
 _CODES = ("cval", "ignore", "sign")
-_LONG, _FLAGS = ir.IntType(64), ir.IntType(RUN)
 
 
 def as_bytes(codes):
@@ -57,7 +56,7 @@ def _read(typing, address, width):
         address, width = arguments
 
         def read(kind):
-            return [builder.zext(load(builder, address, kind, 1), _LONG)]
+            return [builder.zext(load(builder, address, kind, 1), LONG)]
 
         return by_width(builder, width, read)[0]
 
@@ -100,7 +99,7 @@ def _same(builder, address, code):
 
 
 def _compare(builder, address, code):
-    return [builder.bitcast(_same(builder, address, code), _FLAGS)]
+    return [builder.bitcast(_same(builder, address, code), FLAGS)]
 
 
 _write, _write_run = _with_code(types.void, _put_one), _with_code(types.void, _put_run)

@@ -342,7 +342,7 @@ def confine(edge, slack, run, parts, count, order, line, cells, box):
 
 @device
 def settle(low, alike, box, count, rule):
-    """Replace the state of a box by whether it holds a single label, which is then `low[cell]`."""
+    """Replace the state of a box by whether it holds a single label: its first cell's."""
     cval, ignore, _, has_ignore, constant = rule
     cell, level, further, state = box
     entries = low.shape[0]

@@ -14,11 +14,12 @@ from gfnoise._runs import RUN
 from ._jit import device, seldom
 
 WIDE = 32
-_REAL, _WORD, _INT = ir.FloatType(), ir.IntType(64), ir.IntType(32)
+LONG, INT, FLAGS = ir.IntType(64), ir.IntType(32), ir.IntType(RUN)
+_REAL = ir.FloatType()
 _BYTES = 4
 FAR = np.float32(5e8)  # voxels; further than any image reaches, and safe to cast
 LONGEST = 1 << 30  # voxels of an axis, to which an int32 can still add FAR
-FLOATS, INTS = ir.VectorType(_REAL, RUN), ir.VectorType(_INT, RUN)
+FLOATS, INTS = ir.VectorType(_REAL, RUN), ir.VectorType(INT, RUN)
 
 
 def load(builder, address, kind, align=_BYTES):
@@ -34,8 +35,8 @@ def store(builder, value, address):
 def repeated(builder, value, width=RUN):
     """A vector of a single value."""
     nothing = ir.Constant(ir.VectorType(value.type, width), ir.Undefined)
-    single = builder.insert_element(nothing, value, _INT(0))
-    zeros = ir.Constant(ir.VectorType(_INT, width), [0] * width)
+    single = builder.insert_element(nothing, value, INT(0))
+    zeros = ir.Constant(ir.VectorType(INT, width), [0] * width)
     return builder.shuffle_vector(single, nothing, zeros)
 
 
@@ -82,7 +83,7 @@ def _sums_of_products(width, sums, groups=1):
         loop, after = (builder.append_basic_block(name) for name in ("terms", "after"))
         builder.branch(loop)
         builder.position_at_end(loop)
-        number, factor, line = (builder.phi(_WORD) for _ in range(3))
+        number, factor, line = (builder.phi(LONG) for _ in range(3))
         totals = [builder.phi(vector) for _ in range(groups * sums)]
         values = load(builder, line, vector)
         reached = []
@@ -90,10 +91,10 @@ def _sums_of_products(width, sums, groups=1):
             one = builder.load(builder.inttoptr(at, _REAL.as_pointer()))
             product = builder.fmul(repeated(builder, one, width), values)
             reached.append(builder.fadd(total, product))
-        done = builder.add(number, _WORD(1))
+        done = builder.add(number, LONG(1))
         zero = ir.Constant(vector, [0.0] * width)
         for phi, first, later in (
-            (number, _WORD(0), done),
+            (number, LONG(0), done),
             (factor, factors, builder.add(factor, factor_step)),
             (line, terms, builder.add(line, term_step)),
             *((total, zero, sum_) for total, sum_ in zip(totals, reached, strict=True)),

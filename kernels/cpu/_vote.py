@@ -17,13 +17,25 @@ from gfnoise._runs import RUN
 
 from ._codes import address, by_width
 from ._jit import seldom
-from ._vector import FAR, FLOATS, INTS, LONGEST, either, floors, load, repeated, store
+from ._vector import (
+    FAR,
+    FLAGS,
+    FLOATS,
+    INT,
+    INTS,
+    LONG,
+    LONGEST,
+    either,
+    floors,
+    load,
+    repeated,
+    store,
+)
 
-_INT, _SIZE, _BYTE = INTS.element, ir.IntType(64), ir.IntType(RUN)
 _LANES, _NOUGHT = ir.Constant(INTS, list(range(RUN))), ir.Constant(INTS, [0] * RUN)
 EVERY = np.uint8((1 << RUN) - 1)  # voxels of a run, as flags
-_FULL = _BYTE(int(EVERY))
-_LONGS = ir.VectorType(_SIZE, RUN)
+_FULL = FLAGS(int(EVERY))
+_LONGS = ir.VectorType(LONG, RUN)
 _CORNERS = tuple(product((0, 1), repeat=3))  # along z, y, x; x varies fastest
 
 
@@ -41,10 +53,10 @@ def _gathered(builder, labels, places, kind, size):
     """A vector of what is at labels + size * places."""
     values = ir.Constant(ir.VectorType(kind, RUN), ir.Undefined)
     for lane in range(RUN):
-        place = builder.extract_element(places, _INT(lane))
+        place = builder.extract_element(places, INT(lane))
         at = builder.add(labels, builder.mul(place, place.type(size)))
         value = load(builder, at, kind, 1)
-        values = builder.insert_element(values, value, _INT(lane))
+        values = builder.insert_element(values, value, INT(lane))
     return values
 
 
@@ -61,13 +73,13 @@ def _pairs(builder, labels, places, code):
 
 def _bits(builder, flags):
     """The flags of a run as a byte."""
-    return builder.bitcast(flags, _BYTE)
+    return builder.bitcast(flags, FLAGS)
 
 
 def _inside(builder, ends, shape):
     """Whether all voxels have all their sources on the grid."""
     flags = (  # without a sign, what is negative is beyond any size
-        builder.icmp_unsigned("<", at, repeated(builder, builder.trunc(size, _INT)))
+        builder.icmp_unsigned("<", at, repeated(builder, builder.trunc(size, INT)))
         for along, size in zip(ends, shape, strict=True)
         for at in along
     )
@@ -76,7 +88,7 @@ def _inside(builder, ends, shape):
 
 def _squares(builder, labels, places, plane, line, code):
     """The codes of the eight voxels around each point: those of two squares, `plane` apart."""
-    size = _SIZE(code.width // 8)
+    size = LONG(code.width // 8)
     plane, line = builder.mul(plane, size), builder.mul(line, size)
     below = builder.add(labels, plane)
     first = labels, builder.add(labels, line), below, builder.add(below, line)
@@ -88,7 +100,7 @@ def _clamped(builder, labels, ends, shape, code, outside):
     cval, constant = outside
     axes = []
     for along, size in zip(ends, shape, strict=True):
-        last = repeated(builder, builder.sub(builder.trunc(size, _INT), _INT(1)))
+        last = repeated(builder, builder.sub(builder.trunc(size, INT), INT(1)))
         axes.append([])
         for at in along:
             index = builder.select(builder.icmp_signed("<", at, _NOUGHT), _NOUGHT, at)
@@ -110,9 +122,9 @@ def _sources(builder, labels, ends, shape, moved, code, outside):
     places = _places(builder, [along[0] for along in ends], ny, nx)
     inside = _inside(builder, ends, shape)
     if len(ends[0]) > 1:  # of all voxels the second plane must be as far from the first
-        every, none = (builder.icmp_signed("==", moved, flags) for flags in (_FULL, _BYTE(0)))
+        every, none = (builder.icmp_signed("==", moved, flags) for flags in (_FULL, FLAGS(0)))
         inside = builder.and_(inside, builder.or_(every, none))
-        plane = builder.select(every, builder.mul(ny, nx), _SIZE(0))
+        plane = builder.select(every, builder.mul(ny, nx), LONG(0))
     with builder.if_else(inside) as (then, otherwise):
         with then:
             if len(ends[0]) > 1:
@@ -176,7 +188,7 @@ def _heavier(builder, corners, weights, sign):
 
 def _first(builder, sources, values, wholes, sign):
     """The one source of each voxel: there is no doubt about any."""
-    return sources[0], _BYTE(0)
+    return sources[0], FLAGS(0)
 
 
 def _vote(builder, sources, values, wholes, sign):
@@ -184,8 +196,8 @@ def _vote(builder, sources, values, wholes, sign):
     first = sources[0]
     unlike = reduce(builder.or_, (builder.xor(first, code) for code in sources))
     mixed = builder.icmp_unsigned("!=", unlike, ir.Constant(unlike.type, [0] * RUN))
-    alike = (first, _BYTE(0)), builder.block
-    with builder.if_then(builder.icmp_signed("!=", _bits(builder, mixed), _BYTE(0))):
+    alike = (first, FLAGS(0)), builder.block
+    with builder.if_then(builder.icmp_signed("!=", _bits(builder, mixed), FLAGS(0))):
         weights = _weights(builder, values, wholes)
         heavier, two = _heavier(builder, sources, weights, sign)
         voted = (heavier, _bits(builder, builder.not_(two))), builder.block
@@ -197,20 +209,20 @@ def _ignored(builder, sources, ignore, has_ignore):
     silent = repeated(builder, ignore)
     found = (builder.icmp_unsigned("==", source, silent) for source in sources)
     flags = _bits(builder, reduce(builder.or_, found))
-    return builder.select(has_ignore, flags, _BYTE(0))
+    return builder.select(has_ignore, flags, FLAGS(0))
 
 
 def _floors(builder, voxel, shift, apart, bias):
     """The displacement of a run, and the voxels (z, y, x) that its sources are in, or behind."""
     biases = ir.Constant(FLOATS, [bias] * RUN)
     *first, step = voxel
-    rows = (builder.add(shift, builder.mul(apart, _SIZE(c))) for c in range(3))
-    values = [load(builder, row, FLOATS) for row in rows]
+    rows = (builder.add(shift, builder.mul(apart, LONG(c))) for c in range(3))
+    values = [load(builder, row, FLOATS, 1) for row in rows]
     wholes = [floors(builder, builder.fadd(value, biases)) for value in values]
-    along = builder.mul(repeated(builder, builder.trunc(step, _INT)), _LANES)
+    along = builder.mul(repeated(builder, builder.trunc(step, INT)), _LANES)
     steps = _NOUGHT, _NOUGHT, along
     near = [
-        builder.add(builder.add(repeated(builder, builder.trunc(at, _INT)), further), whole)
+        builder.add(builder.add(repeated(builder, builder.trunc(at, INT)), further), whole)
         for at, further, whole in zip(first, steps, wholes, strict=True)
     ]
     return values, wholes, near

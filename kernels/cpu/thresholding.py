@@ -28,7 +28,7 @@ _CHUNK = 1 << 18  # voxels of a task
 _SMALL = 1 << 13  # voxels of a map that passes over it are quicker for than tables
 _GROUP = 1 << 10  # tables held at once
 _BLOCK = 64  # voxels that are looked at together
-_ONE = np.uint64(1 << 40)  # a voxel; below it there is room for the remainders of a task
+_ONE = np.uint64(1 << 40)  # a voxel; below it there is room for _CHUNK remainders of 20 bits
 
 
 # --- kernels ------------------------------------------------------------------------------------
