@@ -275,8 +275,11 @@ def _mix(corners, tz, ty, tx):
 def _inside(image, z, y, x):
     """Linear interpolation between the outermost voxel centres, where all modes agree."""
     nz, ny, nx = image.shape
-    z0, y0, x0 = np.int64(z), np.int64(y), np.int64(x)
-    z1, y1, x1 = z0 + (z0 < nz - 1), y0 + (y0 < ny - 1), x0 + (x0 < nx - 1)
+    wz, wy, wx = np.int64(z), np.int64(y), np.int64(x)
+    # Without a sign: it is not asked of any index whether it counts from the end.
+    z0, z1 = np.uint64(wz), np.uint64(wz + (wz < nz - 1))
+    y0, y1 = np.uint64(wy), np.uint64(wy + (wy < ny - 1))
+    x0, x1 = np.uint64(wx), np.uint64(wx + (wx < nx - 1))
     corners = (
         np.float64(image[z0, y0, x0]),
         np.float64(image[z0, y0, x1]),
@@ -287,7 +290,7 @@ def _inside(image, z, y, x):
         np.float64(image[z1, y1, x0]),
         np.float64(image[z1, y1, x1]),
     )
-    return _mix(corners, z - z0, y - y0, x - x0)
+    return _mix(corners, z - wz, y - wy, x - wx)
 
 
 @seldom
@@ -327,7 +330,10 @@ def _map(image, coordinates, order, mode, cval, out, start, stop):
             if not (abs(z) < far and abs(y) < far and abs(x) < far):
                 out[i] = cval
                 continue
-        if order == 0:
+        if order == 0 and inside:
+            z0, y0, x0 = np.int64(z + 0.5), np.int64(y + 0.5), np.int64(x + 0.5)
+            out[i] = image[np.uint64(z0), np.uint64(y0), np.uint64(x0)]
+        elif order == 0:
             z0 = _index(np.int64(np.floor(z + 0.5)), nz, mode)
             y0 = _index(np.int64(np.floor(y + 0.5)), ny, mode)
             x0 = _index(np.int64(np.floor(x + 0.5)), nx, mode)
