@@ -219,6 +219,14 @@ def run_python(code: str, **environment: str) -> str:
     return found.stdout.strip()
 
 
+def test_no_thread_is_woken_for_what_is_not_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pool, "threads", lambda: 4)
+    monkeypatch.setattr(_pool, "_pool", lambda workers: pytest.fail("a thread was asked for"))
+    done: list[int] = []
+    _pool.run([partial(done.append, i) for i in range(5)], at_once=1)
+    assert done == list(range(5))
+
+
 def test_an_interrupt_while_others_work_is_raised_once_they_are_done() -> None:
     """Two of them, while the caller has nothing left to do but wait."""
     code = """

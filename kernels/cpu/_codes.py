@@ -14,7 +14,7 @@ from gfnoise._runs import RUN
 from ._jit import device, same_type
 from ._vector import FLAGS, FLOATS, LONG, either, load, repeated, store
 
-WIDTHS = (1, 2, 4, 8)  # bytes
+_WIDTHS = (1, 2, 4, 8)  # bytes
 _CODES = ("cval", "ignore", "sign")
 
 
@@ -34,11 +34,11 @@ def by_width(builder, width, generate):
 
     Code is generated for all of them; `width` chooses when it runs.
     """
-    blocks = [builder.append_basic_block(f"bytes{each}") for each in WIDTHS]
+    blocks = [builder.append_basic_block(f"bytes{each}") for each in _WIDTHS]
     after = builder.append_basic_block("after")
     choice = builder.switch(width, blocks[-1])
     ways = []
-    for each, block in zip(WIDTHS, blocks, strict=True):
+    for each, block in zip(_WIDTHS, blocks, strict=True):
         if block is not blocks[-1]:
             choice.add_case(each, block)
         builder.position_at_end(block)
