@@ -40,11 +40,12 @@ def count(table: Table, cell: tuple[int, int, int], size_z: int, size_y: int) ->
 @pytest.mark.parametrize("density", [0.0, 0.002, 0.05])
 def test_an_entry_counts_the_cells_of_its_label(shape: tuple[int, ...], density: float) -> None:
     rng = np.random.default_rng([int(1000 * density), *shape])
-    dtypes = np.uint8, np.uint64
+    dtypes = np.uint8, np.uint16, np.uint32, np.uint64
     for dtype, reach in itertools.product(dtypes, [(2.0, 2.0, 4.0), (9.0, 3.0, 30.0)]):
         labels = np.zeros(shape, dtype)
         labels[tuple(slice(n // 2 // 4 * 4, None) for n in shape)] = 2  # at borders of cells
         labels[rng.random(shape) < density] = 1
+        labels <<= dtype(8 * rng.integers(labels.itemsize))  # in whichever byte they differ
         table = tabulate(labels, 0.5, reach)
         assert np.prod(table.low.shape) > 0
         for cell in np.ndindex(*table.low.shape):

@@ -49,7 +49,7 @@ def by_width(builder, width, generate):
 
 
 @intrinsic
-def _read(typing, address, width):
+def read(typing, address, width):
     """The code at an address."""
 
     def generate(context, builder, signature, arguments):
@@ -102,6 +102,29 @@ def _compare(builder, address, code):
     return [builder.bitcast(_same(builder, address, code), FLAGS)]
 
 
+@intrinsic
+def _keep_alike_run(typing, codes, others, width, values):
+    """Keep those of RUN bytes whose codes are the same at both addresses; the rest become 0."""
+
+    def generate(context, builder, signature, arguments):
+        codes, others, width, values = arguments
+
+        def compare(kind):
+            run = ir.VectorType(kind, RUN)
+            here, there = load(builder, codes, run, 1), load(builder, others, run, 1)
+            same = builder.icmp_unsigned("==", here, there)
+            return [builder.bitcast(same, FLAGS)]
+
+        (flags,) = by_width(builder, width, compare)
+        same = builder.bitcast(flags, ir.VectorType(ir.IntType(1), RUN))
+        run = ir.VectorType(FLAGS, RUN)
+        kept = builder.and_(load(builder, values, run, 1), builder.sext(same, run))
+        store(builder, kept, values)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, types.intp), generate
+
+
 _write, _write_run = _with_code(types.void, _put_one), _with_code(types.void, _put_run)
 _compare_run = _with_code(types.uint8, _compare)
 
@@ -133,13 +156,24 @@ def address(labels, z, y, x):
 @device
 def code_at(labels, z, y, x):
     """The code of a voxel."""
-    return _read(address(labels, z, y, x), labels.shape[3])
+    return read(address(labels, z, y, x), labels.shape[3])
 
 
 @device
 def entry(codes, i):
     """The code at a place of a list, (entries, width)."""
-    return _read(codes.ctypes.data + i * codes.shape[1], codes.shape[1])
+    return read(codes.ctypes.data + i * codes.shape[1], codes.shape[1])
+
+
+@device
+def keep_alike(place, width, apart, values, count):
+    """Let the first `count` bytes be 0 whose code, from `place` on, is not that `apart` from it."""
+    for i in range(0, count - count % RUN, RUN):
+        to = values.ctypes.data + i
+        _keep_alike_run(place + i * width, place + (i + apart) * width, width, to)
+    for i in range(count - count % RUN, count):
+        if read(place + i * width, width) != read(place + (i + apart) * width, width):
+            values[i] = 0
 
 
 @device
@@ -149,15 +183,20 @@ def put(labels, z, y, x, code):
 
 
 @device
+def repeat(place, width, length, code):
+    """Write a code `length` times, from an address on."""
+    whole = length - length % RUN
+    for i in range(0, whole, RUN):
+        _write_run(place + i * width, width, code)
+    for i in range(whole, length):
+        _write(place + i * width, width, code)
+
+
+@device
 def fill(labels, place, code):
     """Write a code to `place`, (z, y, x, length): neighbours along x."""
     z, y, x, length = place
-    start, width = address(labels, z, y, x), labels.shape[3]
-    whole = length - length % RUN
-    for i in range(0, whole, RUN):
-        _write_run(start + i * width, width, code)
-    for i in range(whole, length):
-        _write(start + i * width, width, code)
+    repeat(address(labels, z, y, x), labels.shape[3], length, code)
 
 
 @device

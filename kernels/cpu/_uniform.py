@@ -8,7 +8,7 @@ import numpy as np
 from gfnoise._runs import REACH, RUN, cells
 
 from . import _pool
-from ._codes import as_bytes, entry
+from ._codes import address, as_bytes, code_at, entry, fill, keep_alike, put, read, repeat
 from ._jit import device, kernel, seldom
 from ._vector import LONGEST, floor32
 
@@ -22,137 +22,142 @@ _SLAB = 4 * _pool.SLAB  # reading does little to a voxel
 _cells = lru_cache(maxsize=64)(cells)
 
 
-@device
-def _narrow(line, least, most):
-    """Lower `least` and raise `most` to what the line holds."""
-    for i in range(line.size):
-        code = line[i]
-        least[i] = code if code < least[i] else least[i]
-        most[i] = code if code > most[i] else most[i]
-
-
-@device
-def _halve(least, most, width):
-    """Join neighbours two by two, in place: contiguous loops, which vectorise."""
-    for i in range(width // 2):
-        a, b = least[2 * i], least[2 * i + 1]
-        least[i] = a if a < b else b
-        a, b = most[2 * i], most[2 * i + 1]
-        most[i] = a if a > b else b
-
-
 @seldom
-def _count_alike(low, alike, begin, end):
+def _count_alike(linked, alike, begin, end):
     """Let each entry of a line, 1 where a cell is uniform, count the cells from it on of its label.
 
-    Before `begin` and from `end` on all are background, and these two are not.
+    `linked` tells which are uniform and of the label of the next. Before `begin` and from `end` on
+    all are background, and these two are not.
     """
     for i in range(begin):
         alike[i] = min(begin - i, _MOST)
-    for i in range(end, low.size):
-        alike[i] = min(low.size - i, _MOST)
-    for i in range(min(end, low.size - 1) - 1, begin - 1, -1):
-        if alike[i] and low[i] == low[i + 1]:
+    for i in range(end, alike.size):
+        alike[i] = min(alike.size - i, _MOST)
+    for i in range(min(end, alike.size - 1) - 1, begin - 1, -1):
+        if linked[i]:
             alike[i] = min(alike[i + 1], _MOST - 1) + 1
 
 
 @seldom
-def _agree(low, alike, apart, joined):
-    """Join each entry with the one `apart` from it, if any: the least of both, if they agree."""
-    count = max(0, low.size - apart)
-    far_low, far_alike = low[low.size - count :], alike[low.size - count :]
+def _agree(codes, width, alike, apart, joined):
+    """Join each entry with the one `apart` from it, if any: the least of both, if they agree.
+
+    `codes` is where the codes of the entries are.
+    """
+    count = max(0, alike.size - apart)
+    far = alike[alike.size - count :]
     for i in range(count):
-        least = min(alike[i], far_alike[i])
-        joined[i] = least if low[i] == far_low[i] else np.uint8(0)
-    for i in range(count, low.size):
+        joined[i] = min(alike[i], far[i])
+    keep_alike(codes, width, apart, joined, count)
+    for i in range(count, alike.size):
         joined[i] = alike[i]
 
 
 @device
-def _extent(low, single, background):
+def _extent(low, z, y, single, background):
     """The first cell of a line that is not uniformly background, and the one after the last."""
-    begin, end = 0, low.size
-    while begin < end and low[begin] == background and single[begin]:
+    begin, end = 0, single.size
+    while begin < end and single[begin] and code_at(low, z, y, begin) == background:
         begin += 1
-    while begin < end and low[end - 1] == background and single[end - 1]:
+    while begin < end and single[end - 1] and code_at(low, z, y, end - 1) == background:
         end -= 1
     return begin, end
 
 
 @device
-def _is_all(labels, code, box):
-    """Whether the lines of a box, (planes, rows, columns) from first to last, hold only `code`."""
+def _is_all(labels, pattern, box):
+    """Whether the lines of a box, (planes, rows, bytes) from first to last, all are `pattern`."""
     planes, rows, (left, right) = box
     for z in range(*planes):
         for y in range(*rows):
             line = labels[z, y, left:right]
-            differences = 0
+            differences = np.uint8(0)  # and stays a byte: else the sum is eight times as wide
             for i in range(line.size):
-                differences |= line[i] ^ code
+                differences = np.uint8(differences | (line[i] ^ pattern[i]))
             if differences:
                 return False
     return True
 
 
 @device
-def _bound(labels, box, least, most, cells):
-    """What the cells of a box, side by side along x, hold at least and at most."""
+def _note_mixed(labels, box, width, inside, mixed, cells):
+    """Let the first `cells` bytes of `mixed` be 0 where a cell of the box is uniform.
+
+    The cells lie side by side along x, and the labels of `mixed`, `width` bytes each, fill them.
+    `inside` is 0 where the next label is another cell's.
+    """
     planes, rows, (left, right) = box
-    width, count = right - left, least.size
-    line = labels[planes[0], rows[0], left:right]
-    for i in range(width):
-        least[i], most[i] = line[i], line[i]
+    first = labels[planes[0], rows[0], left:right]
+    beside = first[width:]
+    for i in range(beside.size):
+        mixed[i] = (first[i] ^ beside[i]) & inside[i]
+    for i in range(beside.size, mixed.size):
+        mixed[i] = 0
     for z in range(*planes):
         for y in range(*rows):
-            _narrow(labels[z, y, left:right], least, most)
-    # What the padding repeats may be of another cell's row, but of this cell's voxels.
-    for i in range(width, count):
-        least[i], most[i] = least[width - 1], most[width - 1]
+            line = labels[z, y, left:right]
+            for i in range(line.size):
+                mixed[i] |= line[i] ^ first[i]
+    count = mixed.size
     while count > cells:
-        _halve(least, most, count)
         count //= 2
+        for i in range(count):
+            mixed[i] = mixed[2 * i] | mixed[2 * i + 1]
 
 
 @kernel
 def _tabulate(labels, background, sizes, first, low, alike, extent, start, stop):
-    """Fill the planes [start, stop) of (planes, cells); they are still to be joined along z."""
-    nz, ny, nx = labels.shape
+    """Fill the planes [start, stop) of (planes, cells); they are still to be joined along z.
+
+    Rows of labels are bytes.
+    """
+    nz, ny, row_bytes = labels.shape
     size_z, size_y, size_x = sizes
-    cells_y = extent.shape[1]
-    cells_x = low.shape[1] // cells_y
-    columns = first[2] * size_x, min((first[2] + cells_x) * size_x, nx)
-    least = np.empty(cells_x * size_x, labels.dtype)
-    most = np.empty(cells_x * size_x, labels.dtype)
-    single = np.empty(low.shape[1], np.uint8)
+    _, cells_y, cells_x, width = low.shape
+    cell_bytes = size_x * width
+    left = first[2] * cell_bytes
+    columns = left, min(left + cells_x * cell_bytes, row_bytes)
+    pattern = np.empty(cells_x * cell_bytes, np.uint8)
+    mixed, inside = np.empty(pattern.size, np.uint8), np.empty(pattern.size, np.uint8)
+    linked = np.empty(cells_x, np.uint8)
+    single = np.empty(cells_y * cells_x, np.uint8)
+    repeat(pattern.ctypes.data, width, cells_x * size_x, background)
+    for i in range(mixed.size):
+        inside[i] = 255 * (i % cell_bytes < cell_bytes - width)
     for cz in range(start, stop):
         z = (first[0] + cz) * size_z
-        plane, two, four = low[cz], alike[1, 0, cz], alike[1, 1, cz]
         for cy in range(cells_y):
             y = (first[1] + cy) * size_y
             box = (z, min(z + size_z, nz)), (y, min(y + size_y, ny)), columns
-            line = plane[cy * cells_x : (cy + 1) * cells_x]
             alone = single[cy * cells_x : (cy + 1) * cells_x]
-            begin, end = cells_x, cells_x
-            if _is_all(labels, background, box):
+            if _is_all(labels, pattern, box):
+                begin, end = cells_x, cells_x
+                fill(low, (cz, cy, 0, cells_x), background)
                 for x in range(cells_x):
-                    line[x], alone[x] = background, 1
+                    alone[x] = 1
             else:
-                _bound(labels, box, least, most, cells_x)
+                corner = labels[z, y].ctypes.data + left
                 for x in range(cells_x):
-                    line[x], alone[x] = least[x], least[x] == most[x]
-                begin, end = _extent(line, alone, background)
+                    put(low, cz, cy, x, read(corner + x * cell_bytes, width))
+                _note_mixed(labels, box, width, inside, mixed, cells_x)
+                for x in range(cells_x):
+                    linked[x] = alone[x] = mixed[x] == 0
+                keep_alike(address(low, cz, cy, 0), width, 1, linked, cells_x - 1)
+                begin, end = _extent(low, cz, cy, alone, background)
             extent[cz, cy, 0], extent[cz, cy, 1] = begin, end
-            _count_alike(line, alone, begin, end)
-        _agree(plane, single, cells_x, two)
-        _agree(plane, two, 2 * cells_x, four)
+            _count_alike(linked, alone, begin, end)
+        codes, two, four = address(low, cz, 0, 0), alike[1, 0, cz], alike[1, 1, cz]
+        _agree(codes, width, single, cells_x, two)
+        _agree(codes, width, two, 2 * cells_x, four)
 
 
 @kernel
 def _join_planes(low, alike, stride):
     """Join the cells along z, where planes are `stride` entries apart."""
+    codes, width = low.ctypes.data, low.shape[1]
     for level in range(2):
-        _agree(low, alike[1, level], stride, alike[0, level])
-        _agree(low, alike[0, level], 2 * stride, alike[1, level])
+        _agree(codes, width, alike[1, level], stride, alike[0, level])
+        _agree(codes, width, alike[0, level], 2 * stride, alike[1, level])
 
 
 class Table:
@@ -187,8 +192,9 @@ class Table:
         """The tasks that tabulate the cells."""
         planes, rows, columns = self.low.shape
         share = max(1, _SLAB // (rows * columns * math.prod(self.sizes)))
-        args = self.labels, self.background, self.sizes, tuple(self.first)
-        low, alike = self.low.reshape(planes, -1), self.alike.reshape(2, 2, planes, -1)
+        labels = as_bytes(self.labels).reshape(*self.labels.shape[:2], -1)
+        args = labels, np.uint64(self.background), self.sizes, tuple(self.first)
+        low, alike = as_bytes(self.low), self.alike.reshape(2, 2, planes, -1)
         return [
             partial(_tabulate, *args, low, alike, self.extent, start, min(start + share, planes))
             for start in range(0, planes, share)
@@ -196,7 +202,7 @@ class Table:
 
     def arguments(self):
         """What `frame`, `confine` and `settle` take, once the cells are tabulated."""
-        low, alike = self.low.reshape(-1), self.alike.reshape(2, 2, -1)
+        low, alike = as_bytes(self.low.reshape(-1)), self.alike.reshape(2, 2, -1)
         _join_planes(low, alike, math.prod(self.low.shape[1:]))
         most = [
             limit if size <= LONGEST else _NEVER
@@ -204,7 +210,7 @@ class Table:
         ]
         axes = zip(self.bits, self.first, self.low.shape, most, strict=True)
         background = np.uint64(self.background), self.has_background, self.extent
-        return as_bytes(low), alike.reshape(-1), background, *axes
+        return low, alike.reshape(-1), background, *axes
 
 
 @device

@@ -154,7 +154,7 @@ def _surround(labels, label, inner, block, grid, rule, out):
 def _decide(labels, table, rows, basis_x, inner, block, grid, order, rule, out, scratch):
     """Decide the rectangle `inner` of a block, run by run, of all its rows at once.
 
-    `rows` and `scratch` start at its first row.
+    `rows` and `edge`, of the scratch, start at its first row.
     """
     low, alike, _, cells_z, cells_y, cells_x = table
     top, bottom, begin, end = inner
@@ -173,11 +173,11 @@ def _decide(labels, table, rows, basis_x, inner, block, grid, order, rule, out, 
         box[:] = 0
         if components == 3:
             line = (z, _ZERO, _ZERO, nz)
-            confine(edge[0], slack[0], run, parts, count, order, line, cells_z, box)
+            confine(edge[0], slack[0, top:], run, parts, count, order, line, cells_z, box)
         line = (y, step_y, _ZERO, ny)
-        confine(edge[-2], slack[-2], run, parts, count, order, line, cells_y, box)
+        confine(edge[-2], slack[-2, top:], run, parts, count, order, line, cells_y, box)
         line = (x, _ZERO, step_x * (length - 1), nx)
-        confine(edge[-1], slack[-1], run, parts, count, order, line, cells_x, box)
+        confine(edge[-1], slack[-1, top:], run, parts, count, order, line, cells_x, box)
         settle(low, alike, box, count, rule)
         known = 0  # rows whose displacement in this run is known, unless they are settled
         for row in range(count):
@@ -235,7 +235,6 @@ def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order,
                 continue
             part, where = rows[:, :, top:], slice(parts * begin, parts * end + 1)
             for c in range(components):
-                slack[c, : bottom - top] = slack[c, top:bottom]
                 lines, line = nodes.T[where], edge[c, where]
                 contract(lines, part[c], line, _padded(bottom - top))
             scratch = edge, slack, box, shift, run_space

@@ -166,7 +166,8 @@ def _warp(labels, displacement, out, order, rule, start, stop):
             length = min(RUN, nx - left)
             part = displacement[:, z, y, left : left + length]
             if components == 2:
-                shift[1:, :length] = part
+                for i in range(length):
+                    shift[1, i], shift[2, i] = part[0, i], part[1, i]
                 part = shift[:, :length]
             place = z, y, left, length
             take_run(labels, (z, y, left, one), part, order, rule, scratch, out, place)
