@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks
+from ._scores import score_of
 from .field import GaussianField
-from .thresholding import METRICS, _ratio, _weight
+from .thresholding import METRICS, _weight
 
 _BUDGET = 1 << 22  # bytes of the samples of an item that are held at once
 _MOST_AT_ONCE = 64
@@ -140,7 +141,7 @@ def expected_score(
         for i in range(items):
             counted[i] = kernels.overlaps(masks[i], samples[i].reshape(count, voxels))
         inside, mass = counted[:, 0], counted[:, 1]
-        scores = _ratio(metric, weight, inside, mass, size + 0 * mass, voxels)
+        scores = score_of(metric, weight, inside, mass, size + 0 * mass, voxels)
         # Sums of differences from the first score: no digits are lost where scores hardly vary.
         first = first if group else scores[:, :1]
         total += (scores - first).sum(1)

@@ -193,26 +193,15 @@ def map_coordinates(
         return result.finish()
     if not math.prod(space):
         raise ValueError(f"input must not be empty where coordinates are not, got {input.shape}")
-    native = dtype.newbyteorder("=")
-    exact = order == 0 and native == input.dtype.newbyteorder("=") and native.kind in "biu"
-    direct = exact or native in (np.float32, np.float64)
-    values = result.filled if direct else _array.module(input).empty(shape, np.float64)
     points = math.prod(coordinates.shape[1:])
-    outside: Any = np.float64(constant)
-    if exact:
-        rounded = np.empty(1, native)
-        _round_to(np.array([constant]), rounded)
-        outside = rounded[0]
     kernels.map_coordinates(
         _native(input).reshape(-1, *_labels.volume(space)),
         _native(coordinates).reshape(axes, points),
-        values.reshape(-1, points),
+        result.filled.reshape(-1, points),
         order=order,
         mode=_MODES.index(_SAME.get(mode, mode)),
-        cval=outside,
+        cval=constant,
     )
-    if not direct:
-        _round_to(values, result.filled)
     return result.finish()
 
 
@@ -234,23 +223,3 @@ def _native(array: NDArray[Any]) -> NDArray[Any]:
     else:
         dtype = array.dtype.newbyteorder("=")
     return _array.module(array).ascontiguousarray(array, dtype)
-
-
-def _round_to(values: NDArray[np.float64], out: NDArray[Any]) -> None:
-    """Round to an integer dtype, halves away from zero and NaN to 0, and clip; or to float16."""
-    if out.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            out[...] = values
-        return
-    library = _array.module(values)
-    low, high = (
-        (0, 1) if out.dtype.kind == "b" else (np.iinfo(out.dtype).min, np.iinfo(out.dtype).max)
-    )
-    values = library.nan_to_num(values, posinf=np.inf, neginf=-np.inf)
-    whole = library.trunc(values)
-    with np.errstate(invalid="ignore"):  # of infinities
-        rounded = whole + library.copysign(library.abs(values - whole) >= 0.5, values)
-    below, above = rounded <= low, rounded >= high
-    within = library.where(below | above, 0, rounded).astype(out.dtype)
-    kind = out.dtype.type  # to assign by a mask would wait for a device
-    out[...] = library.where(below, kind(low), library.where(above, kind(high), within))

@@ -209,26 +209,10 @@ def score(
             f"got {segmentation.shape}"
         )
 
-    library = _array.module(maps)
-    masks = library.ascontiguousarray(segmentation, bool).reshape(maps.shape)
-    inside, mass, size = kernels.overlap(masks, maps).T
-    return _ratio(metric, weight, inside, mass, size, maps.shape[1]).reshape(batch)[()]
-
-
-def _ratio(
-    metric: str, weight: float, inside: Any, mass: Any, size: Any, voxels: int
-) -> NDArray[np.float64]:
-    """The score of masks of `size` voxels with `inside` of the `mass` of their maps; 0/0 is 1."""
-    library = _array.module(inside)
-    if metric == "accuracy":
-        top, bottom = voxels - size - mass + 2 * inside, library.full_like(size, voxels)
-    elif metric == "iou":
-        top, bottom = inside, size + mass - inside
-    else:
-        top, bottom = (1 + weight) * inside, size + weight * mass
-    empty = bottom == 0
-    scores: NDArray[np.float64] = library.where(empty, 1.0, top / library.where(empty, 1.0, bottom))
-    return scores
+    dtype = segmentation.dtype if segmentation.dtype.itemsize == 1 else bool  # as it is, if a byte
+    masks = _array.module(maps).ascontiguousarray(segmentation, dtype).reshape(maps.shape)
+    scores = kernels.score(masks.view(np.uint8), maps, metric=metric, weight=weight)
+    return scores.reshape(batch)[()]
 
 
 @dataclass(frozen=True)

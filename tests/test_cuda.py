@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -42,6 +43,8 @@ def everything() -> dict[str, Array]:
         "sample_labels, order 1": NOISE.sample_labels(LABELS, seed=1, order=1, mode="nearest"),
         "warp_labels": gfnoise.warp_labels(LABELS, move),
         "map_coordinates": gfnoise.map_coordinates(IMAGE, move[0], mode="mirror"),
+        "whole numbers": gfnoise.map_coordinates(LABELS * 99, move[0], output=np.uint8),
+        "labels at coordinates": gfnoise.map_coordinates(LABELS, move[0], order=0, output=np.uint8),
         "marginals": NOISE.marginals(LABELS, num_classes=3, ignore_index=2, cval=1),
         "gaussian_filter": gfnoise.gaussian_filter(IMAGE, (0, 1.0, 2.0, 9.0)),
         "optimal_threshold": gfnoise.optimal_threshold(IMAGE, **options),
@@ -50,6 +53,8 @@ def everything() -> dict[str, Array]:
         ),
         "votes": gfnoise.optimal_segmentation(LABELS, raters=3, **options),
         "score": gfnoise.score(IMAGE > 0.6, IMAGE, **options),
+        "iou": gfnoise.score(LABELS // 2, IMAGE, "iou", **options),
+        "accuracy": gfnoise.score(LABELS // 2, IMAGE, "accuracy", **options),
     }
 
 
@@ -244,6 +249,25 @@ def test_subnormal_values_where_they_are_flushed(host: HostLauncher) -> None:
     np.testing.assert_allclose(scores, 2 * expected, rtol=1e-12)
 
 
+def test_what_has_a_result_to_write_to_takes_no_memory(host: HostLauncher) -> None:
+    """Nor do scores, of masks that are bytes."""
+    image, mask = np.repeat(IMAGE, 20, axis=-1), np.repeat(LABELS // 2, 20, axis=-1)
+    at = np.repeat(NOISE.displacement(SHAPE, seed=3)[0], 20, axis=-1)
+    whole = np.empty((2, *at.shape[1:]), np.uint16)
+    calls = {
+        "whole numbers": lambda: gfnoise.map_coordinates(image, at, output=whole),
+        "labels": lambda: gfnoise.map_coordinates(mask, at, order=0, output=whole),
+        "score": lambda: gfnoise.score(mask, image, "iou", ndim=3),
+    }
+    for name, call in calls.items():
+        call()
+        tracemalloc.start()
+        call()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < mask.size / 2, name
+
+
 def test_no_kernel_names_a_type_that_is_not_declared() -> None:
     """What is compiled ahead, for the matrix, is what is launched."""
     declared = {(stem, defines) for stem, defines in _launch.variants()}
@@ -260,7 +284,7 @@ def test_no_kernel_names_a_type_that_is_not_declared() -> None:
 
 
 def test_warming_up_compiles_what_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All variants of volumes within 32 bits but those of images of other types."""
+    """All variants of volumes within 32 bits but those of other images, and of integers."""
     launched: set[tuple[str, Any]] = set()
 
     class Silent(HostLauncher):
@@ -276,7 +300,8 @@ def test_warming_up_compiles_what_is_launched(monkeypatch: pytest.MonkeyPatch) -
         names = {"INDEX": "int", **dict(defines)}
         of_codes = names.get("SOURCE") in _launch.CODES and names["REAL"] == "float"
         image, real = names.get("IMAGE", names.get("SOURCE")), names.get("REAL", names.get("VALUE"))
-        if names["INDEX"] == "int" and (image is None or image == real or of_codes):
+        usual = image is None or image == real or of_codes
+        if names["INDEX"] == "int" and "INTEGER" not in names and usual:
             wanted.add((stem, defines))
     assert len(wanted) > 30
     assert launched >= wanted, sorted(wanted - launched)

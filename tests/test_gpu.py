@@ -44,6 +44,9 @@ VERBS: dict[str, Callable[..., Any]] = {
     "map_coordinates": lambda labels, image, move, **o: gfnoise.map_coordinates(
         image, move[0], mode="mirror", output=o.get("out")
     ),
+    "whole numbers": lambda labels, image, move, **o: gfnoise.map_coordinates(
+        labels, move[0], output=o.get("out", np.uint8)
+    ),
     "optimal_segmentation": lambda labels, image, move, **o: gfnoise.optimal_segmentation(
         image, ndim=3, **o
     ),
@@ -131,7 +134,7 @@ def test_what_allocates_does_not_wait_either() -> None:
     labels, image, move = on_device()
 
     def call() -> None:
-        gfnoise.map_coordinates(image * 300, move[0], output=np.uint8)
+        gfnoise.map_coordinates(image * 300, move[0], output=np.float16)
         gfnoise.map_coordinates(labels, move[0], output=np.int64, mode="nearest")
         gfnoise.optimal_segmentation(image, "volume", ties="first", ndim=3)
         gfnoise.score(labels > 0, image, ndim=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,9 @@ def test_a_matrix_is_written_as_the_array_it_is() -> None:
 
 def test_nan_becomes_zero_in_integers() -> None:
     source = np.full((4, 5), np.nan)
-    assert gfnoise.map_coordinates(source, np.ones((2, 1)), output=np.int16).tolist() == [0]
+    for order, dtype in itertools.product((0, 1), "?bBhHiIqQ"):
+        got = gfnoise.map_coordinates(source, np.ones((2, 1)), order=order, output=dtype)
+        assert got.tolist() == [0]
 
 
 def test_far_and_infinite_coordinates_are_safe() -> None:

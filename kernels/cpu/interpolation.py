@@ -316,15 +316,15 @@ def _outside(image, z, y, x, mode, cval):
 
 
 @kernel
-def _map(image, coordinates, order, mode, cval, out, start, stop):
-    """out[start:stop] = the image at the coordinates (axes, points)."""
+def _map(image, coordinates, order, mode, cval, out, start):
+    """Fill `out` with the image at the coordinates (axes, points) from `start` on."""
     nz, ny, nx = image.shape
     axes = coordinates.shape[0]
     far = max(nz, ny, nx) + 2.0
-    for i in range(start, stop):
-        z = np.float64(coordinates[0, i]) if axes == 3 else 0.0
-        y = np.float64(coordinates[-2, i]) if axes >= 2 else 0.0
-        x = np.float64(coordinates[-1, i])
+    for i in range(out.size):
+        z = np.float64(coordinates[0, start + i]) if axes == 3 else 0.0
+        y = np.float64(coordinates[-2, start + i]) if axes >= 2 else 0.0
+        x = np.float64(coordinates[-1, start + i])
         inside = 0.0 <= z <= nz - 1 and 0.0 <= y <= ny - 1 and 0.0 <= x <= nx - 1
         if not inside:
             z, y, x = _fold(z, nz, mode), _fold(y, ny, mode), _fold(x, nx, mode)
@@ -346,23 +346,37 @@ def _map(image, coordinates, order, mode, cval, out, start, stop):
 
 
 def map_coordinates(image, coordinates, out, *, order, mode, cval):
-    """Fill (items, points) with (items, z, y, x) at the coordinates (axes, points)."""
+    """Fill (items, points) with (items, z, y, x) at the coordinates (axes, points).
+
+    Integers are rounded, halves away from zero, and clipped; those of the image's own type, at the
+    nearest voxel, are as they are.
+    """
     image, coordinates = same_type(image), same_type(coordinates)
-    points = coordinates.shape[1]
-    _pool.run(
-        [
-            partial(
-                _map,
-                image[item],
-                coordinates,
-                order,
-                mode,
-                cval,
-                out[item],
-                start,
-                min(start + _pool.SLAB, points),
-            )
-            for item in range(len(image))
-            for start in range(0, points, _pool.SLAB)
-        ]
-    )
+    as_they_are = order == 0 and image.dtype == out.dtype and out.dtype.kind in "biu"
+    fill = _rounded(np.array(cval), out.dtype)[()] if as_they_are else np.float64(cval)
+    direct = as_they_are or out.dtype in (np.float32, np.float64)
+
+    def part(item, start):
+        to = out[item, start : start + _pool.SLAB]
+        values = to if direct else np.empty(to.size)
+        _map(image[item], coordinates, order, mode, fill, values, start)
+        if not direct:
+            to[:] = _rounded(values, to.dtype)
+
+    starts = range(0, coordinates.shape[1], _pool.SLAB)
+    _pool.run([partial(part, item, start) for item in range(len(image)) for start in starts])
+
+
+def _rounded(values, dtype):
+    """As integers, halves away from zero, NaN as 0, and clipped; or as float16."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return values.astype(dtype)
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    values = np.nan_to_num(values, posinf=np.inf, neginf=-np.inf)
+    whole = np.trunc(values)
+    with np.errstate(invalid="ignore"):  # of infinities
+        rounded = whole + np.copysign(np.abs(values - whole) >= 0.5, values)
+    below, above = rounded <= low, rounded >= high
+    within = np.where(below | above, 0, rounded).astype(dtype)
+    return np.where(below, dtype.type(low), np.where(above, dtype.type(high), within))

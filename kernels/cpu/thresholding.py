@@ -13,6 +13,8 @@ from functools import partial
 
 import numpy as np
 
+from gfnoise._scores import score_of
+
 from . import _pool
 from ._jit import device, kernel, same_type
 
@@ -260,7 +262,7 @@ def _overlap(segmentation, values, start, stop):
     for i in range(start, stop):
         value = np.float64(values[i])
         total += value
-        if segmentation[i]:
+        if segmentation[i] != 0:
             inside += value
             size += 1
     return inside, total, size
@@ -397,8 +399,8 @@ def segment(maps, out, *, thresholds, strict, ranks):
     )
 
 
-def overlap(segmentation, values):
-    """Of (maps, voxels): sum of the values inside the segmentation, of all, and its size."""
+def score(segmentation, values, *, metric, weight):
+    """The scores of segmentations (maps, voxels), bytes, for maps of values."""
     segmentation, values = same_type(segmentation), same_type(values)
     maps, voxels = values.shape
     chunks = -(-voxels // _CHUNK)
@@ -410,4 +412,4 @@ def overlap(segmentation, values):
         sums[m, chunk] = _overlap(segmentation[m], values[m], start, stop)
 
     _pool.run([partial(task, m, chunk) for m in range(maps) for chunk in range(chunks)])
-    return sums.sum(1)
+    return score_of(metric, weight, *sums.sum(1).T, voxels)

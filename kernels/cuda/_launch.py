@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +56,8 @@ CODES = tuple(_TYPES[f"u{size}"] for size in (1, 2, 4, 8))
 REALS = (_TYPES["f4"], _TYPES["f8"])
 ROUGH = ("ROUGH", "1")
 """Of `sampling`: for fields of so many terms that they do not fit in shared memory."""
+INTEGER = ("INTEGER", "1")
+"""Of `interpolation`: for values that are integers."""
 
 
 class Launcher(Protocol):
@@ -103,6 +106,9 @@ def variants() -> Iterator[tuple[str, Defines]]:
                 yield "filters", (("SOURCE", source), ("REAL", real), width)
                 types = ("IMAGE", source), ("COORDINATE", real), ("VALUE", real)
                 yield "interpolation", (*types, width)
+        for source, real in product(CODES, REALS):
+            types = ("IMAGE", source), ("COORDINATE", real), ("VALUE", source)
+            yield "interpolation", (*types, width, INTEGER)
     for value in REALS:
         yield "thresholding", (("VALUE", value), ("BOUND", "double"))
     for votes in CODES[:2]:

@@ -92,10 +92,27 @@ __device__ __forceinline__ double interpolate(const Image& image, double z, doub
   return tz != 0.0 ? near * sz + away * tz : near;
 }
 
-// Fill (items, points) with (items, z, y, x) at the coordinates (axes, points).
+// A value of the result: an integer as the nearest, halves away from zero, NaN as 0, and clipped.
+__device__ __forceinline__ VALUE as_value(double value) {
+#ifdef INTEGER
+  const bool is_signed = (VALUE)-1 < (VALUE)0;
+  const uint64 top = is_signed ? 1ull << (8 * sizeof(VALUE) - 1) : 0;
+  const VALUE lowest = (VALUE)top, highest = (VALUE)~top;
+  double whole = trunc(value);
+  if (fabs(value - whole) >= 0.5) whole += copysign(1.0, value);
+  if (isnan(value)) return 0;
+  if (whole <= (double)lowest) return lowest;
+  return whole >= (double)highest ? highest : (VALUE)whole;
+#else
+  return (VALUE)value;
+#endif
+}
+
+// Fill (items, points) with (items, z, y, x) at the coordinates (axes, points). Of order 0 and
+// `as_they_are`, values are not rounded.
 extern "C" __global__ void __launch_bounds__(THREADS)
     map_coordinates(const IMAGE* images, Shape of, int64 items, const COORDINATE* coordinates,
-                    int axes, int64 points, int order, int mode, double cval, VALUE fill,
+                    int axes, int64 points, int order, int mode, double cval, int as_they_are,
                     VALUE* out) {
   int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
   if (i >= points) return;
@@ -112,15 +129,16 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   bool lost = !(fabs(z) < far && fabs(y) < far && fabs(x) < far);
   for (int64 item = blockIdx.y; item < items; item += gridDim.y) {
     Image image = {images + item * of.nz * of.ny * of.nx, of.nz, of.ny, of.nx};
-    VALUE value = fill;
+    VALUE value = as_value(cval);
     if (!lost && order == 0) {
       int z0 = voxel_of((int)floor(z + 0.5), of.nz, mode);
       int y0 = voxel_of((int)floor(y + 0.5), of.ny, mode);
       int x0 = voxel_of((int)floor(x + 0.5), of.nx, mode);
       if (z0 >= 0 && y0 >= 0 && x0 >= 0)
-        value = (VALUE)image.values[((INDEX)z0 * of.ny + y0) * of.nx + x0];
+        value = as_they_are ? (VALUE)image.values[((INDEX)z0 * of.ny + y0) * of.nx + x0]
+                            : as_value(image.at(z0, y0, x0, cval));
     } else if (!lost) {
-      value = (VALUE)interpolate(image, z, y, x, mode, cval);
+      value = as_value(interpolate(image, z, y, x, mode, cval));
     }
     out[item * points + i] = value;
   }

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ._labels import label_defines, rule_of, shape_of
-from ._launch import MOST_ROWS, blocks, c_type, index_type, launcher
+from ._launch import INTEGER, MOST_ROWS, blocks, c_type, index_type, launcher
 
 THREADS = 256
 
@@ -38,16 +38,20 @@ def warp_labels(labels, displacement, out, *, order, rule):
 
 def map_coordinates(image, coordinates, out, *, order, mode, cval):
     """Fill (items, points) with (items, z, y, x) at coordinates (axes, points), as on the CPU."""
-    points, items = out.shape[1], len(image)
+    device, (items, points) = launcher(out), out.shape
+    integer = out.dtype.kind != "f"
+    as_they_are = not integer or image.dtype == out.dtype
+    values = out
+    if out.dtype == np.float16:  # has no arithmetic without headers of CUDA's
+        values = device.scratch("values", items * points, np.float64)
     defines = (
         ("IMAGE", c_type(image.dtype)),
         ("COORDINATE", c_type(coordinates.dtype)),
-        ("VALUE", c_type(out.dtype)),
+        ("VALUE", c_type(values.dtype)),
         ("INDEX", index_type(math.prod(image.shape[1:]))),
+        *([INTEGER] if integer else []),
     )
-    with np.errstate(over="ignore"):
-        fill = out.dtype.type(cval)
-    launcher(out).launch(
+    device.launch(
         "interpolation",
         "map_coordinates",
         defines,
@@ -63,7 +67,9 @@ def map_coordinates(image, coordinates, out, *, order, mode, cval):
             np.int32(order),
             np.int32(mode),
             np.float64(cval),
-            fill,
-            out,
+            np.int32(as_they_are),
+            values,
         ),
     )
+    if values is not out:
+        out[...] = values.reshape(out.shape)

@@ -450,14 +450,25 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
-// Add the blocks of each map, in their order: (maps, 3).
+enum Score { F_BETA, ACCURACY, IOU };
+
+// The scores of all maps, from the blocks of each, (maps, parts, 3), added in their order.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    add_overlaps(const double* partial, int64 maps, int parts, double* out) {
-  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
-  if (i >= maps * 3) return;
-  double sum = 0;
-  for (int part = 0; part < parts; ++part) sum += partial[(i / 3 * parts + part) * 3 + i % 3];
-  out[i] = sum;
+    score(const double* partial, int64 maps, int parts, int64 voxels, int metric, double weight,
+          double* scores) {
+  int64 map = (int64)blockIdx.x * THREADS + threadIdx.x;
+  if (map >= maps) return;
+  double inside = 0, mass = 0, size = 0;
+  for (const double* part = partial + map * parts * 3; part < partial + (map + 1) * parts * 3;
+       part += 3) {
+    inside += part[0];
+    mass += part[1];
+    size += part[2];
+  }
+  double top = (1 + weight) * inside, bottom = size + weight * mass;
+  if (metric == ACCURACY) top = voxels - size - mass + 2 * inside, bottom = (double)voxels;
+  if (metric == IOU) top = inside, bottom = size + mass - inside;
+  scores[map] = bottom == 0 ? 1.0 : top / bottom;
 }
 
 #endif

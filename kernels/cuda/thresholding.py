@@ -13,6 +13,7 @@ DIGITS = {4: (10, 10, 10), 8: (10, 10, 10, 10, 10, 6, 6)}
 OF_THE_MASS = -2  # a rank still to be found
 NO_RANK = -1
 _METRICS = {"accuracy": 1, "volume": 2}  # else the score
+_SCORES = {"accuracy": 1, "iou": 2}  # else F-beta
 _EACH = 1 << 14  # voxels of a block that counts, at least
 _MOST_PARTS = 1024  # such blocks of a map
 _SEARCH = np.dtype(
@@ -123,17 +124,17 @@ def segment(maps, out, *, thresholds, strict, ranks):
     _launch(maps, "segment_first", (chunks, rows), args, shared=4 * THREADS)
 
 
-def overlap(segmentation, maps):
-    """Of (maps, voxels): sum of the values inside the segmentation, of all, and its size."""
-    device = launcher(maps)
-    sums = device.empty(len(maps) * 3, np.float64)
+def score(segmentation, maps, *, metric, weight):
+    """The scores of segmentations (maps, voxels), bytes, for maps of values. As on the CPU."""
+    (scores,) = _results(maps, np.float64)
     if not len(maps):
-        return sums.reshape(-1, 3)
+        return scores
     parts, rows = _parts(maps)
-    partial = device.scratch("partial", len(maps) * parts * 3, np.float64)
-    count = np.int64(len(maps))
-    args = segmentation, maps, count, np.int64(maps.shape[1]), partial
+    partial = launcher(maps).scratch("partial", len(maps) * parts * 3, np.float64)
+    count, voxels = np.int64(len(maps)), np.int64(maps.shape[1])
+    args = segmentation, maps, count, voxels, partial
     _launch(maps, "overlap", (parts, rows), args, shared=24 * THREADS)
-    args = partial, count, np.int32(parts), sums
-    _launch(maps, "add_overlaps", (blocks(len(maps) * 3, THREADS),), args)
-    return sums.reshape(-1, 3)
+    which = np.int32(_SCORES.get(metric, 0))
+    args = partial, count, np.int32(parts), voxels, which, np.float64(weight), scores
+    _launch(maps, "score", (blocks(len(maps), THREADS),), args)
+    return scores
