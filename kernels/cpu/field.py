@@ -23,14 +23,15 @@ from gfnoise._spectrum import axis_basis
 from . import _pool
 from ._codes import as_bytes, entry, fill, of_codes
 from ._jit import device, kernel, same_type, seldom
-from ._random import normals
+from ._random import draw_words, normal_pair
 from ._uniform import Table, confine, frame, settle
 from ._vector import TOGETHER, contract, contract_runs
 from .interpolation import keep_ignored, run_scratch, take_run
 
 BLOCK = 64  # rows of a block at most: its contractions stay in the first cache
 _BUDGET = 1 << 24  # coefficients held at once
-_SHARE = 1 << 12  # coefficients of a task
+_SHARE = 1 << 13  # coefficients of a task
+_CHUNK = 256  # that are drawn at once, by loops that vectorise
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
 _ZERO = np.int64(0)  # of the type of variables: with literals, functions would be compiled twice
 _DIAGONAL = np.float32(0.41421360)
@@ -40,22 +41,48 @@ _ROUNDING = np.float32(2.0**-16)
 # --- the field ----------------------------------------------------------------------------------
 
 
+@device
+def _number(words, count, at, terms_y, terms_x):
+    """Write the counters of `count` coefficients, and return the next one's place (j, k, l).
+
+    A coefficient is numbered by its frequencies, 21 bits each: low and high, rows 0 and 3.
+    """
+    j, k, m = at
+    for i in range(count):
+        words[0, i] = k << 21 | m
+        words[3, i] = j << 10 | k >> 11
+        m += 1
+        if m == terms_x:
+            m, k = 0, k + 1
+            if k == terms_y:
+                k, j = 0, j + 1
+    return j, k, m
+
+
 @kernel
-def _coefficients(out, seed, item, rater, scale, start, stop):
-    """Fill the rows [start, stop) of (components, j, k, l): normals times a component's scale.
+def _coefficients(out, seed, item, rater, scale, terms_y, terms_x, start, stop):
+    """Fill [start, stop) of (components, j k l): normals times a component's scale.
 
     The first ndim normals of a coefficient's counter are the components, in the array's order.
     """
-    components, _, terms_y, terms_x = out.shape
-    for row in range(start, stop):
-        j, k = row // terms_y, row % terms_y
-        for m in range(terms_x):
-            index = np.uint64(j) << np.uint64(42) | np.uint64(k) << np.uint64(21) | np.uint64(m)
-            first, second, third = normals(index, item, rater, seed)
-            out[0, j, k, m] = np.float32(first) * scale[0]
-            out[1, j, k, m] = np.float32(second) * scale[1]
-            if components == 3:
-                out[2, j, k, m] = np.float32(third) * scale[2]
+    components = len(out)
+    words = np.empty((4, _CHUNK), np.uint32)
+    at = start // terms_x // terms_y, start // terms_x % terms_y, start % terms_x
+    for first in range(start, stop, _CHUNK):
+        count = min(_CHUNK, stop - first)
+        at = _number(words, count, at, terms_y, terms_x)
+        draw_words(words, count, item, rater, seed)
+        for c in range(0, components, 2):
+            last = min(c + 1, components - 1)  # of three components, the third has no other
+            radius, angle, even, odd = words[c], words[c + 1], out[c, first:], out[last, first:]
+            scale_even, scale_odd = scale[c], scale[last]
+            if last == c:
+                for i in range(count):
+                    even[i] = np.float32(normal_pair(radius[i], angle[i])[0]) * scale_even
+            else:
+                for i in range(count):
+                    one, other = normal_pair(radius[i], angle[i])
+                    even[i], odd[i] = np.float32(one) * scale_even, np.float32(other) * scale_odd
 
 
 @device
@@ -333,13 +360,10 @@ class _Streams:
         tasks = []
         for item, rater, out in batch:
             stream = np.uint64(self.seeds[item]), np.uint32(self.numbers[item]), np.uint32(rater)
-            rows = out.shape[1] * out.shape[2]
-            share = max(1, _SHARE // out.shape[3])
-            for start in range(0, rows, share):
-                stop = min(start + share, rows)
-                tasks.append(
-                    partial(_coefficients, out, *stream, self.amplitude[item], start, stop)
-                )
+            args = out.reshape(len(out), -1), *stream, self.amplitude[item], *out.shape[2:]
+            for start in range(0, args[0].shape[1], _SHARE):
+                stop = min(start + _SHARE, args[0].shape[1])
+                tasks.append(partial(_coefficients, *args, start, stop))
         return tasks
 
 
