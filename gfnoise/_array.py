@@ -136,6 +136,18 @@ def module(array: Any) -> Any:
     return np if array is None or isinstance(array, np.ndarray) else sys.modules["cupy"]
 
 
+def real_dtype(array: NDArray[Any]) -> np.dtype[Any]:
+    """What values are computed in: float64 for float64 and wider floats, float32 for all else."""
+    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
+    return np.dtype(np.float64 if wide else np.float32)
+
+
+def native(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in the machine's byte order; float16 as float32, long double as double."""
+    dtype = real_dtype(array) if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+    return module(array).asarray(array, dtype)
+
+
 def constant(array: Any, size: int, value: float) -> Any:
     """A float64 array of one value, of another array's library; captured in a graph, it stays."""
     if not on_device(array):

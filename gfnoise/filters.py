@@ -106,7 +106,7 @@ def gaussian_filter(
             for axis, s, r, m in zip(filtered, sigmas, radii, modes, strict=True)
             if s > 0 and r > 0
         ]
-        _filter(kernels, _compact(input), result.filled, plan, constant)
+        _filter(kernels, _array.native(input), result.filled, plan, constant)
     return result.finish()
 
 
@@ -152,14 +152,6 @@ def _launch(
     )
 
 
-def _compact(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in the machine's byte order; float16 as float32, long double as double."""
-    asarray = _array.module(array).asarray
-    if array.dtype.kind == "f":
-        return asarray(array, np.float64 if array.dtype.itemsize >= 8 else np.float32)
-    return asarray(array, array.dtype.newbyteorder("="))
-
-
 def _axes(axes: int | Sequence[int] | None, ndim: int) -> list[int]:
     """The axes to filter as non-negative numbers, in ascending order of the arguments."""
     if axes is None:
@@ -189,8 +181,7 @@ def _each(name: str, value: Any, axes: Sequence[int]) -> list[Any]:
 def _result_dtype(source: NDArray[Any], wanted: DTypeLike | None) -> np.dtype[Any]:
     """float32 or float64, as wanted or as the input asks for."""
     if wanted is None:
-        wide = source.dtype.kind == "f" and source.dtype.itemsize >= 8
-        return np.dtype(np.float64 if wide else np.float32)
+        return _array.real_dtype(source)
     dtype = np.dtype(wanted)
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"output must be of dtype float32 or float64, got {dtype}")

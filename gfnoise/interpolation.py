@@ -193,10 +193,10 @@ def map_coordinates(
         return result.finish()
     if not math.prod(space):
         raise ValueError(f"input must not be empty where coordinates are not, got {input.shape}")
-    points = math.prod(coordinates.shape[1:])
+    points, contiguous = math.prod(coordinates.shape[1:]), _array.module(input).ascontiguousarray
     kernels.map_coordinates(
-        _native(input).reshape(-1, *_labels.volume(space)),
-        _native(coordinates).reshape(axes, points),
+        contiguous(_array.native(input)).reshape(-1, *_labels.volume(space)),
+        contiguous(_array.native(coordinates)).reshape(axes, points),
         result.filled.reshape(-1, points),
         order=order,
         mode=_MODES.index(_SAME.get(mode, mode)),
@@ -208,18 +208,8 @@ def map_coordinates(
 def _mapped_dtype(source: NDArray[Any], wanted: DTypeLike | None) -> np.dtype[Any]:
     """The dtype that is wanted, or float32 or float64 as the input asks for."""
     if wanted is None:
-        wide = source.dtype.kind == "f" and source.dtype.itemsize >= 8
-        return np.dtype(np.float64 if wide else np.float32)
+        return _array.real_dtype(source)
     dtype = np.dtype(wanted)
     if dtype.kind not in "biuf" or dtype == np.longdouble != np.float64:
         raise TypeError(f"output must be of a real dtype, got {dtype}")
     return dtype
-
-
-def _native(array: NDArray[Any]) -> NDArray[Any]:
-    """Contiguous, in the machine's byte order; float16 as float32, long double as double."""
-    if array.dtype.kind == "f":
-        dtype = np.dtype(np.float64 if array.dtype.itemsize >= 8 else np.float32)
-    else:
-        dtype = array.dtype.newbyteorder("=")
-    return _array.module(array).ascontiguousarray(array, dtype)

@@ -313,9 +313,7 @@ def _probabilities(marginals: NDArray[Any]) -> NDArray[Any]:
     if marginals.dtype.kind not in "biuf":
         raise TypeError(f"marginals must be of a real dtype, got {_checks.describe(marginals)}")
     _checks.in_range("marginals", marginals, 0, 1)
-    wide = marginals.dtype.kind == "f" and marginals.dtype.itemsize >= 8
-    dtype = np.float64 if wide else np.float32
-    return _array.module(marginals).ascontiguousarray(marginals, dtype)
+    return _array.module(marginals).ascontiguousarray(marginals, _array.real_dtype(marginals))
 
 
 def _votes(votes: NDArray[Any], raters: int) -> NDArray[Any]:

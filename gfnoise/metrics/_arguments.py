@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .. import _checks, _labels
 from .._array import kernels as kernels
+from .._array import real_dtype
 
 TOLERANCE = 1e-3  # of the sum of a voxel's probabilities
 
@@ -64,8 +65,7 @@ def reals(name: str, array: NDArray[Any], *, masks: bool = False) -> NDArray[Any
         raise TypeError(f"{name} must be of a real dtype, got {_checks.describe(array)}")
     if masks and array.dtype in (np.bool_, np.uint8):
         return np.ascontiguousarray(array).view(np.uint8)
-    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
-    return np.ascontiguousarray(array, np.float64 if wide else np.float32)
+    return np.ascontiguousarray(array, real_dtype(array))
 
 
 def probabilities(name: str, array: NDArray[Any]) -> NDArray[Any]:
