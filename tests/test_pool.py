@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
@@ -199,6 +200,28 @@ def test_a_pool_that_is_busy_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatc
         finally:
             release.set()
         blocked.result(LIMIT)
+
+
+def test_a_pool_that_is_busy_keeps_nothing_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a thread has not come to yet holds no array of a call that is over."""
+    monkeypatch.setattr(_pool, "threads", lambda: 2)
+    release, busy = threading.Event(), threading.Event()
+
+    def occupy() -> None:
+        busy.set()
+        release.wait(LIMIT)
+
+    occupied = _pool._pool(1).submit(occupy)
+    try:
+        assert busy.wait(LIMIT)
+        values = np.zeros(3)
+        held = weakref.ref(values)
+        _pool.run([partial(values.fill, 1), partial(values.fill, 2)])
+        del values
+        assert held() is None
+    finally:
+        release.set()
+        occupied.result(LIMIT)
 
 
 # ------------------------------------------------------------------------ how many threads

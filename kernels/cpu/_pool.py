@@ -102,6 +102,7 @@ def run(tasks: Sequence[Callable[[], object]], at_once: int | None = None) -> No
         # One that a busy pool has not started yet has nothing left to do.
         others = [other for other in others if not other.cancel()]
         _join(others)
+        tasks = ()  # such a one is kept until a thread comes to it, and `work` keeps the tasks
     for other in others:
         other.result()
 
