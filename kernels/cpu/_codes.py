@@ -104,7 +104,7 @@ def _compare(builder, address, code):
 
 @intrinsic
 def _keep_alike_run(typing, codes, others, width, values):
-    """Keep those of RUN bytes whose codes are the same at both addresses; the rest become 0."""
+    """Zero those of RUN bytes whose codes at the two addresses differ."""
 
     def generate(context, builder, signature, arguments):
         codes, others, width, values = arguments
@@ -117,7 +117,7 @@ def _keep_alike_run(typing, codes, others, width, values):
 
         (flags,) = by_width(builder, width, compare)
         same = builder.bitcast(flags, ir.VectorType(ir.IntType(1), RUN))
-        run = ir.VectorType(FLAGS, RUN)
+        run = ir.VectorType(ir.IntType(8), RUN)
         kept = builder.and_(load(builder, values, run, 1), builder.sext(same, run))
         store(builder, kept, values)
         return context.get_dummy_value()
@@ -167,7 +167,10 @@ def entry(codes, i):
 
 @device
 def keep_alike(place, width, apart, values, count):
-    """Let the first `count` bytes be 0 whose code, from `place` on, is not that `apart` from it."""
+    """Zero those of the first `count` values whose code is not that of the one `apart` from it.
+
+    The codes are at the address `place`, and on.
+    """
     for i in range(0, count - count % RUN, RUN):
         to = values.ctypes.data + i
         _keep_alike_run(place + i * width, place + (i + apart) * width, width, to)
