@@ -190,6 +190,15 @@ def test_windows_of_a_displacement(b: float) -> None:
         assert np.allclose(part[1, 1], expected, rtol=0, atol=1e-4)
 
 
+def test_more_terms_along_y_than_a_word_numbers() -> None:
+    """From 2^11 on, the bits of their numbers are in both words of the index."""
+    shape, window = (2200, 1), np.s_[1090:1110, :]
+    got = GaussianField(1.0, 0.5, ndim=2).displacement(shape, seed=7, window=window)
+    assert len(oracles.fourier_basis(shape[0], 0.5, np.arange(1))) > 2**11
+    expected = oracles.displacement(shape, 1.0, 0.5, 7, window=window)
+    assert abs(got - expected).max() < 1e-4
+
+
 def test_components_without_amplitude_do_not_move() -> None:
     still = GaussianField((0.0, 2.0, 0.0), 3.0, ndim=3).displacement((5, 6, 7), seed=1)
     full = GaussianField(2.0, 3.0, ndim=3).displacement((5, 6, 7), seed=1)
