@@ -373,10 +373,9 @@ def _rounded(values, dtype):
         with np.errstate(over="ignore"):
             return values.astype(dtype)
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    values = np.nan_to_num(values, posinf=np.inf, neginf=-np.inf)
+    values = np.nan_to_num(values)  # infinities become the largest floats, and are clipped too
     whole = np.trunc(values)
-    with np.errstate(invalid="ignore"):  # of infinities
-        rounded = whole + np.copysign(np.abs(values - whole) >= 0.5, values)
+    rounded = whole + np.copysign(np.abs(values - whole) >= 0.5, values)
     below, above = rounded <= low, rounded >= high
     within = np.where(below | above, 0, rounded).astype(dtype)
     return np.where(below, dtype.type(low), np.where(above, dtype.type(high), within))

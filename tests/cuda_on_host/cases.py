@@ -31,6 +31,11 @@ def interpolation() -> None:
     gfnoise.warp_labels(LABELS, MOVED.astype(np.float32), order=1)
     for mode in ("constant", "mirror"):
         gfnoise.map_coordinates(LABELS, MOVED, mode=mode)
+    extremes = np.array([[[np.nan, np.inf, -np.inf, 2.0**63, -(2.0**63), 1e300, 127.5, -0.5]]])
+    for dtype in (np.bool_, np.int8, np.int64, np.uint64):  # no cast may leave the range
+        gfnoise.map_coordinates(
+            extremes, MOVED[:, 0], order=0, mode="nearest", cval=-1e300, output=dtype
+        )
 
 
 def filters() -> None:
