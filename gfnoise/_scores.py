@@ -1,4 +1,4 @@
-"""The score of a mask, from what it shares with a map: for the kernels, and for expected scores."""
+"""The score of a mask, from what it shares with a map; `thresholding.cu` has it for a device."""
 
 from typing import Any
 

@@ -156,6 +156,11 @@ def map_coordinates(
     ValueError, TypeError
         If an argument is not as described; nothing has been written then.
 
+    Notes
+    -----
+    A NaN or an infinity spreads to the places beside it, also where its weight is 0: to which of
+    these, is not always as in SciPy.
+
     Examples
     --------
     >>> import numpy as np

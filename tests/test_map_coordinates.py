@@ -128,6 +128,13 @@ def test_a_matrix_is_written_as_the_array_it_is() -> None:
     assert (out == 1).all()
 
 
+def test_float16_overflows_to_infinity() -> None:
+    source, beyond = np.ones((2, 2)), np.full((2, 3), -9.0)
+    got = gfnoise.map_coordinates(source, beyond, cval=1e10, output=np.float16)
+    assert got.dtype == np.float16
+    assert np.isinf(got).all()
+
+
 def test_nan_becomes_zero_in_integers() -> None:
     source = np.full((4, 5), np.nan)
     for order, dtype in itertools.product((0, 1), "?bBhHiIqQ"):

@@ -48,9 +48,9 @@ def philox4x32(c0, c1, c2, c3, k0, k1):
 
 @device
 def draw_words(words, count, item, rater, seed):
-    """Replace counters by what Philox makes of them: (4, numbers), of the stream's `count` first.
+    """Replace the first `count` columns of (4, numbers) by what Philox makes of their counters.
 
-    The first and the last row are the index of a number, low and high.
+    Rows 0 and 3 hold the index on entry, low and high; the stream gives the other two words.
     """
     first, second, third, fourth = words[0], words[1], words[2], words[3]
     k0, k1 = np.uint32(seed & _LOW), np.uint32(seed >> _WORD)
@@ -114,7 +114,7 @@ def normal_pair(first, second):
     """Two independent normals of two words, in float64: to be rounded to float32.
 
     Other implementations of the logarithm and of the sines differ in the last bits of a float64,
-    and give the same float32 but for about one value in 10^8.
+    and give the same float32 but for a few values in 10^8.
     """
     radius = math.sqrt(-2 * _logarithm(first))
     cosine, sine = _cosine_and_sine(second)

@@ -83,8 +83,9 @@ def _is_all(labels, pattern, box):
 def _note_mixed(labels, box, width, inside, mixed, cells):
     """Let the first `cells` bytes of `mixed` be 0 where a cell of the box is uniform.
 
-    The cells lie side by side along x, and the labels of `mixed`, `width` bytes each, fill them.
-    `inside` is 0 where the next label is another cell's.
+    The cells lie side by side along x. `mixed` has a byte for each of their labels' bytes, a power
+    of two for each cell: it is halved until one is left. `inside` is 0 where the next label is
+    another cell's.
     """
     planes, rows, (left, right) = box
     first = labels[planes[0], rows[0], left:right]
@@ -131,7 +132,7 @@ def _tabulate(labels, background, sizes, first, low, alike, extent, start, stop)
             box = (z, min(z + size_z, nz)), (y, min(y + size_y, ny)), columns
             alone = single[cy * cells_x : (cy + 1) * cells_x]
             if _is_all(labels, pattern, box):
-                begin, end = cells_x, cells_x
+                begin, end = cells_x, cells_x  # and of `linked`, nothing is read
                 fill(low, (cz, cy, 0, cells_x), background)
                 for x in range(cells_x):
                     alone[x] = 1
@@ -181,7 +182,7 @@ class Table:
         self.labels = labels
         self.bits, self.first, number = _cells(labels.shape, origin, count, step, amplitude, reach)
         self.sizes = tuple(1 << bits for bits in self.bits)
-        self.low = np.empty(number, labels.dtype)
+        self.low = np.empty(number, labels.dtype)  # of a cell's first voxel
         self.alike = np.empty((2, 2, *number), np.uint8)
         self.extent = np.empty((*number[:2], 2), np.int32)
         corner = (first * size for first, size in zip(self.first, self.sizes, strict=True))

@@ -109,10 +109,10 @@ __device__ __forceinline__ VALUE as_value(double value) {
 }
 
 // Fill (items, points) with (items, z, y, x) at the coordinates (axes, points). Of order 0 and
-// `as_they_are`, values are not rounded.
+// `exact`, values are converted, not rounded: integers beyond 2^53 are what they were.
 extern "C" __global__ void __launch_bounds__(THREADS)
     map_coordinates(const IMAGE* images, Shape of, int64 items, const COORDINATE* coordinates,
-                    int axes, int64 points, int order, int mode, double cval, int as_they_are,
+                    int axes, int64 points, int order, int mode, double cval, int exact,
                     VALUE* out) {
   int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
   if (i >= points) return;
@@ -135,8 +135,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
       int y0 = voxel_of((int)floor(y + 0.5), of.ny, mode);
       int x0 = voxel_of((int)floor(x + 0.5), of.nx, mode);
       if (z0 >= 0 && y0 >= 0 && x0 >= 0)
-        value = as_they_are ? (VALUE)image.values[((INDEX)z0 * of.ny + y0) * of.nx + x0]
-                            : as_value(image.at(z0, y0, x0, cval));
+        value = exact ? (VALUE)image.values[((INDEX)z0 * of.ny + y0) * of.nx + x0]
+                      : as_value(image.at(z0, y0, x0, cval));
     } else if (!lost) {
       value = as_value(interpolate(image, z, y, x, mode, cval));
     }

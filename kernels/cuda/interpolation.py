@@ -40,7 +40,7 @@ def map_coordinates(image, coordinates, out, *, order, mode, cval):
     """Fill (items, points) with (items, z, y, x) at coordinates (axes, points), as on the CPU."""
     device, (items, points) = launcher(out), out.shape
     integer = out.dtype.kind != "f"
-    as_they_are = not integer or image.dtype == out.dtype
+    exact = not integer or image.dtype == out.dtype
     values = out
     if out.dtype == np.float16:  # has no arithmetic without headers of CUDA's
         values = device.scratch("values", items * points, np.float64)
@@ -67,9 +67,10 @@ def map_coordinates(image, coordinates, out, *, order, mode, cval):
             np.int32(order),
             np.int32(mode),
             np.float64(cval),
-            np.int32(as_they_are),
+            np.int32(exact),
             values,
         ),
     )
     if values is not out:
-        out[...] = values.reshape(out.shape)
+        with np.errstate(over="ignore"):  # as infinity, of which NumPy on the host would warn
+            out[...] = values.reshape(out.shape)
