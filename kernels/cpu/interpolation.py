@@ -352,9 +352,9 @@ def map_coordinates(image, coordinates, out, *, order, mode, cval):
     nearest voxel, are as they are.
     """
     image, coordinates = same_type(image), same_type(coordinates)
-    as_they_are = order == 0 and image.dtype == out.dtype and out.dtype.kind in "biu"
-    fill = _rounded(np.array(cval), out.dtype)[()] if as_they_are else np.float64(cval)
-    direct = as_they_are or out.dtype in (np.float32, np.float64)
+    exact = order == 0 and image.dtype == out.dtype and out.dtype.kind in "biu"
+    fill = _rounded(np.array(cval), out.dtype)[()] if exact else np.float64(cval)
+    direct = exact or out.dtype in (np.float32, np.float64)
 
     def part(item, start):
         to = out[item, start : start + _pool.SLAB]

@@ -127,16 +127,18 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
   double far = max(of.nz, max(of.ny, of.nx)) + 2.0;
   bool lost = !(fabs(z) < far && fabs(y) < far && fabs(x) < far);
+  const VALUE fill = as_value(cval);
   for (int64 item = blockIdx.y; item < items; item += gridDim.y) {
     Image image = {images + item * of.nz * of.ny * of.nx, of.nz, of.ny, of.nx};
-    VALUE value = as_value(cval);
+    VALUE value = fill;
     if (!lost && order == 0) {
       int z0 = voxel_of((int)floor(z + 0.5), of.nz, mode);
       int y0 = voxel_of((int)floor(y + 0.5), of.ny, mode);
       int x0 = voxel_of((int)floor(x + 0.5), of.nx, mode);
-      if (z0 >= 0 && y0 >= 0 && x0 >= 0)
-        value = exact ? (VALUE)image.values[((INDEX)z0 * of.ny + y0) * of.nx + x0]
-                      : as_value(image.at(z0, y0, x0, cval));
+      if (z0 >= 0 && y0 >= 0 && x0 >= 0) {
+        IMAGE found = image.values[((INDEX)z0 * of.ny + y0) * of.nx + x0];
+        value = exact ? (VALUE)found : as_value((double)found);
+      }
     } else if (!lost) {
       value = as_value(interpolate(image, z, y, x, mode, cval));
     }
