@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import measured
+import on_gpu
 import quotes
 import scaling
 from measured import Case, Run
@@ -94,6 +95,7 @@ def report(run: Run) -> str:
         *start_up([case for case in run.cases if case.stem == "startup"]),
         "",
     ]
+    lines += on_gpu.section(measured.RESULTS / "cuda.json")
     lines += section(measured.RESULTS / "peers.json")
     return "\n".join(lines)
 

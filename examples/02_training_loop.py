@@ -1,7 +1,7 @@
 """A small U-Net trained on labels whose noise is fresh in each step, on phantoms.
 
     python examples/02_training_loop.py
-    python examples/02_training_loop.py --device cuda --size 128 --features 16 --batch-size 2
+    python examples/02_training_loop.py --device cuda --size 128 --features 16 --levels 5
     torchrun --nproc-per-node 2 examples/02_training_loop.py
 
 Trained with cross-entropy on noisy labels, a network learns their marginal, E[L]: here it is known
@@ -54,14 +54,13 @@ class Phantoms(Dataset[dict[str, Tensor]]):
 
 
 class UNet(nn.Module):
-    """Three resolutions, two convolutions each."""
+    """Two convolutions at each level; half the resolution and twice the features at the next."""
 
-    def __init__(self, features: int):
+    def __init__(self, features: int, levels: int):
         super().__init__()
-        self.down = nn.ModuleList(
-            [block(1, features), block(features, 2 * features), block(2 * features, 4 * features)]
-        )
-        self.up = nn.ModuleList([block(6 * features, 2 * features), block(3 * features, features)])
+        widths = [features << level for level in range(levels)]
+        self.down = nn.ModuleList(map(block, [1, *widths], widths))
+        self.up = nn.ModuleList([block(3 * width, width) for width in widths[-2::-1]])
         self.head = nn.Conv3d(features, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = make_parser().parse_args(argv)
     rank, device = join(args.device)
     torch.manual_seed(args.seed)
-    model: nn.Module = UNet(args.features).to(device)
+    model: nn.Module = UNet(args.features, args.levels).to(device)
     network = nn.parallel.DistributedDataParallel(model) if args.ranks > 1 else model
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
 
@@ -212,6 +211,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--items", type=int, default=32, help="phantoms to train on")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--features", type=int, default=8, help="of the U-Net's first level")
+    parser.add_argument("--levels", type=int, default=3, help="of the U-Net")
     parser.add_argument("--batch-size", type=int, default=2, help="of each rank")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,5 +1,6 @@
 """The README's figures are those of benchmarks/results, and there are no others."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import measured
+import on_gpu
 import quotes
 import report
 import scaling
@@ -77,6 +79,39 @@ def test_tables_are_rectangular(page):
     for table in tables:
         widths = {row.replace(r"\|", "").count("|") for row in table.splitlines()}
         assert len(widths) == 1, table
+
+
+def test_a_run_on_a_gpu_is_reported(tmp_path):
+    assert "Not measured yet" in "\n".join(on_gpu.section(tmp_path / "cuda.json"))
+    info = {
+        "on_gpu": "cupyx; a copy",
+        "device": "A GPU",
+        "driver": 13000,
+        "cuda": 12090,
+        "cupy": "14.0.0",
+        "commit": "0123456789abcdef",
+        "ps_per_voxel": 2.345,
+        "ps_per_voxel_replayed": 1.5,
+        "against_reference": 101.26,
+        "against_moving": 3.25,
+        "extra_bytes_per_voxel": 0.125,
+        "reference_bytes_per_voxel": 24.0,
+    }
+    cases = [("test_sample_labels[0-8]", info), ("test_compiling[8]", {"variants": 3})]
+    run = {
+        "benchmarks": [{"name": name, "extra_info": found} for name, found in cases],
+        "commit_info": {"id": "f" * 40},
+        "datetime": "2026-01-02T03:04:05",
+    }
+    (tmp_path / "cuda.json").write_text(json.dumps(run))
+    *_, row, _ = lines = on_gpu.section(tmp_path / "cuda.json")
+    assert (
+        "A GPU, CUDA 12090 and driver 13000, CuPy 14.0.0, commit 0123456789ab, 2026-01-02:" in lines
+    )
+    assert row.split("|")[1:-1] == [
+        *(" `sample_labels[0-8]` ", " cupyx; a copy ", " 2.35 ", " 1.50 ", " **101.3** "),
+        *(" 3.2 ", " 0.12 ", " 24.0 "),
+    ]
 
 
 # How quotes are made
