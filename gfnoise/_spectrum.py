@@ -16,8 +16,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ._kept import kept
+
 MAX_TERMS = 1 << 21
 """Terms per axis that a coefficient's 63-bit number has room for."""
+
+KEPT = 16 << 20
+"""Bytes of each kind of basis that are kept."""
 
 _AT_ONCE = 1 << 20  # phases, of which each takes some thirty bytes
 PADDING = 4.1  # correlation lengths between the image and its periodic copy
@@ -111,7 +116,7 @@ def spectrum(size: int, length_scale: float) -> tuple[NDArray[np.float64], NDArr
     return np.arange(folded.size) * np.float64(step), np.asarray(folded / folded.sum())
 
 
-@lru_cache(maxsize=16)
+@kept(KEPT)
 def axis_basis(
     size: int, length_scale: float, start: int = 0, count: int | None = None, step: int = 1
 ) -> AxisBasis:

@@ -45,9 +45,9 @@ class GaussianField:
     axes flattened in C order) and rater j draw from (seed, i, j). With one seed per item, they
     draw from (seed[i], 0, j): an item's noise then depends neither on its batch nor on its place.
 
-    The Fourier basis of an axis of n voxels takes about ``5 n (n + 4 b) / b`` bytes, b being the
-    length scale in voxels: 4 GB for n = 50 000 and b = 3. Draw such a strip in parts, by `window`:
-    of a window of c voxels it is ``5 c (n + 4 b) / b``.
+    The Fourier basis of an axis of n voxels takes about ``11 n (n + 4 b) / b`` bytes while it is
+    made, b being the length scale in voxels: 9 GB for n = 50 000 and b = 3. Draw such a strip in
+    parts, by `window`: of a window of c voxels it is ``11 c (n + 4 b) / b``.
 
     Examples
     --------

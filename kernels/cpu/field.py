@@ -12,13 +12,14 @@ evaluated or gathered inside the run.
 """
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 from itertools import product
 
 import numpy as np
 
+from gfnoise._kept import kept
 from gfnoise._runs import RUN, pieces, reach
-from gfnoise._spectrum import axis_basis
+from gfnoise._spectrum import KEPT, axis_basis
 
 from . import _pool
 from ._codes import as_bytes, entry, fill, of_codes
@@ -272,7 +273,7 @@ def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order,
 # --- launching ----------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=24)
+@kept(KEPT)
 def _bases(length_scale, window, tile):
     """The bases of the three axes on the window, the last two in tiles: (tiles, terms, tile)."""
     height = _height(window.count[-2])
@@ -312,7 +313,7 @@ def _nodes(amplitude, length_scale, window):
     return *_node_basis(length, window, parts), reach(amplitude, length, step, parts)
 
 
-@lru_cache(maxsize=24)
+@kept(KEPT)
 def _node_basis(length, window, parts):
     """The basis at the nodes, and the limits of its terms: of all amplitudes alike.
 
