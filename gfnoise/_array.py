@@ -1,7 +1,6 @@
 """Which library owns an array, and which kernels run on it: the only place that chooses."""
 
 import functools
-import importlib
 import inspect
 import sys
 from collections.abc import Callable
@@ -10,6 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._loading import load
 
 _SMALL = 1 << 17  # elements that one thread looks through in no time
 _OPTIONAL = ("like", "out", "output")
@@ -66,6 +67,12 @@ def library(array: object) -> str | None:
     return root if root in ("cupy", "torch") else None
 
 
+def is_masked(value: object) -> bool:
+    """Whether an array has a mask; `numpy.ma` is not imported for that, only looked up."""
+    kind = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    return kind is not None and isinstance(value, kind)
+
+
 def split_output(output: Any) -> tuple[NDArray[Any] | None, Any]:
     """SciPy's `output`, an array or a dtype, as the array and its dtype."""
     if library(output) is not None and hasattr(output, "shape"):
@@ -91,7 +98,7 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
     owners = {}
     for name, array in given.items():
         owner = library(array)
-        if owner is None or isinstance(array, np.ma.MaskedArray):
+        if owner is None or is_masked(array):
             raise TypeError(
                 f"{name} must be a NumPy array, a CuPy array or a torch tensor, "
                 f"got {type(array).__module__}.{type(array).__qualname__}"
@@ -106,7 +113,7 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
     if owner in _PACKAGES:
         name = f"{_PACKAGES[owner]}.{stem}"
         try:
-            return importlib.import_module(name)
+            return load(name)
         except ModuleNotFoundError as error:
             if error.name != name:
                 raise
@@ -115,7 +122,7 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
 
 def _check_device(function: str, arrays: dict[str, Any]) -> None:
     """Raise unless the arrays are on the current device, and this process can use it."""
-    launch = importlib.import_module("gfnoise._cuda._launch")
+    launch = load("gfnoise._cuda._launch")
     launch.check_process()
     devices = {name: array.device.id for name, array in arrays.items()}
     current = launch.current_device()
@@ -152,7 +159,7 @@ def constant(array: Any, size: int, value: float) -> Any:
     """A float64 array of one value, of another array's library; captured in a graph, it stays."""
     if not on_device(array):
         return np.full(size, value)
-    made = importlib.import_module("gfnoise._cuda._launch").launcher(array).empty(size, np.float64)
+    made = load("gfnoise._cuda._launch").launcher(array).empty(size, np.float64)
     made.fill(value)
     return made
 
@@ -203,7 +210,7 @@ def extremes(array: Any) -> tuple[Any, Any]:
         return array.min().item(), array.max().item()
     if array.size <= _SMALL or not array.flags.c_contiguous:
         return array.min(), array.max()
-    values = importlib.import_module("gfnoise._cpu.values")
+    values = load("gfnoise._cpu.values")
     least, most = values.extremes(array)
     return least, most
 
@@ -220,6 +227,6 @@ def stranger(codes: Any, classes: int, rule: Any) -> int | None:
         if rule.has_ignore:
             strange &= codes != rule.ignore
         return int(strange.argmax()) if strange.any() else None
-    values = importlib.import_module("gfnoise._cpu.values")
+    values = load("gfnoise._cpu.values")
     index: int = values.stranger(codes, limit, rule)
     return None if index < 0 else index

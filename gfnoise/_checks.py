@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._array import extremes, module, on_device, readable
+from ._array import extremes, is_masked, module, on_device, readable
 
 _SEEDS = 1 << 63
 
@@ -114,7 +114,7 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
 
 def plain(expected: str, value: object) -> NDArray[Any]:
     """The value as an array; an error if it has a mask, or rows of different lengths."""
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked(value):
         raise TypeError(f"{expected}, got a masked array, whose mask would be lost: {value!r}")
     try:
         return np.asarray(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -10,10 +12,12 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +63,14 @@ def serial() -> list[list[str]]:
 @pytest.fixture
 def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_pool, "threads", lambda: 4)
+
+
+def wait_for(reached: Callable[[], bool]) -> None:
+    """Of what comes a moment later; fails where it does not."""
+    end = time.monotonic() + LIMIT / 4
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def in_processes(method: str) -> list[list[str]]:
@@ -119,6 +131,45 @@ def test_forks_from_a_thread_while_others_work(serial: list[list[str]]) -> None:
 def test_a_fork_while_the_lock_is_held(serial: list[list[str]]) -> None:
     with _pool._lock:
         assert in_processes("fork")[3] == serial[3]
+
+
+def test_a_fork_while_another_thread_makes_the_first_call() -> None:
+    """What the call imports is locked by a thread that the child does not have."""
+    code = """
+import importlib.abc
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+import numpy as np
+import gfnoise
+
+warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)  # of Python 3.12
+importing = threading.Event()
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "gfnoise._cpu.filters":
+            importing.set()
+            time.sleep(0.3)
+
+def call():
+    return gfnoise.gaussian_filter(np.ones((4, 5)), 1.0).shape
+
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=call)
+thread.start()
+importing.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    os._exit(call()[1])
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run_python(code) == "5"
 
 
 def side_by_side(_: int) -> None:
@@ -224,7 +275,85 @@ def test_a_pool_that_is_busy_keeps_nothing_alive(monkeypatch: pytest.MonkeyPatch
         occupied.result(LIMIT)
 
 
+@pytest.mark.usefixtures("four_threads")
+def test_what_failed_is_kept_by_its_exception_alone() -> None:
+    meet = threading.Barrier(2, timeout=LIMIT)
+
+    def fails(values: Any) -> None:
+        meet.wait()
+        raise ValueError(values.size)
+
+    values = np.zeros(3)
+    held = weakref.ref(values)
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(ValueError):
+            _pool.run([partial(fails, values), partial(fails, values)])
+        del values
+        wait_for(lambda: held() is None)  # a thread of the pool lets go a moment later
+    finally:
+        gc.enable()
+
+
+def test_all_is_done_where_threads_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An executor queues work before it starts a thread: it may be done although that failed."""
+    monkeypatch.setattr(_pool, "threads", lambda: 3)
+    monkeypatch.setattr(_pool, "_pools", [])
+    start, started = threading.Thread.start, []
+
+    def one_alone(thread: threading.Thread) -> None:
+        if thread.name.startswith("gfnoise"):
+            if started:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", one_alone)
+    release, taken = threading.Event(), threading.Barrier(3)
+
+    def occupy() -> None:
+        taken.wait(LIMIT)
+        release.wait(LIMIT)
+
+    other = threading.Thread(target=_pool.run, args=([occupy, occupy],))
+    other.start()
+    taken.wait(LIMIT)  # the pool has no thread left, and gets none
+    done: list[int] = []
+
+    def first() -> None:
+        release.set()
+        time.sleep(0.2)  # in which the pool's thread comes to what was queued
+        done.append(0)
+
+    def later(i: int) -> None:
+        time.sleep(0.3)
+        done.append(i)
+
+    _pool.run([first, *(partial(later, i) for i in (1, 2, 3))])
+    assert sorted(done) == [0, 1, 2, 3]
+    other.join()
+
+
 # ------------------------------------------------------------------------ how many threads
+
+
+def test_there_is_one_pool_of_the_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pool, "_pools", [])
+    before = {thread for thread in threading.enumerate() if thread.name.startswith("gfnoise")}
+
+    def own() -> int:
+        return sum(
+            thread.name.startswith("gfnoise") and thread not in before
+            for thread in threading.enumerate()
+        )
+
+    for count in (2, 9, 3, 6):
+        monkeypatch.setattr(_pool, "threads", lambda count=count: count)
+        meet = threading.Barrier(count)
+        _pool.run([partial(meet.wait, LIMIT)] * count)
+    wait_for(lambda: own() == 8)
+    assert [size for size, _ in _pool._pools] == [8]
 
 
 def run_python(code: str, **environment: str) -> str:

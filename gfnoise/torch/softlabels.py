@@ -1,6 +1,5 @@
 """Losses against soft labels that are never written."""
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -8,12 +7,13 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .. import _checks, _labels, _raters
+from .._loading import load
 
 REDUCTIONS = ("none", "mean", "sum")
 
 
 def _kernels() -> Any:
-    return importlib.import_module("gfnoise._cpu.softlabels")
+    return load("gfnoise._cpu.softlabels")
 
 
 def svls_cross_entropy(

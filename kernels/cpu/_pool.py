@@ -4,23 +4,30 @@ Numba's own threading layers abort after a fork, or when two threads enter them;
 on first use in each process, so that a forked worker never meets its parent's threads.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gfnoise._loading import load
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 SLAB = 1 << 16
 """Voxels of a task: a fraction of a millisecond of work, and its rows stay in cache."""
 
-_pools: dict[int, ThreadPoolExecutor] = {}
+_pools: list[tuple[int, ThreadPoolExecutor]] = []  # with its size: one, or none yet
 _lock = threading.Lock()
 _caller = threading.local()
 
 
 def _begin_anew() -> None:
-    """Forget the parent's pools, whose threads a forked child has not, and its lock."""
+    """Forget the parent's pool, whose threads a forked child has not, and its lock."""
     global _lock
     _lock = threading.Lock()
     _pools.clear()
@@ -59,10 +66,72 @@ def alone() -> Iterator[None]:
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:
+    """The pool of the process, which grows to the largest size that was asked for."""
+    # Here, as it is a RuntimeError, like to submit is, once the interpreter shuts down.
+    executor = load("concurrent.futures").ThreadPoolExecutor
     with _lock:
-        if workers not in _pools:
-            _pools[workers] = ThreadPoolExecutor(workers, thread_name_prefix="gfnoise")
-        return _pools[workers]
+        if not _pools or _pools[0][0] < workers:
+            outgrown = _pools[:]
+            _pools[:] = [(workers, executor(workers, thread_name_prefix="gfnoise"))]
+            for _, smaller in outgrown:
+                smaller.shutdown(wait=False)  # its threads end once they have nothing to do
+        return _pools[0][1]
+
+
+class _Crew:
+    """The threads at work on the tasks of one call."""
+
+    def __init__(self, tasks: Sequence[Callable[[], object]]) -> None:
+        self._tasks, self._turns = tasks, iter(range(len(tasks)))  # next() of a range is atomic
+        self._change = threading.Condition()
+        self._inside, self._closed = 0, False
+        self._errors: list[BaseException] = []  # the first of those who joined
+
+    def work(self) -> None:
+        """Do tasks as long as there are any."""
+        try:
+            for turn in self._turns:
+                self._tasks[turn]()
+        finally:
+            for _ in self._turns:  # after an exception: leave nothing for the others to start
+                pass
+
+    def join(self) -> None:
+        """Work with the caller; a pool that is busy may come to it when all is done."""
+        with self._change:
+            if self._closed:
+                return
+            self._inside += 1
+        try:
+            self.work()
+        except BaseException as error:
+            if not self._errors:
+                self._errors.append(error)
+        finally:
+            with self._change:
+                self._inside -= 1
+                self._change.notify()
+
+    def close(self) -> list[BaseException]:
+        """Let no other join, and wait until none works; an interrupt is raised only then.
+
+        Returns the error of those who joined, if any, and forgets it: they would keep each other.
+        """
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                with self._change:
+                    self._closed = True
+                    while self._inside:
+                        self._change.wait()
+                break
+            except KeyboardInterrupt as caught:
+                interrupt = caught
+        self._tasks = ()  # what a pool has not come to yet keeps none of them alive
+        if interrupt is not None:
+            raise interrupt
+        errors, self._errors = self._errors, []
+        return errors
 
 
 def run(tasks: Sequence[Callable[[], object]], at_once: int | None = None) -> None:
@@ -77,44 +146,15 @@ def run(tasks: Sequence[Callable[[], object]], at_once: int | None = None) -> No
         for task in tasks:
             task()
         return
-    turns = iter(range(len(tasks)))  # next() of a range is atomic
-
-    def work() -> None:
-        try:
-            for turn in turns:
-                tasks[turn]()
-        except BaseException:
-            for _ in turns:  # leave nothing for the others to start
-                pass
-            raise
-
-    others: list[Future[None]] = []
+    crew = _Crew(tasks)
     try:
-        for _ in range(workers - 1):
-            try:
-                others.append(_pool(available - 1).submit(work))
-            except RuntimeError:  # no more threads, or the interpreter shuts down
-                break
-        work()
-    finally:
-        for _ in turns:  # after an exception: leave nothing for the others to start
-            pass
-        # One that a busy pool has not started yet has nothing left to do.
-        others = [other for other in others if not other.cancel()]
-        _join(others)
-        tasks = ()  # such a one is kept until a thread comes to it, and `work` keeps the tasks
-    for other in others:
-        other.result()
-
-
-def _join(others: Sequence[Future[None]]) -> None:
-    """Wait until none runs; an interrupt is raised only then."""
-    interrupt: KeyboardInterrupt | None = None
-    while True:
         try:
-            wait(others)
-            break
-        except KeyboardInterrupt as caught:
-            interrupt = caught
-    if interrupt is not None:
-        raise interrupt
+            for _ in range(workers - 1):
+                _pool(available - 1).submit(crew.join)
+        except RuntimeError:  # no more threads, or the interpreter shuts down
+            pass
+        crew.work()
+    finally:
+        errors = crew.close()
+    if errors:
+        raise errors.pop()
