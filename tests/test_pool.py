@@ -172,6 +172,50 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert run_python(code) == "5"
 
 
+def test_a_fork_that_could_not_wait_is_told_so() -> None:
+    """Of an import that never ends, as it waits for what the fork has taken."""
+    code = """
+import os
+import signal
+import threading
+import warnings
+import numpy as np
+import gfnoise
+from gfnoise import _loading
+
+warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)  # of Python 3.12
+_loading._PATIENCE = 0.1
+held, done = threading.Event(), threading.Event()
+
+def load():
+    with _loading._lock:
+        held.set()
+        done.wait(60)
+
+def call():
+    try:
+        return gfnoise.gaussian_filter(np.ones((4, 5)), 1.0).shape[1]
+    except RuntimeError as error:
+        return 50 + ("forked while another thread used it for the first time" in str(error))
+
+thread = threading.Thread(target=load)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    os._exit(call())
+done.set()
+thread.join()
+again = os.fork()
+if again == 0:
+    signal.alarm(30)
+    os._exit(call())
+print(*(os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in (child, again)), call())
+"""
+    assert run_python(code) == "51 5 5"
+
+
 def side_by_side(_: int) -> None:
     """Two tasks that wait for each other: they need two threads."""
     meet = threading.Barrier(2, timeout=LIMIT / 4)

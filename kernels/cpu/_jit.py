@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import os
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numba.core.compiler_lock import global_compiler_lock
+import numpy.ma  # by Numba at the first call: here no fork meets it half-way (gfnoise/_loading.py)
 from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -75,15 +74,6 @@ def _forgive(cache: Any) -> None:
             save(*args)
 
     cache.load_overload, cache.save_overload = load_overload, save_overload
-
-
-# A process that is forked while another thread compiles would wait for Numba's lock for ever.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=global_compiler_lock.acquire,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=global_compiler_lock.release,
-    )
 
 
 def device(function: Function) -> Function:

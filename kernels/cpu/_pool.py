@@ -4,19 +4,12 @@ Numba's own threading layers abort after a fork, or when two threads enter them;
 on first use in each process, so that a forked worker never meets its parent's threads.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-from gfnoise._loading import load
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 SLAB = 1 << 16
 """Voxels of a task: a fraction of a millisecond of work, and its rows stay in cache."""
@@ -67,12 +60,10 @@ def alone() -> Iterator[None]:
 
 def _pool(workers: int) -> ThreadPoolExecutor:
     """The pool of the process, which grows to the largest size that was asked for."""
-    # Here, as it is a RuntimeError, like to submit is, once the interpreter shuts down.
-    executor = load("concurrent.futures").ThreadPoolExecutor
     with _lock:
         if not _pools or _pools[0][0] < workers:
             outgrown = _pools[:]
-            _pools[:] = [(workers, executor(workers, thread_name_prefix="gfnoise"))]
+            _pools[:] = [(workers, ThreadPoolExecutor(workers, thread_name_prefix="gfnoise"))]
             for _, smaller in outgrown:
                 smaller.shutdown(wait=False)  # its threads end once they have nothing to do
         return _pools[0][1]
