@@ -275,7 +275,8 @@ def fit_field(
     axis : int, default 0
         The raters' axis.
     seed : int, default 0
-        Of the simulations: the same seed and masks give the same fit.
+        Of the simulations: the same seed and masks give the same fit. Other seeds, neighbours as
+        well, share no noise with it: fits over several show how much of the fit is chance.
 
     Returns
     -------

@@ -52,6 +52,7 @@ def test_known_values() -> None:
     assert energy_distance(empty, full) == 2  # 2 * 1 - 0 - 0
     assert energy_distance(empty, empty) == 0  # two empty masks are alike
     assert energy_distance(full[:1], full) == 0
+    assert not np.signbit(energy_distance(empty, empty))
     assert energy_distance(full[:, :0], empty[:, :0]) == 0
     half = MASKS.copy()
     half[:, :2] = 1

@@ -101,6 +101,17 @@ def test_percentiles_rise_to_the_farthest_thorn() -> None:
     assert average_surface_distance(thorn, square) < 1
 
 
+def test_the_last_bit_does_not_decide_a_tie() -> None:
+    """Half of a square's outline moves along itself: at 50 per cent, whatever the unit."""
+    square = np.zeros((20, 20), bool)
+    square[5:15, 5:15] = True
+    moved = np.roll(square, 1, axis=0)
+    for spacing in 0.1 * np.arange(1, 100):
+        half = hausdorff_distance(moved, square, 50.0, spacing=spacing)
+        assert half == 0
+        assert hausdorff_distance(moved, square, 51.0, spacing=spacing) == pytest.approx(spacing)
+
+
 def test_empty_masks_and_classes() -> None:
     none, some = np.zeros((9, 9), bool), ball(3.0, (4, 4), 9)
     for metric in (average_surface_distance, hausdorff_distance):

@@ -109,7 +109,7 @@ def energy_distance(
     distances[:, pairs[0], pairs[1]] = distances[:, pairs[1], pairs[0]] = _distances(both, pairs)
     # D2 is -w' d w of the weights of samples less those of raters.
     weights = np.concatenate([_shares(first), -_shares(second)], 1)
-    found = -np.einsum("ij,ijk,ik->i", weights, distances, weights)
+    found = 0 - np.einsum("ij,ijk,ik->i", weights, distances, weights)  # of nothing: not -0
     return np.asarray(found.clip(0, 2).reshape(first.items))[()]
 
 
