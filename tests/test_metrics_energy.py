@@ -169,6 +169,12 @@ def test_tensors_give_tensors() -> None:
     found = energy_distance(torch.from_numpy(samples), torch.from_numpy(raters), axis=1, ndim=2)
     assert isinstance(found, torch.Tensor)
     assert np.array_equal(found, energy_distance(samples, raters, axis=1, ndim=2))
+    there = np.array([[True, False, True], [True, True, True]])
+    tensors = [torch.from_numpy(one) for one in (samples, raters, there)]
+    some = energy_distance(*tensors[:2], axis=1, ndim=2, annotated=tensors[2])
+    assert some[0] != found[0]
+    assert some[1] == found[1]
+    assert energy_distance(samples[:0], raters[:0], axis=1, ndim=2).shape == (0,)
 
 
 @pytest.mark.parametrize(

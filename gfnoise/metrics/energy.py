@@ -12,7 +12,7 @@ from . import _arguments
 _Floats = NDArray[np.float64]
 
 
-@_array.tensors("samples", "raters")
+@_array.tensors("samples", "raters", "annotated")
 def energy_distance(
     samples: NDArray[Any],
     raters: NDArray[Any],
