@@ -1,11 +1,11 @@
-"""ECE against torchmetrics, Dice and Brier score against NumPy."""
+"""ECE against torchmetrics; Dice, Brier score and energy distance against NumPy."""
 
 import numpy as np
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from cases import MIDDLE, STRUCTURES
-from gfnoise import metrics
+from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, STRUCTURES
+from gfnoise import GaussianField, metrics
 
 CLASSES = 4
 
@@ -65,4 +65,24 @@ def test_brier_score(race):
         name="NumPy",
         voxels=labels.size,
         verify=lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+    )
+
+
+def test_energy_distance(race):
+    noise = GaussianField(2 * AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
+    labels = noise.sample_labels(STRUCTURES["ball"](MIDDLE), seed=0, n=20)
+    samples, raters = labels[:16], labels[16:]
+
+    def plain() -> np.ndarray:
+        masks = labels > 0
+        iou = np.array([[(a & b).sum() / (a | b).sum() for a in masks] for b in masks])
+        signs = np.repeat([1 / 16, -1 / 4], [16, 4])
+        return -signs @ (1 - iou) @ signs
+
+    race(
+        lambda: metrics.energy_distance(samples, raters),
+        plain,
+        name="NumPy, pair by pair",
+        voxels=labels[0].size,
+        verify=np.testing.assert_allclose,
     )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._outline import Outline, Statistic
+from ._seeds import part_seed
 from .field import GaussianField
 from .filters import gaussian_filter
 from .thresholding import optimal_segmentation
@@ -64,11 +65,12 @@ def fit(masks: NDArray[np.bool_], spacing: _Floats, seed: int) -> Fit:
     points, values = np.empty((2, 0, 2))
     for _ in range(_ROUNDS):
         new = (found + _REACH * rng.uniform(-1, 1, (_SIMULATIONS, 2))).clip(*bounds)
-        points, values = np.append(points, new, 0), np.append(values, simulation.at(new), 0)
+        drawn = simulation.at(new, first=len(points))
+        points, values = np.append(points, new, 0), np.append(values, drawn, 0)
         near = (abs(points - found) <= 1.5 * _REACH).all(1)
         surface = _Quadratic.through(points[near], values[near])
         found = surface.meet(observed).clip(*bounds)
-    raters, shifts = simulation.repeat(found)
+    raters, shifts = simulation.repeat(found, first=len(points))
     surface = surface.weighted_by(raters - shifts)
     observed = observed + shifts.mean(0)
     found = surface.meet(observed).clip(*bounds)
@@ -108,7 +110,6 @@ class _Simulation:
 
     def __init__(self, label: NDArray[np.uint8], spacing: _Floats, raters: int, seed: int) -> None:
         self.label, self.spacing, self.raters, self.seed = label, spacing, raters, seed
-        self.drawn = 0
 
     def compare(self, amplitude: float, lengths: _Floats) -> None:
         """Let the statistic be what is likeliest among these logarithms of length scales."""
@@ -119,21 +120,20 @@ class _Simulation:
         outline = Outline(label, self.spacing, self.amplitude)
         return Statistic(outline, self.amplitude, self.lengths)
 
-    def at(self, points: _Floats) -> _Floats:
-        """One statistic for each point."""
-        return np.array([self.statistic(self._draw(self.label, point)) for point in points])
+    def at(self, points: _Floats, *, first: int) -> _Floats:
+        """One statistic for each point, of the simulations from `first` on."""
+        drawn = (self._draw(self.label, point, first + k) for k, point in enumerate(points))
+        return np.array([self.statistic(masks) for masks in drawn])
 
-    def _draw(self, label: NDArray[np.uint8], point: _Floats) -> NDArray[np.uint8]:
-        """Raters of the label: the next item."""
+    def _draw(self, label: NDArray[np.uint8], point: _Floats, number: int) -> NDArray[np.uint8]:
+        """Raters of the label: the simulation of this number."""
         amplitude, length_scale = np.exp(point)
         noise = GaussianField(amplitude, length_scale, spacing=self.spacing, ndim=label.ndim)
-        self.drawn += 1
+        seed = part_seed(self.seed, 0, number)
         # mode: a structure may be cut by the border
-        return noise.sample_labels(
-            label, seed=self.seed + self.drawn, n=self.raters, mode="nearest"
-        )
+        return noise.sample_labels(label, seed=seed, n=self.raters, mode="nearest")
 
-    def repeat(self, point: _Floats) -> tuple[_Floats, _Floats]:
+    def repeat(self, point: _Floats, *, first: int) -> tuple[_Floats, _Floats]:
         """Statistics of simulated raters, and how they shift with the consensus of those raters.
 
         A consensus is rougher than what was outlined, rounder at corners, and a matter of chance.
@@ -143,13 +143,12 @@ class _Simulation:
         """
         raters, shifts = np.empty((2, _REPEATS, 2))
         for turn in range(_REPEATS):
-            masks = self._draw(self.label, point)
+            masks = self._draw(self.label, point, first + turn)
             own = _consensus(masks.astype(bool)).astype(np.uint8)
             statistic = self._statistic(own)
             raters[turn] = self.statistic(masks)
-            self.drawn -= 1
-            after = statistic(self._draw(own, point))
-            shifts[turn] = after - statistic(masks)
+            again = self._draw(own, point, first + turn)
+            shifts[turn] = statistic(again) - statistic(masks)
         return raters, shifts
 
 

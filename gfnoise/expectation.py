@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks
 from ._scores import score_of
+from ._seeds import part_seed
 from .field import GaussianField
 from .thresholding import METRICS, _weight
 
@@ -135,7 +136,7 @@ def expected_score(
     size = masks.sum(1, dtype=np.float64)[:, None]
     first, total, squares = np.zeros((items, 1)), np.zeros(items), np.zeros(items)
     for group, count in enumerate(_groups(n, voxels)):
-        own = [_group_seed(*stream, group) for stream in zip(seeds, numbers, strict=True)]
+        own = [part_seed(*stream, group) for stream in zip(seeds, numbers, strict=True)]
         samples = field.sample_labels(clean, seed=own, n=count, order=order, mode=mode, cval=cval)
         counted = np.zeros((items, 2, count))
         for i in range(items):
@@ -155,9 +156,3 @@ def _groups(n: int, voxels: int) -> list[int]:
     """How many samples are drawn at once: the same but for the last, whatever `n` is."""
     most = min(max(_BUDGET // max(voxels, 1), 1), _MOST_AT_ONCE)
     return [min(most, n - start) for start in range(0, n, most)]
-
-
-def _group_seed(seed: np.uint64, number: np.uint32, group: int) -> int:
-    """A seed below 2**63 for a group of samples of a stream."""
-    words = np.random.SeedSequence((int(seed), int(number), group)).generate_state(1, np.uint64)
-    return int(words[0] >> np.uint64(1))

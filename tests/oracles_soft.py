@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,19 +131,71 @@ def adaptive_calibration_error(
     return float(np.mean(errors))
 
 
+def energy_distance(samples: NDArray[Any], raters: NDArray[Any], classes: int = 2) -> float:
+    """Kohl's D2 of (labels, *space), pair by pair, of one minus the mean IoU of the foreground."""
+
+    def distance(one: NDArray[Any], other: NDArray[Any]) -> float:
+        overlaps = []
+        for c in range(1, classes):
+            either = ((one == c) | (other == c)).sum()
+            overlaps.append(((one == c) & (other == c)).sum() / either if either else 1.0)
+        return 1 - float(np.mean(overlaps))
+
+    def mean(first: NDArray[Any], second: NDArray[Any]) -> float:
+        return float(np.mean([distance(one, other) for one in first for other in second]))
+
+    return 2 * mean(samples, raters) - mean(samples, samples) - mean(raters, raters)
+
+
 def surface_dice(
     first: NDArray[Any], second: NDArray[Any], tolerance: float, spacing: Sequence[float]
 ) -> float:
-    """All corners of one surface against all of the other."""
+    """The share of both surfaces' area that is near."""
+    sides = _sides(first, second, spacing)
+    if sides is None:
+        return float(first.any() == second.any())
+    within = sum(a for side in sides for d, a in side if d <= tolerance + 1e-6)
+    return within / sum(a for side in sides for _, a in side)
+
+
+def hausdorff_distance(
+    first: NDArray[Any], second: NDArray[Any], percentile: float, spacing: Sequence[float]
+) -> float:
+    """Of each surface, the first distance by which that much of the area is reached; the larger."""
+    sides = _sides(first, second, spacing)
+    if sides is None:
+        return 0.0 if first.any() == second.any() else math.inf
+    found = []
+    for side in sides:
+        reached, total = 0.0, sum(a for _, a in side)
+        for distance, area in sorted(side):
+            reached += area
+            if reached >= (percentile / 100 - 1e-9) * total:
+                found.append(distance)
+                break
+    return max(found)
+
+
+def average_surface_distance(
+    first: NDArray[Any], second: NDArray[Any], spacing: Sequence[float]
+) -> float:
+    """The mean of both surfaces' distances, by area."""
+    sides = _sides(first, second, spacing)
+    if sides is None:
+        return 0.0 if first.any() == second.any() else math.inf
+    pairs = [pair for side in sides for pair in side]
+    return sum(d * a for d, a in pairs) / sum(a for _, a in pairs)
+
+
+def _sides(
+    first: NDArray[Any], second: NDArray[Any], spacing: Sequence[float]
+) -> list[list[tuple[float, float]]] | None:
+    """(distance, area) of all corners of each surface, by all of the other; None: one is empty."""
     points, areas = zip(*(_surface(mask, spacing) for mask in (first, second)), strict=True)
-    if not len(points[0]) and not len(points[1]):
-        return 1.0
     if not len(points[0]) or not len(points[1]):
-        return 0.0
+        return None
     distance = np.sqrt(((points[0][:, None] - points[1][None]) ** 2).sum(-1))
-    near = [distance.min(1 - i) <= tolerance + 1e-6 for i in (0, 1)]
-    within = sum(float(area[n].sum()) for area, n in zip(areas, near, strict=True))
-    return within / sum(float(area.sum()) for area in areas)
+    return [list(zip(distance.min(1 - i).tolist(), areas[i].tolist(), strict=True)) for i in (0, 1)]
 
 
 def _surface(mask: NDArray[Any], spacing: Sequence[float]) -> tuple[Floats, Floats]:

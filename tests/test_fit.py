@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_raters import ball
+from test_staple import ball
 
 from gfnoise import GaussianField, fit_field
+from gfnoise._fit import _REPEATS, _SIMULATIONS
 from gfnoise._outline import Outline, Statistic
 
 STRUCTURE = ball(64, 15.0)
@@ -122,3 +124,27 @@ def test_fits_of_almost_nothing_are_finite_or_say_so() -> None:
         assert 0 < fit.length_scale < 100
         assert fit.amplitude_error > 0
         assert fit.length_scale_error > 0
+
+
+def test_neighbouring_seeds_share_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits over seeds 0, 1, 2 show their Monte Carlo error; one fit draws no stream twice."""
+    sample, drawn = GaussianField.sample_labels, []
+
+    def watched(field: GaussianField, labels: Any, *, seed: int, **settings: Any) -> Any:
+        drawn.append(seed)
+        return sample(field, labels, seed=seed, **settings)
+
+    raters = GaussianField(1.0, 4.0, ndim=2).sample_labels(ball(24, 7.0)[12], seed=1, n=3)
+    monkeypatch.setattr(GaussianField, "sample_labels", watched)
+    streams, fits = [], []
+    for seed in (0, 1, 2, 2**32, 2**63 - 1):
+        drawn.clear()
+        fits.append(fit_field(raters, seed=seed))
+        repeats = drawn[2 * _SIMULATIONS :]  # of the raters and of their consensus: the same noise
+        assert len(set(drawn)) == 2 * _SIMULATIONS + _REPEATS
+        assert repeats[::2] == repeats[1::2]
+        assert all(0 <= one < 1 << 63 for one in drawn)
+        streams.append(set(drawn))
+    assert len(set().union(*streams)) == sum(map(len, streams))
+    assert len(set(fits)) == len(fits)
+    assert fit_field(raters, seed=2) == fits[2]

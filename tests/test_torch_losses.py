@@ -127,6 +127,83 @@ def test_gradient_of_adaptive_wing() -> None:
     assert (x.grad == 0).all()
 
 
+# ------------------------------------------------------------------------- what does not count
+
+MASKS = {
+    "all channels": torch.rand(2, 1, 4, 5, generator=GENERATOR) < 0.6,
+    "each channel": torch.rand(2, 3, 4, 5, generator=GENERATOR) < 0.6,
+}
+LOSSES = [SoftDiceLoss, AdaptiveWingLoss]
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("name", MASKS)
+def test_soft_dice_sums_over_what_counts(name: str, batch: bool) -> None:
+    kept = MASKS[name].expand_as(C)
+    found = SoftDiceLoss(batch=batch, reduction="none")(C, M, MASKS[name])
+    rows = [(c, m, k) for c, m, k in zip(C, M, kept, strict=True)]
+    if batch:
+        rows = [tuple(torch.stack(one, 1) for one in zip(*rows, strict=True))]  # channels first
+    for row, (cs, ms, ks) in zip(found if not batch else found[None], rows, strict=True):
+        for value, c, m, k in zip(row, cs, ms, ks, strict=True):
+            expected = 1 - 2 * (c[k] * m[k]).sum() / (c[k].sum() + m[k].sum())
+            assert value.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_adaptive_wing_is_the_mean_over_what_counts(name: str) -> None:
+    kept = MASKS[name].expand_as(C)
+    expected = AdaptiveWingLoss(reduction="none")(C, M)
+    found = AdaptiveWingLoss(reduction="none")(C, M, MASKS[name])
+    assert torch.equal(found, expected.where(kept, 0))
+    for reduction in ("mean", "sum"):
+        of_all = getattr(expected[kept], reduction)()
+        torch.testing.assert_close(AdaptiveWingLoss(reduction=reduction)(C, M, MASKS[name]), of_all)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, lambda: SoftDiceLoss(batch=True)])
+def test_gradients_of_what_counts(loss: Any) -> None:
+    mask = MASKS["all channels"]
+    x = C.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: loss()(x, M, mask), x)
+    odd, target = C.clone(), M.clone()
+    odd[~mask.expand_as(C)] = torch.nan
+    target[~mask.expand_as(C)] = torch.nan
+    odd.requires_grad_()
+    value = loss()(odd, target, mask)
+    assert value.item() == loss()(C, M, mask).item()
+    value.backward()
+    assert (odd.grad[~mask.expand_as(C)] == 0).all()
+    assert (odd.grad[mask.expand_as(C)] != 0).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_all_or_nothing_counts(loss: Any) -> None:
+    everything = torch.ones(2, 1, 4, 5, dtype=torch.bool)
+    torch.testing.assert_close(loss()(C, M, everything), loss()(C, M), rtol=1e-14, atol=0)
+    x = C.clone().requires_grad_()
+    value = loss()(x, M, ~everything)
+    value.backward()
+    assert value.item() == 0
+    assert (x.grad == 0).all()
+    compiled = torch.compile(loss(), fullgraph=True, backend="aot_eager")
+    mask = MASKS["all channels"]
+    torch.testing.assert_close(compiled(C, M, mask), loss()(C, M, mask))
+
+
+def test_a_right_prediction_of_ignored_labels_costs_nothing() -> None:
+    """`marginals` is 0 where labels are ignored: without a mask, foreground there is punished."""
+    label = np.zeros((1, 1, 20, 20), np.uint8)
+    label[..., 5:15, 4:12] = 1
+    field = GaussianField(0.0, 5.0, ndim=2)
+    right = torch.from_numpy(field.marginals(label))
+    label[..., 5:15, 8:16] = 255
+    marginal = torch.from_numpy(field.marginals(label, ignore_index=255))
+    for loss in (SoftDiceLoss(), AdaptiveWingLoss()):
+        assert loss(right, marginal) > 0.1
+        assert loss(right, marginal, torch.from_numpy(label != 255)) == 0
+
+
 # -------------------------------------------------------------------------------- NormReLU
 
 
@@ -200,6 +277,24 @@ def test_modules_are_plain(module: Any) -> None:
         (lambda: SoftDiceLoss()(C, C.numpy()), ValueError, "^target .*got no tensor"),
         (lambda: SoftDiceLoss()(C.long(), M), TypeError, r"^input .*floating.*got torch\.int64"),
         (lambda: SoftDiceLoss()(C[0, 0, 0], M[0, 0, 0]), ValueError, r"^input .*\(B, C, \*space\)"),
+        (lambda: SoftDiceLoss()(C, M, C), TypeError, r"^mask .*bool, got torch\.float64"),
+        (lambda: SoftDiceLoss()(C, M, True), TypeError, "^mask must be a tensor of bool, got bool"),
+        (
+            lambda: SoftDiceLoss()(C, M, MASKS["all channels"][:, 0]),
+            ValueError,
+            r"^mask must be of the input's shape \(2, 3, 4, 5\), or have one .*got \(2, 4, 5\)",
+        ),
+        (lambda: AdaptiveWingLoss()(C, M, C[:1] > 0), ValueError, r"^mask .*got \(1, 3, 4, 5\)"),
+        (
+            lambda: AdaptiveWingLoss()(C[0, 0, 0], M[0, 0, 0], torch.tensor(True)),
+            ValueError,
+            "^mask",
+        ),
+        (
+            lambda: AdaptiveWingLoss()(C[0, 0, 0], M[0, 0, 0], C[0, 0, 0, :, None] > 0),
+            ValueError,
+            "^mask",
+        ),
         (lambda: AdaptiveWingLoss(2.0), ValueError, r"^alpha must be above 2, got 2\.0"),
         (lambda: AdaptiveWingLoss(theta=0), ValueError, "^theta must be a positive.*got 0"),
         (lambda: AdaptiveWingLoss()(C, M[0]), ValueError, "^target must be of the input's shape"),

@@ -1,7 +1,8 @@
-"""Metrics of segmentations and of probability maps: overlap, lesions, surfaces, calibration.
+"""Metrics of segmentations, of sets of them and of probability maps.
 
-Every function takes the prediction first and the target second, and gives one float64 for each
-item of the leading axes. 0/0 is the best score: two empty masks agree.
+Overlap, lesions, surfaces, calibration, the distance of samples to raters. Every function takes the
+prediction first and the target second, and gives one float64 for each item of the leading axes. 0/0
+is the best score: two empty masks agree.
 """
 
 from .calibration import (
@@ -13,28 +14,35 @@ from .calibration import (
     entropy_error,
     reliability_curve,
 )
+from .energy import energy_distance
 from .overlap import (
     ThresholdSearch,
     composite_score,
     dice,
+    iou,
     precision,
     recall,
     search_threshold,
     volume_difference,
 )
-from .structures import LesionRates, lesion_rates, surface_dice
+from .structures import LesionRates, lesion_rates
+from .surfaces import average_surface_distance, hausdorff_distance, surface_dice
 
 __all__ = [
     "LesionRates",
     "Reliability",
     "ThresholdSearch",
     "adaptive_calibration_error",
+    "average_surface_distance",
     "brier_score",
     "calibration_error",
     "composite_score",
     "dice",
+    "energy_distance",
     "entropy",
     "entropy_error",
+    "hausdorff_distance",
+    "iou",
     "lesion_rates",
     "precision",
     "recall",

@@ -1,6 +1,7 @@
 """Masks, labels and probability maps as the metrics' kernels take them."""
 
 import math
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,19 +38,57 @@ def labels(name: str, array: NDArray[Any], num_classes: int | None, axes: int) -
     return Labels(codes.reshape(math.prod(batch), math.prod(space)), classes, batch, space)
 
 
+class Pair(NamedTuple):
+    """Two label arrays of one shape, 0 where the target is ignored, and the kernels for them."""
+
+    kernels: Any
+    prediction: Labels
+    target: Labels
+    ignored: NDArray[np.int64]  # (items,): how many voxels
+
+
 def pair(
     function: str,
     prediction: NDArray[Any],
     target: NDArray[Any],
     num_classes: int | None,
     ndim: int | None,
-) -> tuple[Any, Labels, Labels]:
-    """Kernels, and two label arrays of one shape."""
+    ignore_index: int | None = None,
+) -> Pair:
+    """Check two label arrays of one shape."""
     found = kernels(function, "metrics", prediction=prediction, target=target)
     same_shape("prediction", prediction, target)
     axes = space_axes("prediction", prediction, ndim)
-    first = labels("prediction", prediction, num_classes, axes)
-    return found, first, labels("target", target, num_classes, axes)
+    silent = ignored("target", target, ignore_index)
+    first = labels("prediction", without(prediction, silent), num_classes, axes)
+    second = labels("target", without(target, silent), num_classes, axes)
+    count = np.zeros(len(second.codes), np.int64)
+    if silent is not None:
+        count += silent.reshape(second.codes.shape).sum(1)
+    return Pair(found, first, second, count)
+
+
+def ignored(name: str, array: NDArray[Any], ignore_index: int | None) -> NDArray[np.bool_] | None:
+    """Where labels are to be ignored; None: nowhere."""
+    if ignore_index is None:
+        return None
+    _checks.integral(name, array)
+    value = _checks.label_value("ignore_index", ignore_index, array.dtype.newbyteorder("="))
+    return np.asarray(array == value)
+
+
+def without(array: NDArray[Any], silent: NDArray[np.bool_] | None) -> NDArray[Any]:
+    """Labels with 0 for what is silent."""
+    return array if silent is None else np.where(silent, array.dtype.type(0), array)
+
+
+def ndimage(function: str) -> ModuleType:
+    """SciPy's part for images."""
+    try:
+        import scipy.ndimage
+    except ImportError as error:
+        raise ImportError(f'{function} needs SciPy: pip install "gfnoise[metrics]"') from error
+    return scipy.ndimage
 
 
 def same_shape(name: str, array: NDArray[Any], target: NDArray[Any]) -> None:

@@ -18,6 +18,7 @@ def dice(
     *,
     num_classes: int | None = None,
     ndim: int | None = None,
+    ignore_index: int | None = None,
 ) -> NDArray[np.float64]:
     """Compute ``2 |P T| / (|P| + |T|)``.
 
@@ -29,6 +30,8 @@ def dice(
         Compare each class, on a last axis of the result.
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
+    ignore_index : int, optional
+        Voxels that the target labels so are left out; the prediction there may be anything.
 
     Returns
     -------
@@ -47,8 +50,47 @@ def dice(
     >>> float(dice(np.array([1, 1, 0, 0]), np.array([1, 0, 0, 0])).round(4))
     0.6667
     """
-    both, first, second = _counts("dice", prediction, target, num_classes, ndim)
+    both, first, second = _counts("dice", prediction, target, num_classes, ndim, ignore_index)
     return _share(2 * both, first + second)
+
+
+@_array.tensors("prediction", "target")
+def iou(
+    prediction: NDArray[Any],
+    target: NDArray[Any],
+    *,
+    num_classes: int | None = None,
+    ndim: int | None = None,
+    ignore_index: int | None = None,
+) -> NDArray[np.float64]:
+    """Compute ``|P T| / |P or T|``, the Jaccard index: intersection over union.
+
+    Parameters
+    ----------
+    prediction, target, num_classes, ndim, ignore_index
+        As in `dice`.
+
+    Returns
+    -------
+    float64 array, (*batch[, num_classes])
+        1 where both are empty.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise.metrics import iou
+    >>> float(iou(np.array([1, 1, 0, 0]), np.array([1, 0, 0, 0])))
+    0.5
+    >>> float(iou(np.array([1, 1, 0, 0]), np.array([1, 255, 0, 0]), ignore_index=255))
+    1.0
+    """
+    both, first, second = _counts("iou", prediction, target, num_classes, ndim, ignore_index)
+    return _share(both, first + second - both)
 
 
 @_array.tensors("prediction", "target")
@@ -58,12 +100,13 @@ def precision(
     *,
     num_classes: int | None = None,
     ndim: int | None = None,
+    ignore_index: int | None = None,
 ) -> NDArray[np.float64]:
     """Compute ``|P T| / |P|``: how much of the prediction is right.
 
     Parameters
     ----------
-    prediction, target, num_classes, ndim
+    prediction, target, num_classes, ndim, ignore_index
         As in `dice`.
 
     Returns
@@ -83,7 +126,7 @@ def precision(
     >>> float(precision(np.array([1, 1, 0, 0]), np.array([1, 0, 0, 0])))
     0.5
     """
-    both, first, _ = _counts("precision", prediction, target, num_classes, ndim)
+    both, first, _ = _counts("precision", prediction, target, num_classes, ndim, ignore_index)
     return _share(both, first)
 
 
@@ -94,12 +137,13 @@ def recall(
     *,
     num_classes: int | None = None,
     ndim: int | None = None,
+    ignore_index: int | None = None,
 ) -> NDArray[np.float64]:
     """Compute ``|P T| / |T|``: how much of the target is found.
 
     Parameters
     ----------
-    prediction, target, num_classes, ndim
+    prediction, target, num_classes, ndim, ignore_index
         As in `dice`.
 
     Returns
@@ -119,7 +163,7 @@ def recall(
     >>> float(recall(np.array([1, 1, 0, 0]), np.array([1, 0, 0, 1])))
     0.5
     """
-    both, _, second = _counts("recall", prediction, target, num_classes, ndim)
+    both, _, second = _counts("recall", prediction, target, num_classes, ndim, ignore_index)
     return _share(both, second)
 
 
@@ -131,6 +175,7 @@ def volume_difference(
     absolute: bool = False,
     num_classes: int | None = None,
     ndim: int | None = None,
+    ignore_index: int | None = None,
 ) -> NDArray[np.float64]:
     """Compute the relative volume difference ``(|T| - |P|) / |T|``, or its absolute value.
 
@@ -140,7 +185,7 @@ def volume_difference(
         As in `dice`.
     absolute : bool, default False
         Without its sign.
-    num_classes, ndim
+    num_classes, ndim, ignore_index
         As in `dice`.
 
     Returns
@@ -165,7 +210,9 @@ def volume_difference(
     >>> float(volume_difference(np.array([1, 1, 1, 0]), np.array([1, 1, 0, 0])))
     -0.5
     """
-    _, first, second = _counts("volume_difference", prediction, target, num_classes, ndim)
+    _, first, second = _counts(
+        "volume_difference", prediction, target, num_classes, ndim, ignore_index
+    )
     short = (second - first).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         result = np.where(short == 0, 0.0, short / second)
@@ -318,10 +365,14 @@ def _counts(
     target: NDArray[Any],
     num_classes: int | None,
     ndim: int | None,
+    ignore_index: int | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Voxels in both, in the prediction and in the target, (*batch[, classes])."""
-    kernels, first, second = _arguments.pair(function, prediction, target, num_classes, ndim)
+    kernels, first, second, ignored = _arguments.pair(
+        function, prediction, target, num_classes, ndim, ignore_index
+    )
     counts = kernels.overlap(first.codes, second.codes, first.classes)
+    counts[:, 0] -= ignored[:, None]  # they came as background
     counts = counts[:, 1] if num_classes is None else counts[:, : first.classes]
     both, ours, theirs = np.moveaxis(counts.reshape((*first.batch, *counts.shape[1:])), -1, 0)
     return both, ours, theirs

@@ -23,9 +23,12 @@ class SoftDiceLoss(nn.Module):
 
     Notes
     -----
-    `forward(input, target)` takes probabilities of shape (B, C, *space), from a sigmoid, a softmax
-    or `NormReLU`, and soft labels or masks of the same shape. Two maps without mass agree: their
-    loss is 0. Sums are in float32 at least.
+    `forward(input, target, mask=None)` takes probabilities of shape (B, C, *space), from a sigmoid,
+    a softmax or `NormReLU`, and soft labels or masks of the same shape. `mask`, of bool, says which
+    voxels count, in the input's shape or, for all channels alike, in (B, 1, *space): without it, a
+    marginal's zeros where labels are ignored would be taken for background. Nothing else is read of
+    the other voxels, and their gradient is 0. Two maps without mass agree: their loss is 0. Sums
+    are in float32 at least.
 
     Examples
     --------
@@ -35,6 +38,9 @@ class SoftDiceLoss(nn.Module):
     >>> marginals = torch.tensor([[[1.0, 1.0, 0.0, 0.0]]])
     >>> round(SoftDiceLoss()(probabilities, marginals).item(), 4)  # 1 - 2 * 1.5 / 3.5
     0.1429
+    >>> labels = torch.tensor([[[1, 255, 0, 0]]])  # 255: ignored
+    >>> round(SoftDiceLoss()(probabilities, marginals, labels != 255).item(), 4)
+    0.0
     """
 
     def __init__(self, *, batch: bool = False, reduction: str = "mean"):
@@ -42,9 +48,9 @@ class SoftDiceLoss(nn.Module):
         _checks.choice("reduction", reduction, _REDUCTIONS)
         self.batch, self.reduction = bool(batch), reduction
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of probabilities against soft labels."""
-        c, m = _pair(input, target, least=2)
+    def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compute the loss of probabilities against soft labels, where `mask` is True."""
+        c, m = _masked(mask, *_pair(input, target, least=2))
         axes = [0] * self.batch + [*range(2, c.dim())]
         inside, mass = (c * m).sum(axes), (c.abs() + m.abs()).sum(axes)
         empty = mass == 0
@@ -73,8 +79,9 @@ class AdaptiveWingLoss(nn.Module):
 
     Notes
     -----
-    `forward(input, target)` takes tensors of one shape, targets in [0, 1]. The target gets no
-    gradient. Computed in float32 at least.
+    `forward(input, target, mask=None)` takes tensors of one shape, targets in [0, 1]. The target
+    gets no gradient. `mask` is that of `SoftDiceLoss`; the mean is then over what counts, and 0
+    where nothing does. Computed in float32 at least.
 
     Examples
     --------
@@ -104,9 +111,10 @@ class AdaptiveWingLoss(nn.Module):
         _checks.choice("reduction", reduction, _REDUCTIONS)
         self.reduction = reduction
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Compute the loss of a prediction against soft labels."""
-        prediction, y = _pair(input, target.detach(), least=0)
+    def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compute the loss of a prediction against soft labels, where `mask` is True."""
+        # What does not count is masked to a prediction without distance: no loss, no slope.
+        prediction, y = _masked(mask, *_pair(input, target.detach(), least=0))
         distance = (y - prediction).abs()
         exponent = self.alpha - y
         ratio = (self.theta / self.epsilon) ** exponent
@@ -114,7 +122,10 @@ class AdaptiveWingLoss(nn.Module):
         slope = self.omega * exponent * ratio / (self.theta * (1 + ratio))
         near = self.omega * torch.log1p((distance / self.epsilon) ** exponent)
         far = slope * (distance - self.theta) + at_theta
-        return _reduced(torch.where(distance < self.theta, near, far), self.reduction)
+        loss = torch.where(distance < self.theta, near, far)
+        if mask is None or self.reduction != "mean":
+            return _reduced(loss, self.reduction)
+        return loss.sum() / mask.expand_as(loss).sum().clamp(min=1)
 
     def extra_repr(self) -> str:
         """The settings, for `print`."""
@@ -206,6 +217,23 @@ def _pair(input: Tensor, target: Tensor, *, least: int) -> tuple[Tensor, Tensor]
         raise ValueError(f"input must be of shape (B, C, *space), got {tuple(input.shape)}")
     dtype = torch.promote_types(_wide(input), _wide(target))
     return input.to(dtype), target.to(dtype)
+
+
+def _masked(mask: Tensor | None, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Prediction and target, 0 where the mask is False: not by a product, which keeps NaN."""
+    if mask is None:
+        return input, target
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__qualname__
+        raise TypeError(f"mask must be a tensor of bool, got {kind}")
+    shape = tuple(input.shape)
+    one_channel = (shape[0], 1, *shape[2:]) if len(shape) > 1 else shape
+    if tuple(mask.shape) not in (shape, one_channel):
+        raise ValueError(
+            f"mask must be of the input's shape {shape}, or have one channel, "
+            f"got {tuple(mask.shape)}"
+        )
+    return input.masked_fill(~mask, 0), target.masked_fill(~mask, 0)
 
 
 def _reduced(loss: Tensor, reduction: str) -> Tensor:

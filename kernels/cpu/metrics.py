@@ -10,6 +10,7 @@ from ._jit import device, kernel, same_type, seldom
 
 _BLOCK = 256  # sums side by side, one for each voxel of a block
 _PART = 512  # voxels whose classes are compared together: they stay in the nearest cache
+_STRIP = 4096  # voxels whose labels are compared in pairs: those of all stay in the second cache
 _SLAB = 4 * _pool.SLAB  # these do little to a voxel
 _APART = 4  # sums side by side, which do not wait for each other
 # Where a number of 64 bits holds sums over a part: confidences, then counts of up to 2^10.
@@ -41,6 +42,25 @@ def _overlap(prediction, target, counts, start, stop):
         counts[target[i], 2] += 1
         if prediction[i] == target[i]:
             counts[target[i], 0] += 1
+
+
+@kernel
+def _pairs(labels, pairs, counts, start, stop):
+    """Per pair of labels and class above 0: voxels in both, (pairs, classes - 1)."""
+    for left in range(start, stop, _STRIP):
+        width = min(_STRIP, stop - left)
+        for k in range(pairs.shape[0]):
+            one = labels[pairs[k, 0], left : left + width]
+            other = labels[pairs[k, 1], left : left + width]
+            if counts.shape[1] == 1:
+                both = np.int32(0)
+                for i in range(width):
+                    both += np.int32(one[i] & other[i])
+                counts[k, 0] += both
+            else:
+                for i in range(width):
+                    if one[i] != 0 and one[i] == other[i]:
+                        counts[k, np.int64(one[i]) - 1] += 1
 
 
 @kernel
@@ -232,6 +252,25 @@ def overlap(prediction, target, classes):
     prediction, target = same_type(prediction), same_type(target)
     runs = [partial(_overlap, p, t) for p, t in zip(prediction, target, strict=True)]
     return _in_slabs(prediction.shape[1], (max(classes, 2), 3), np.int64, *runs).sum(1)
+
+
+def pairs(labels, pairs, classes):
+    """(items, pairs, classes - 1) counts of (items, labels, voxels): voxels in both of a pair.
+
+    `pairs` are (pairs, 2). One table per thread, not per slab: there are many pairs.
+    """
+    items, _, voxels = labels.shape
+    step = max(_SLAB, -(-voxels // _pool.threads()))
+    starts = range(0, voxels, step)
+    tables = np.zeros((items, len(starts), len(pairs), classes - 1), np.int64)
+    _pool.run(
+        [
+            partial(_pairs, item, pairs, table, start, min(start + step, voxels))
+            for item, own in zip(same_type(labels), tables, strict=True)
+            for start, table in zip(starts, own, strict=True)
+        ]
+    )
+    return tables.sum(1)
 
 
 def squared_difference(first, second):
