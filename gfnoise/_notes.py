@@ -76,7 +76,7 @@ class Notes:
         if not target.is_file():
             return True
         key = (self._run, self._name(target), digest(target))
-        if key not in self._made:
+        if key not in self._made and self._path.stat().st_size != self._size:
             self._read()  # the same command may run twice at once
         if key not in self._made:
             raise self._stranger(target)
@@ -128,10 +128,12 @@ class Notes:
         self._latest: dict[str, str] = {}  # of a command: the run
         self._names: dict[tuple[str, str], None] = {}  # run and file, in order
         self._made: dict[tuple[str, str, str], str | None] = {}  # run, file, bytes: made of what
+        self._size = 0
         self._whole = True  # the last line
         try:
             with self._path.open("rb") as stream:
                 for line in stream:
+                    self._size += len(line)
                     self._whole = line.endswith(b"\n")
                     try:
                         self._take(json.loads(line))
@@ -155,13 +157,15 @@ class Notes:
 
     def _append(self, rows: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(row) + "\n" for row in rows).encode("ascii")
+        text = text if self._whole else b"\n" + text
+        self._whole = False  # until all of it is written
         try:
             with self._path.open("ab") as stream:
-                stream.write(text if self._whole else b"\n" + text)
-                self._whole = False  # until all of it is written
+                stream.write(text)
         except OSError as error:
             raise FileError(f"{self._folder}: cannot be written to: {error.strerror}") from error
         self._whole = True
+        self._size += len(text)
         for row in rows:
             self._take(row)
 

@@ -20,9 +20,9 @@ def ball(radius: float = 6, shape: tuple[int, ...] = (24, 20, 12)) -> np.ndarray
 
 
 def save(path: Path, data: np.ndarray, sizes: tuple[float, ...] = SIZES) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
     import nibabel
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(data, np.diag([*sizes, 1])), path)
     return path
 

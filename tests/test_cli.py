@@ -68,6 +68,16 @@ def test_a_file_has_its_noise_alone_and_in_a_folder(
     assert other["files"][0]["seeds"] != alone[0]["seeds"]
 
 
+def test_labels_that_the_header_scales_stay_whole(tmp_path: Path, capsys: Any) -> None:
+    """Of float32, as such files become, 2**25 + 1 is none."""
+    image = nibabel.Nifti1Image(ball().astype(np.int32) << 24, np.eye(4))
+    image.header.set_slope_inter(2, 1)
+    nibabel.save(image, tmp_path / "a.nii")
+    run(capsys, "sample", tmp_path / "a.nii", "-o", tmp_path / "out", "--ignore-index", 0, *NOISE)
+    noisy = io.read_labels(tmp_path / "out" / "a_noisy000.nii")
+    assert set(np.unique(noisy.data)) <= {0, *np.unique(io.read_labels(tmp_path / "a.nii").data)}
+
+
 def test_labels_that_are_ignored_stay(label: Path, tmp_path: Path, capsys: Any) -> None:
     data = ball() * 3
     data[:5] = 9

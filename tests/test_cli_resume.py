@@ -267,6 +267,36 @@ def test_the_same_command_twice_at_once(
     assert run(capsys, *arguments) == MADE_NONE
 
 
+def test_notes_on_a_full_disk(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a line is no note, and spoils no other."""
+    out = tmp_path / "out"
+    arguments = "sample", folder, "-o", out, *NOISE
+    stop_after(0, monkeypatch)
+    run(capsys, *arguments, code=130)
+    monkeypatch.undo()
+    real, left = Path.open, [1]
+
+    def half(path: Path, *args: Any) -> Any:
+        stream = real(path, *args)
+        if path.name == NOTES and args == ("ab",) and left[0] == 0:
+            stream.write(b'{"file": "a_noi')
+            stream.close()
+            left[0] -= 1
+            raise OSError(28, "No space left on device")
+        left[0] -= path.name == NOTES and args == ("ab",)
+        return stream
+
+    monkeypatch.setattr(Path, "open", half)
+    error = run(capsys, *arguments, code=2)
+    assert error == f"gfnoise sample: {out}: cannot be written to: No space left on device\n"
+    monkeypatch.undo()
+    assert list(contents(out)) == ["b_noisy000.npy", "sub/a_noisy000.npy"]
+    assert run(capsys, *arguments).startswith("made 1 file from 1 of 3; nothing to do for 2")
+    assert run(capsys, *arguments) == MADE_NONE
+
+
 def test_notes_that_are_not_a_file(folder: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "out" / NOTES).mkdir(parents=True)
     for options in ([], ["--overwrite"]):
