@@ -382,8 +382,8 @@ def _run(
     failed: list[Result] = []
     for job in _progress(jobs, args.quiet):
         row: Result = {"input": job.source, "outputs": job.targets}
+        job.notes = notes
         try:
-            job.notes = notes
             due = job.due()
             if job.targets and not due:
                 done.append(row | {"there_already": True})
@@ -392,7 +392,8 @@ def _run(
         except (ValueError, TypeError, OSError, MemoryError) as error:
             if not args.input.is_dir():
                 raise
-            text = str(error) if isinstance(error, FileError) else f"{job.source}: {error}"
+            reason = str(error) or type(error).__name__
+            text = reason if isinstance(error, FileError) else f"{job.source}: {reason}"
             failed.append({"input": job.source, "error": text})
     return {"command": command, **settings, "files": done, "failed": failed}
 

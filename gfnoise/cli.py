@@ -299,7 +299,8 @@ def _resumed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="make anew what is there; without it, a run that was stopped goes on",
+        help="make anew what is there, whoever made it; without it, a run that was stopped goes on "
+        "and other files are left as they are",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -307,11 +307,11 @@ def test_what_in_a_folder_is_a_label(folder: Path, tmp_path: Path, capsys: Any) 
 def test_memory_that_is_not_enough(
     folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = io.read_labels
+    read, fault = io.read_labels, MemoryError("Unable to allocate 5 TiB")
 
     def fail(path: Path) -> Any:
         if path.name == "b.nii":
-            raise MemoryError("Unable to allocate 5 TiB")
+            raise fault
         return read(path)
 
     monkeypatch.setattr(io, "read_labels", fail)
@@ -321,6 +321,9 @@ def test_memory_that_is_not_enough(
     assert len(files(tmp_path / "out")) == 3
     error = run(capsys, "sample", folder / "b.nii", *out, *NOISE, code=2)
     assert error == "gfnoise sample: Unable to allocate 5 TiB\n"
+    fault.args = ()  # as Python's own
+    error = run(capsys, "sample", folder, *out, *NOISE, code=2)
+    assert error == f"gfnoise sample: {folder / 'b.nii'}: MemoryError\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there")
