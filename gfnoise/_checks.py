@@ -19,9 +19,9 @@ def describe(array: NDArray[Any]) -> str:
 
 
 def choice(name: str, value: object, choices: Iterable[object]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
+    """Raise ValueError unless `value` is one of `choices`, or NumPy's scalar of one."""
     listed = list(choices)
-    plain = value.item() if isinstance(value, np.integer) else value
+    plain = value.item() if isinstance(value, (np.integer, np.str_)) else value
     if not any(type(plain) is type(one) and plain == one for one in listed):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, listed))}, got {value!r}")
 

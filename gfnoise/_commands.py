@@ -3,11 +3,8 @@
 import argparse
 import hashlib
 import importlib
-import json
 import math
-import os
 import sys
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,34 +13,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import io
+from . import _notes, io
 from .field import GaussianField
 from .io import FileError, Image
 from .thresholding import optimal_segmentation, optimal_threshold, score
 
 Result = dict[str, Any]
-_NOTES = ".gfnoise.json"  # what the results in a folder were made with
-_NEVER = 1 << 63  # ns
 _DIGITS = 3  # of a copy's number, at least
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
-    """A file, by its name within its folder, and the files to make of it."""
+    """A file, by its name within its folder, and the files to make of it.
+
+    With notes, what they know is not made again; without, what is asked for is always made.
+    """
 
     source: Path
     name: str
     targets: list[Path]
+    notes: _notes.Notes | None = None
+    digest: str = ""  # of the source
 
-    def due(self, since: int) -> list[int]:
-        """Which targets are missing, or older than the file or than `since`."""
-        if self.source.exists():
-            since = max(since, self.source.stat().st_mtime_ns)
-        return [
-            i
-            for i, target in enumerate(self.targets)
-            if not target.is_file() or target.stat().st_mtime_ns < since
-        ]
+    def due(self) -> list[int]:
+        """Which targets are to be made."""
+        if self.notes is None:
+            return list(range(len(self.targets)))
+        if self.source.is_file():  # else it is told when it is read
+            self.digest = _notes.digest(self.source)
+        return [i for i, one in enumerate(self.targets) if self.notes.due(one, self.digest)]
+
+    def write(self, i: int, data: NDArray[Any], like: Image) -> None:
+        """Make a target."""
+        target, notes = self.targets[i], self.notes
+        _make(target.parent)
+        if notes is None:
+            io.write(target, data, like)
+        else:
+            add = notes.add
+            io.write_whole(target, data, like, lambda part: add(target, part, self.digest))
 
 
 def sample(args: argparse.Namespace) -> Result:
@@ -66,7 +74,7 @@ def sample(args: argparse.Namespace) -> Result:
                 mode=args.mode,
                 ignore_index=args.ignore_index,
             )
-            _write(job.targets[i], noisy.astype(label.dtype, copy=False), label)
+            job.write(i, _as(label.dtype, noisy), label)
         return {"spacing": label.spacing, "seeds": seeds}
 
     return _run(args, "sample", args.output, jobs, settings, work)
@@ -81,7 +89,7 @@ def marginals(args: argparse.Namespace) -> Result:
         field = _field(args, label, 1.0)
         values, ignored = _binary(label, args.label, args.ignore_index)
         marginal = field.marginals(values, mode=args.mode, ignore_index=ignored)
-        _write(job.targets[0], marginal, label)
+        job.write(0, marginal, label)
         return {
             "label_volume": int((values == 1).sum()),
             "mean_volume": float(marginal.sum(dtype=np.float64)),
@@ -94,7 +102,10 @@ def threshold(args: argparse.Namespace) -> Result:
     """The optimal masks of a file or of a folder's files, and what is to know of them."""
     if args.volume is not None and args.metric != "volume":
         raise ValueError(f"--volume goes with --metric volume, got --metric {args.metric}")
-    options = {"metric": args.metric, "beta": args.beta, "volume": args.volume}
+    if args.beta is not None and args.metric != "fbeta":
+        raise ValueError(f"--beta goes with --metric fbeta, got --metric {args.metric}")
+    beta = 1.0 if args.beta is None else args.beta
+    options = {"metric": args.metric, "beta": beta, "volume": args.volume}
     folder, jobs = (None, []) if args.output is None else _one_to_one(args)
     if args.output is None:
         jobs = [Job(path, name, []) for path, name in _sources(args.input, None)]
@@ -105,7 +116,7 @@ def threshold(args: argparse.Namespace) -> Result:
         at = float(optimal_threshold(map_.data, **options, ndim=ndim))
         mask = optimal_segmentation(map_.data, **options, ndim=ndim)
         if due:
-            _write(job.targets[0], mask, map_)
+            job.write(0, mask, map_)
         voxel = None if map_.spacing is None else math.prod(map_.spacing)
         half = map_.data >= 0.5
         return {
@@ -126,19 +137,32 @@ def fuse(args: argparse.Namespace) -> Result:
     """One file of several raters'."""
     from .raters import fuse_raters
 
+    if args.method == "random" and args.seed is None:
+        raise ValueError("--method random needs a --seed")
+    if args.method != "random" and args.seed is not None:
+        raise ValueError(f"--seed goes with --method random, got --method {args.method}")
+    if args.output.resolve() in [one.resolve() for one in args.input]:
+        raise FileError(f"{args.output}: expected another file than the raters'")
     images = _raters(args.input)
-    several = args.label is None and args.method in ("majority", "random", "staple")
-    if several:
-        masks = np.stack([one.data for one in images])
+    values = np.arange(2)  # what the codes in `masks` stand for
+    if args.label is None and args.method in ("majority", "random", "staple"):
+        masks = _stack(images)
+        if args.method == "staple":
+            masks, values = _codes(masks)
     else:
         masks = np.stack([_binary(one, args.label, None)[0] for one in images])
-    classes = int(masks.max()) + 1 if args.method == "staple" and masks.max() > 1 else None
-    seed = args.seed if args.method == "random" else None
-    if args.method == "random" and seed is None:
-        raise ValueError("--method random needs a --seed")
-    fused = fuse_raters(masks, args.method, ndim=masks.ndim - 1, num_classes=classes, seed=seed)
-    dtype = np.dtype(np.float32) if args.method == "average" else images[0].dtype
-    _write(args.output, fused.astype(dtype, copy=False), images[0])
+    fused = fuse_raters(
+        masks,
+        args.method,
+        ndim=masks.ndim - 1,
+        num_classes=len(values) if len(values) > 2 else None,
+        seed=args.seed,
+    )
+    if args.method == "staple":
+        fused = values[fused]
+    own = np.dtype(np.float32) if args.method == "average" else images[0].dtype
+    _make(args.output.parent)
+    io.write(args.output, _as(own, fused), images[0])
     volumes = [int((one != 0).sum()) for one in masks]
     return {
         "method": args.method,
@@ -253,6 +277,33 @@ def _binary(
     return binary, 2
 
 
+def _stack(images: list[Image]) -> NDArray[Any]:
+    """The raters' labels in one array of an integer dtype."""
+    labels = [one.data for one in images]
+    dtype = np.result_type(*labels)
+    if dtype.kind == "f":  # of uint64 and a signed one
+        dtype = np.dtype(np.int64)
+        for one in images:
+            if int(one.data.max()) >= 1 << 63:
+                raise FileError(f"{one.path}: expected labels below 2**63, got {one.data.max()}")
+    return np.stack([one.astype(dtype, copy=False) for one in labels])
+
+
+def _codes(masks: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Labels by their place among those that occur, and those; 0 is always one."""
+    values = np.unique(np.concatenate([np.zeros(1, masks.dtype), *map(np.unique, masks)]))
+    codes = np.empty(masks.shape, np.uint8 if len(values) <= 256 else np.uint32)
+    for code, mask in zip(codes, masks, strict=True):
+        code[...] = np.searchsorted(values, mask)
+    return codes, values
+
+
+def _as(dtype: np.dtype[Any], data: NDArray[Any]) -> NDArray[Any]:
+    """The labels in the dtype of the file that they are of, if it can hold them."""
+    cast = data.astype(dtype, copy=False)
+    return cast if np.array_equal(cast, data) else data
+
+
 def _raters(paths: list[Path]) -> list[Image]:
     """Two or more labels of one image."""
     if len(paths) < 2:
@@ -265,7 +316,7 @@ def _raters(paths: list[Path]) -> list[Image]:
 
 def _seed(seed: int, name: str, copy: int) -> int:
     """The seed of a copy: it depends on the file's name, not on its place among others."""
-    text = f"{seed}\n{name}\n{copy}".encode()
+    text = f"{seed}\n{name}\n{copy}".encode(errors="surrogateescape")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
@@ -280,7 +331,8 @@ def _sources(path: Path, output: Path | None) -> list[tuple[Path, str]]:
     found = [
         (one, one.relative_to(path).as_posix())
         for one in sorted(path.rglob("*"))
-        if one.name.lower().endswith(io.SUFFIXES) and not one.name.startswith(".")
+        if one.name.lower().endswith(io.SUFFIXES) and not one.is_dir()
+        if not any(part.startswith(".") for part in one.relative_to(path).parts)
         if made is None or made == path.resolve() or made not in one.resolve().parents
     ]
     if not found:
@@ -306,11 +358,6 @@ def _one_to_one(args: argparse.Namespace) -> tuple[Path, list[Job]]:
     return args.output.parent, [Job(args.input, args.input.name, [args.output])]
 
 
-def _write(path: Path, data: NDArray[Any], like: Image) -> None:
-    _make(path.parent)
-    io.write(path, data, like)
-
-
 def _settings(args: argparse.Namespace, *names: str) -> Result:
     """What the results depend on."""
     return {name: getattr(args, name) for name in (*names, "mode", "ignore_index")}
@@ -325,66 +372,30 @@ def _run(
     work: Callable[[Job, list[int]], Result],
 ) -> Result:
     """Do what is not done yet; a file that fails does not stop the others."""
-    folders = command == "sample" or args.input.is_dir()
-    since = _NEVER  # what a single file is asked for is always made
-    if folders and folder is not None:
-        since = _begin(folder, command, settings | {"input": _folder(args.input)}, args.overwrite)
+    notes = None
+    if folder is not None and (command == "sample" or args.input.is_dir()):
+        _make(folder)
+        targets = [one for job in jobs for one in job.targets]
+        made_with = settings | {"input": _folder(args.input)}
+        notes = _notes.Notes(folder, command, made_with, targets, args.overwrite)
     done: list[Result] = []
     failed: list[Result] = []
     for job in _progress(jobs, args.quiet):
         row: Result = {"input": job.source, "outputs": job.targets}
+        job.notes = notes
         try:
-            due = job.due(since)
+            due = job.due()
             if job.targets and not due:
                 done.append(row | {"there_already": True})
             else:
                 done.append(row | work(job, due))
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OSError, MemoryError) as error:
             if not args.input.is_dir():
                 raise
-            text = str(error) if isinstance(error, FileError) else f"{job.source}: {error}"
+            reason = str(error) or type(error).__name__
+            text = reason if isinstance(error, FileError) else f"{job.source}: {reason}"
             failed.append({"input": job.source, "error": text})
     return {"command": command, **settings, "files": done, "failed": failed}
-
-
-def _begin(folder: Path, command: str, settings: Result, overwrite: bool) -> int:
-    """Note what the results in a folder are made with; since when they are (ns).
-
-    A run that goes on must have the settings of the one that was stopped.
-    """
-    path = folder / _NOTES
-    settings = json.loads(json.dumps(settings))
-    notes: Any = {}
-    if path.is_file():
-        try:
-            notes = json.loads(path.read_text(encoding="utf-8"))
-            before = notes.get(command)
-        except (ValueError, AttributeError, OSError) as error:
-            if not overwrite:
-                raise FileError(
-                    f"{path}: cannot be read: choose another folder, or --overwrite"
-                ) from error
-            notes, before = {}, None
-        if before == settings and not overwrite:
-            return path.stat().st_mtime_ns
-        if before is not None and not overwrite:
-            old = before if isinstance(before, dict) else {}
-            other = [key for key in settings if old.get(key) != settings[key]]
-            listed = ", ".join(f"{key} {old.get(key)}, now {settings[key]}" for key in other)
-            raise FileError(
-                f"{folder}: holds results made otherwise ({listed}): choose another folder, or "
-                f"--overwrite"
-            )
-    _make(folder)
-    part = folder / f".{uuid.uuid4().hex}.json"
-    try:
-        part.write_text(json.dumps(notes | {command: settings}, indent=2), encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be written to: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return path.stat().st_mtime_ns if overwrite else 0
 
 
 def _folder(path: Path) -> str:

@@ -71,7 +71,8 @@ def _devices() -> list[str]:
             name = cupy.cuda.runtime.getDeviceProperties(i)["name"].decode()
             found.append(f"cuda:{i} ({name})")
     except Exception as error:  # no CuPy, or no driver, or one that does not work
-        found.append(f"no cuda ({type(error).__name__}: {str(error).splitlines()[0]})")
+        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        found.append(f"no cuda ({reason})")
     return found
 
 

@@ -30,6 +30,9 @@ far apart two points are that still move together. `gfnoise COMMAND --help` says
 """
 
 
+_EXPECTED = (ValueError, TypeError, ImportError, OSError, NotImplementedError, MemoryError)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -62,18 +65,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = importlib.import_module("gfnoise._commands").RUN[args.command](args)
     except KeyboardInterrupt:
-        print(f"gfnoise {args.command}: stopped; the same command goes on", file=sys.stderr)
+        print(f"gfnoise {args.command}: stopped{_resumption(args)}", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, ImportError, OSError, NotImplementedError) as error:
-        print(f"gfnoise {args.command}: {error}", file=sys.stderr)
+    except _EXPECTED as error:
+        print(f"gfnoise {args.command}: {str(error) or type(error).__name__}", file=sys.stderr)
         return 2
     if args.json:
-        print(json.dumps(_plain(result), indent=2, allow_nan=False))
+        text = json.dumps(_plain(result), indent=2, allow_nan=False)
     else:
-        print(importlib.import_module("gfnoise._reports").TEXT[args.command](result))
+        text = importlib.import_module("gfnoise._reports").TEXT[args.command](result)
+    encoding = sys.stdout.encoding or "utf-8"  # which may have no ±, and no name of a file
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
     for failure in result.get("failed", ()):
         print(f"gfnoise {args.command}: {failure['error']}", file=sys.stderr)
     return 2 if result.get("failed") else 0
+
+
+def _resumption(args: argparse.Namespace) -> str:
+    """How a stopped command can go on, if it can."""
+    if not hasattr(args, "overwrite"):
+        return ""
+    return "; the same command" + " without --overwrite" * args.overwrite + " goes on"
 
 
 def _plain(value: Any) -> Any:
@@ -160,7 +172,7 @@ def _threshold(parser: argparse.ArgumentParser) -> None:
         help="what the mask shall be best at, in expectation (default: dice)",
     )
     parser.add_argument(
-        "--beta", type=_positive, default=1.0, help="weight of recall in fbeta (default: 1)"
+        "--beta", type=_positive, help="for fbeta: the weight of recall (default: 1)"
     )
     parser.add_argument(
         "--volume", type=_share, help="for volume: the share of the voxels (default: the mean)"
@@ -287,7 +299,8 @@ def _resumed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="make anew what is there; without it, a run that was stopped goes on",
+        help="make anew what is there, whoever made it; without it, a run that was stopped goes on "
+        "and other files are left as they are",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

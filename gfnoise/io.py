@@ -17,7 +17,14 @@ __all__ = ["SUFFIXES", "FileError", "Image", "read_labels", "read_map", "write"]
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".npy")
 """The formats, by the ends of their names."""
 
-_MM = {"meter": 1e3, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
+# Units in mm, by NIfTI's codes and by the names in NRRD; where none of these is given, it is mm.
+_CODES = {1: 1e3, 2: 1.0, 3: 1e-3}
+_NAMES = {
+    **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1e3),
+    **dict.fromkeys(("cm", "centimeter", "centimeters"), 10.0),
+    **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers"), 1e-3),
+    **dict.fromkeys(("nm", "nanometer", "nanometers"), 1e-6),
+}
 _DEFLATE = 1032  # times smaller at most: a file that claims more is damaged
 _PAIR = 1e-3  # mm: how far the corners of two images of one space may lie apart
 
@@ -193,7 +200,13 @@ def write(path: str | os.PathLike[str], data: NDArray[Any], like: Image | None =
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write(f"{folder}/mask.npy", np.ones((2, 3), bool))
     """
-    target = Path(path)
+    write_whole(Path(path), data, like, lambda part: None)
+
+
+def write_whole(
+    target: Path, data: NDArray[Any], like: Image | None, ready: Callable[[Path], None]
+) -> None:
+    """`write`, with a call when the file is whole, with its path, and not yet in its place."""
     suffix = _suffix(target)
     if like is not None:
         own = _suffix(like.path)
@@ -204,6 +217,7 @@ def write(path: str | os.PathLike[str], data: NDArray[Any], like: Image | None =
     part = target.with_name(f".{uuid.uuid4().hex}{suffix}")
     try:
         writer(part, np.asarray(data), like)
+        ready(part)
         os.replace(part, target)
     except OSError as error:
         raise FileError(f"{target}: cannot be written: {error.strerror or error}") from error
@@ -294,13 +308,16 @@ def _read_nifti(path: Path) -> Image:
     data = np.asarray(file.dataobj)
     if dtype != data.dtype.newbyteorder("="):  # the header scales: floats
         dtype = np.dtype(np.float32)
-    scale = _MM.get(header.get_xyzt_units()[0], 1.0)
-    affine = np.asarray(file.affine, np.float64)
-    if not np.isfinite(affine).all():
-        raise FileError(f"{path}: expected a finite affine, got {affine.tolist()}")
-    sizes = np.sqrt((affine[:3, :3] ** 2).sum(0)) * scale
+    affine = _nifti_scale(header)[:, None] * np.asarray(file.affine, np.float64)
+    sizes = np.sqrt((affine[:3, :3] ** 2).sum(0))
     spacing = tuple(float(f"{size:.6g}") for size in sizes[: data.ndim])  # 0.8, as float32 has it
     return Image(path, data, spacing, dtype, affine, file)
+
+
+def _nifti_scale(header: Any) -> NDArray[np.float64]:
+    """The factors of an affine's rows, from the header's unit to mm."""
+    scale = _CODES.get(int(header["xyzt_units"]) & 7, 1.0)
+    return np.array([scale, scale, scale, 1.0])
 
 
 def _read_nrrd(path: Path) -> Image:
@@ -326,15 +343,26 @@ def _nrrd_geometry(
         spacings = header.get("spacings")
         if spacings is None or np.isnan(np.asarray(spacings, float)).all():
             return None, None
-        return tuple(float(s) for s in spacings), None
+        units = _nrrd_scale(header.get("units"), ndim)
+        return tuple((np.asarray(spacings, np.float64) * units).tolist()), None
     steps = np.asarray(directions, np.float64).reshape(ndim, -1)
+    units = _nrrd_scale(header.get("space units"), steps.shape[1])
+    steps = steps * units
     sizes = tuple(np.sqrt((steps**2).sum(1)).tolist())
     world = steps.shape[1]
     origin = np.asarray(header.get("space origin", np.zeros(world)), np.float64)
     affine = np.eye(world + 1, ndim + 1)
-    affine[:world, :ndim], affine[:world, ndim] = steps.T, origin
+    affine[:world, :ndim], affine[:world, ndim] = steps.T, origin * units
     affine[world] = [0] * ndim + [1]
     return sizes, affine
+
+
+def _nrrd_scale(units: Any, axes: int) -> NDArray[np.float64]:
+    """The factor to mm along each axis."""
+    named = [""] * axes if units is None else [str(one).strip().lower() for one in units]
+    if len(named) != axes:
+        raise ValueError(f"{len(named)} units for {axes} axes")
+    return np.array([_NAMES.get(one, 1.0) for one in named])
 
 
 def _read_npy(path: Path) -> Image:
@@ -361,7 +389,8 @@ def _write_nifti(path: Path, data: NDArray[Any], like: Image | None) -> None:
         header = like.source.header.copy()
         header.set_slope_inter(1, 0)
         header["cal_min"] = header["cal_max"] = 0  # of the original's values
-        file = type(like.source)(data, like.affine, header, dtype=data.dtype)
+        affine = None if like.affine is None else like.affine / _nifti_scale(header)[:, None]
+        file = type(like.source)(data, affine, header, dtype=data.dtype)
     file.set_data_dtype(data.dtype)
     nibabel.save(file, path)
 

@@ -93,8 +93,10 @@ def fuse_raters(
     kernels = _array.kernels("fuse_raters", "raters", masks=masks)
     _checks.choice("method", method, METHODS)
     _checks.choice("ties", ties, TIES)
-    if (seed is None) == (method == "random"):
-        raise ValueError(f'seed goes with method "random", got {seed!r} with {method!r}')
+    if method == "random" and seed is None:
+        raise ValueError('seed must be given with method "random", got None')
+    if method != "random" and seed is not None:
+        raise ValueError(f'seed goes with method "random" alone, got {seed!r} with {method!r}')
     _checks.integral("masks", masks)
     stack = _raters.stack(masks, axis, ndim, annotated, least=1 + (method == "staple"))
     ignore = _fusion.ignored(stack, ignore_index)
@@ -207,6 +209,9 @@ def staple(
     posterior of a voxel depends on who marked it alone: the patterns are counted once, and the
     iterations run on the counts, in float64. A class that nobody marked anywhere has probability
     0, and its raters are perfect.
+
+    Per item, the probability of classes takes num_classes x voxels x 4 bytes, and the confusion
+    matrices raters x num_classes² x 8: number the labels that occur from 0 on.
 
     Examples
     --------

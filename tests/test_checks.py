@@ -470,3 +470,23 @@ def test_booleans_hold_two_labels() -> None:
         match = f"^{next(iter(options))} .*bool, got"
         refuse(FIELD.sample_labels, labels, {"seed": 0, **options}, ValueError, match)
         refuse(FIELD.marginals, labels, options, ValueError, match)
+
+
+# -------------------------------------------------------------------------- one of several
+
+
+def test_a_choice_is_itself_or_the_scalar_of_it() -> None:
+    for value, listed in (("a", "ab"), (np.str_("b"), "ab"), (0, (0, 1)), (np.uint8(1), (0, 1))):
+        _checks.choice("x", value, listed)
+    field = GaussianField(1.0, 3.0, ndim=2)
+    plain = field.sample_labels(LABELS, seed=0, mode="nearest")
+    assert np.array_equal(field.sample_labels(LABELS, seed=0, mode=np.str_("nearest")), plain)
+
+
+def test_what_is_none_of_the_choices() -> None:
+    numbers = [(one, (0, 1)) for one in (True, np.True_, 1.0, np.float64(1), "1", np.str_("1"))]
+    others: list[Any] = ["c", np.str_("c"), np.bytes_(b"a"), np.array("a"), ["a"], None]
+    for value, listed in [*numbers, *((one, "ab") for one in others), (1, (False, True))]:
+        expected = f"x must be one of {', '.join(map(repr, listed))}, got {value!r}"
+        with pytest.raises(ValueError, match=words(expected)):
+            _checks.choice("x", value, listed)

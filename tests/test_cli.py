@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -15,24 +14,12 @@ import numpy as np
 import pytest
 
 import gfnoise
+from commands import SIZES, ball, files, run, run_json, save
 from gfnoise import GaussianField, _commands, cli, io
 
 nibabel = pytest.importorskip("nibabel")
 
-SIZES = (0.8, 0.9, 2.5)
 NOISE = ["--amplitude", "2", "--length-scale", "8"]
-
-
-def ball(radius: float = 6, shape: tuple[int, ...] = (24, 20, 12)) -> np.ndarray:
-    grid = np.indices(shape) - (np.array(shape).reshape(-1, 1, 1, 1) - 1) / 2
-    scaled = grid * np.array(SIZES).reshape(-1, 1, 1, 1)
-    return ((scaled**2).sum(0) < radius**2).astype(np.int16)
-
-
-def save(path: Path, data: np.ndarray, sizes: tuple[float, ...] = SIZES) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(data, np.diag([*sizes, 1])), path)
-    return path
 
 
 @pytest.fixture
@@ -46,21 +33,6 @@ def folder(tmp_path: Path) -> Path:
         save(tmp_path / "in" / name, ball(radius))
     (tmp_path / "in" / "notes.txt").write_text("not a label")
     return tmp_path / "in"
-
-
-def run(capsys: Any, *arguments: Any, code: int = 0) -> str:
-    """Run a command; what it printed, on stdout or, where it failed, on stderr."""
-    assert cli.main([str(one) for one in arguments]) == code
-    out, err = capsys.readouterr()
-    return err if code else out
-
-
-def run_json(capsys: Any, *arguments: Any) -> Any:
-    return json.loads(run(capsys, *arguments, "--json"))
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file())
 
 
 # --- sample -------------------------------------------------------------------------------------
@@ -81,7 +53,7 @@ def test_sample_is_what_the_library_draws(label: Path, tmp_path: Path, capsys: A
         assert set(np.unique(noisy.data)) == {0, 3}
     assert len(set(row["seeds"])) == 3
     names = [f"label_noisy{i:03}.nii.gz" for i in range(3)]
-    assert files(out) == [".gfnoise.json", *names]
+    assert files(out) == [".gfnoise.jsonl", *names]
 
 
 def test_a_file_has_its_noise_alone_and_in_a_folder(
@@ -96,59 +68,14 @@ def test_a_file_has_its_noise_alone_and_in_a_folder(
     assert other["files"][0]["seeds"] != alone[0]["seeds"]
 
 
-def test_a_run_that_was_stopped_goes_on(
-    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = tmp_path / "whole"
-    run(capsys, "sample", folder, "-o", whole, *NOISE, "-n", 2)
-    out = tmp_path / "out"
-    arguments = "sample", folder, "-o", out, *NOISE
-    write, left = io.write, [3]
-
-    def stop(*args: Any) -> None:
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        write(*args)
-
-    monkeypatch.setattr(io, "write", stop)
-    assert "the same command goes on" in run(capsys, *arguments, "-n", 2, code=130)
-    monkeypatch.undo()
-    assert len(files(out)) == 4
-    kept = {name: (out / name).stat().st_mtime_ns for name in files(out)}
-    assert (
-        run(capsys, *arguments, "-n", 2)
-        == "made 3 files from 2 of 3; nothing to do for 1: made before\n"
-    )
-    assert files(out) == files(whole)
-    for name in files(out):
-        if name.endswith(".nii.gz"):
-            assert (out / name).read_bytes() == (whole / name).read_bytes()
-    assert all((out / name).stat().st_mtime_ns == then for name, then in kept.items())
-
-    assert (
-        run(capsys, *arguments, "-n", 2)
-        == "made 0 files from 0 of 3; nothing to do for 3: made before\n"
-    )
-    assert run(capsys, *arguments, "-n", 3).startswith("made 3 files from 3 of 3")  # more copies
-    later = max(kept.values()) + 10**12
-    os.utime(folder / "b.nii", ns=(later, later))  # the label was changed since
-    assert run(capsys, *arguments, "-n", 3).startswith("made 3 files from 1 of 3")
-
-
-def test_results_made_otherwise_are_not_mixed(folder: Path, tmp_path: Path, capsys: Any) -> None:
-    out = tmp_path / "out"
-    run(capsys, "sample", folder, "-o", out, *NOISE)
-    before = {name: (out / name).read_bytes() for name in files(out)}
-    other = "sample", folder, "-o", out, "--amplitude", "1", "--length-scale", "8"
-    error = run(capsys, *other, code=2)
-    assert "holds results made otherwise (amplitude 2.0, now 1.0): choose another folder" in error
-    assert {name: (out / name).read_bytes() for name in files(out)} == before
-    assert run(capsys, *other, "--overwrite").startswith("made 3 files from 3 of 3")
-    assert all((out / name).read_bytes() != old for name, old in before.items())
-    run(capsys, "marginals", folder, "-o", out, "--amplitude", 1)  # another command may join
-    (out / ".gfnoise.json").write_text("[")
-    assert "cannot be read: choose another folder" in run(capsys, *other, code=2)
+def test_labels_that_the_header_scales_stay_whole(tmp_path: Path, capsys: Any) -> None:
+    """Of float32, as such files become, 2**25 + 1 is none."""
+    image = nibabel.Nifti1Image(ball().astype(np.int32) << 24, np.eye(4))
+    image.header.set_slope_inter(2, 1)
+    nibabel.save(image, tmp_path / "a.nii")
+    run(capsys, "sample", tmp_path / "a.nii", "-o", tmp_path / "out", "--ignore-index", 0, *NOISE)
+    noisy = io.read_labels(tmp_path / "out" / "a_noisy000.nii")
+    assert set(np.unique(noisy.data)) <= {0, *np.unique(io.read_labels(tmp_path / "a.nii").data)}
 
 
 def test_labels_that_are_ignored_stay(label: Path, tmp_path: Path, capsys: Any) -> None:
@@ -217,9 +144,11 @@ def test_thresholds_of_a_folder_and_of_nothing(tmp_path: Path, capsys: Any) -> N
     arguments = "threshold", tmp_path / "in", "-o", tmp_path / "out", "--metric", "volume"
     rows = run_json(capsys, *arguments, "--volume", 0)["files"]
     assert [row["threshold"] for row in rows] == [None, None]  # infinity, which JSON has not
-    assert files(tmp_path / "out") == [".gfnoise.json", "a.nii", "b.nii"]
+    assert files(tmp_path / "out") == [".gfnoise.jsonl", "a.nii", "b.nii"]
     error = run(capsys, "threshold", tmp_path / "in", "--volume", 0.5, code=2)
     assert "--volume goes with --metric volume" in error
+    error = run(capsys, "threshold", tmp_path / "in", "--beta", 2, code=2)
+    assert "--beta goes with --metric fbeta, got --metric dice" in error
     text = run(capsys, "threshold", tmp_path / "in")
     assert re.search(r"b\.nii +0\.2000 +0\.4000 +115\.2 +28\.8 +0\.0000 +0$", text, re.M)
 
@@ -259,6 +188,67 @@ def test_fuse(method: str, raters: list[Path], tmp_path: Path, capsys: Any) -> N
     assert str(out) in run(capsys, "fuse", *raters, "-o", out, "--method", method)
 
 
+@pytest.mark.parametrize("of", [(0, 1, 2, 3), (0, 17, 2035, 14175), (-3, 0, 5, 6)])
+def test_fuse_of_labels_that_are_far_apart(
+    of: tuple[int, ...], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of those that are numbered: memory goes with how many they are."""
+    clean = np.random.default_rng(0).integers(0, 4, (12, 10, 8)).repeat(2, 0).astype(np.int16)
+    field = GaussianField(1.5, 4, ndim=3)
+    masks = field.sample_labels(clean, seed=3, n=3, mode="nearest")
+    assert sorted(np.unique(masks)) == [0, 1, 2, 3]
+    labels = np.array(of, np.int16)[masks]
+    paths = [save(tmp_path / f"{i}.nii", one) for i, one in enumerate(labels)]
+    classes = []
+    fuse_raters = gfnoise.raters.fuse_raters
+
+    def fuse(*args: Any, **options: Any) -> Any:
+        classes.append(options["num_classes"])
+        return fuse_raters(*args, **options)
+
+    monkeypatch.setattr(gfnoise.raters, "fuse_raters", fuse)
+    run(capsys, "fuse", *paths, "-o", tmp_path / "fused.nii")
+    found = io.read_labels(tmp_path / "fused.nii")
+    expected = fuse_raters(masks, "staple", num_classes=4)
+    np.testing.assert_array_equal(found.data, np.array(of)[expected])
+    assert (classes, found.dtype) == ([4], np.int16)
+
+
+@pytest.mark.parametrize("value", [1, 2, 255, 14175])
+def test_fuse_of_masks_with_any_foreground(value: int, tmp_path: Path, capsys: Any) -> None:
+    masks = np.zeros((2, 4, 5), np.int64)
+    masks[0, 1:3, 1:4] = masks[1, 1:4, 2:5] = value
+    paths = [tmp_path / f"{i}.npy" for i in range(2)]
+    for path, one in zip(paths, masks, strict=True):
+        np.save(path, one)
+    run(capsys, "fuse", *paths, "-o", tmp_path / "fused.npy")
+    expected = gfnoise.fuse_raters(masks // value, "staple")
+    np.testing.assert_array_equal(np.load(tmp_path / "fused.npy"), expected * value)
+    np.save(paths[0], np.full((4, 5), value))
+    np.save(paths[1], np.full((4, 5), value))
+    run(capsys, "fuse", *paths, "-o", tmp_path / "fused.npy")
+    assert (np.load(tmp_path / "fused.npy") == value).all()
+
+
+@pytest.mark.parametrize("method", ["majority", "staple"])
+def test_fuse_keeps_labels_that_the_first_dtype_cannot_hold(
+    method: str, tmp_path: Path, capsys: Any
+) -> None:
+    label = np.zeros((4, 5), np.int64)
+    label[1:3, 1:3] = 300
+    for i, (one, dtype) in enumerate([(label * 0, "u1"), (label, "i2"), (label, "u8")]):
+        np.save(tmp_path / f"{i}.npy", one.astype(dtype))
+    paths = [tmp_path / f"{i}.npy" for i in range(3)]
+    run(capsys, "fuse", *paths, "-o", tmp_path / "fused.npy", "--method", method)
+    np.testing.assert_array_equal(np.load(tmp_path / "fused.npy"), label)
+    np.save(paths[2], label.astype(np.uint64) << np.uint64(60))
+    np.save(paths[2], np.full((4, 5), 1 << 63, np.uint64))
+    arguments = "fuse", *paths, "-o", tmp_path / "fused.npy", "--method", method
+    assert "2.npy: expected labels below 2**63, got 9223372036854775808" in run(
+        capsys, *arguments, code=2
+    )
+
+
 def test_fit(raters: list[Path], capsys: Any) -> None:
     found = run_json(capsys, "fit", *raters)
     assert abs(found["amplitude"] - 1.5) < 4 * found["amplitude_error"]
@@ -277,74 +267,13 @@ def test_raters_that_do_not_fit_together(raters: list[Path], tmp_path: Path, cap
     assert "raters all alike" in run(capsys, "fit", raters[0], raters[0], code=2)
     error = run(capsys, "fuse", *raters, *out, "--method", "random", code=2)
     assert "--method random needs a --seed" in error
+    error = run(capsys, "fuse", *raters, *out, "--seed", 1, code=2)
+    assert "--seed goes with --method random, got --method staple" in error
+    before = raters[1].read_bytes()
+    error = run(capsys, "fuse", *raters, "-o", raters[1], code=2)
+    assert "rater1.nii.gz: expected another file than the raters'" in error
+    assert raters[1].read_bytes() == before
     assert not (tmp_path / "x.nii.gz").exists()
-
-
-# --- figure, info, bench ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["a.nii.gz", "a.npy", "flat.npy"])
-def test_figure(name: str, tmp_path: Path, capsys: Any) -> None:
-    image = pytest.importorskip("matplotlib.image")
-    data = ball()
-    path = tmp_path / name
-    if name == "a.nii.gz":
-        save(path, data)
-    else:
-        np.save(path, data[12] if name == "flat.npy" else data)
-    out = tmp_path / "f.png"
-    arguments = "figure", path, "-o", out, "--units", "voxels", "--amplitudes", 1, 2
-    found = run_json(capsys, *arguments)
-    axis = {"a.nii.gz": 2, "a.npy": 0}.get(name)
-    assert found["axis"] == axis
-    if axis is not None:
-        sums = data.sum(tuple(i for i in range(3) if i != axis))
-        assert sums[found["slice"]] == sums.max()
-    pixels = image.imread(out)
-    assert pixels.shape[0] > 400
-    assert len(np.unique(pixels[..., 0])) > 50
-    assert not [one for one in files(tmp_path) if "part" in one]
-
-
-def test_figures_that_cannot_be(label: Path, tmp_path: Path, capsys: Any) -> None:
-    pytest.importorskip("matplotlib")
-    out = "-o", tmp_path / "f.png"
-    assert "expected a .png" in run(capsys, "figure", label, "-o", "f.txt", code=2)
-    assert "at most 11, got 12" in run(capsys, "figure", label, *out, "--slice", 12, code=2)
-    assert "must be 0, 1 or 2" in run(capsys, "figure", label, *out, "--axis", 3, code=2)
-    empty = save(tmp_path / "empty.nii.gz", np.zeros((4, 4, 4), np.uint8))
-    assert "expected some foreground" in run(capsys, "figure", empty, *out, code=2)
-    error = run(capsys, "figure", label, "-o", tmp_path / "no" / "f.png", code=2)
-    assert "cannot be written" in error
-
-
-def test_info(capsys: Any) -> None:
-    found = run_json(capsys, "info")
-    assert found["gfnoise"] == gfnoise.__version__
-    assert found["devices"][0] == "cpu"
-    assert found["cache"]["files"] >= 0
-    rows = {row["name"]: row for row in found["optional"]}
-    assert rows["nibabel"]["version"] == nibabel.__version__
-    text = run(capsys, "info")
-    assert f"gfnoise {gfnoise.__version__}, Python" in text
-    for row in rows.values():
-        assert (row["version"] or f"pip install '{row['install']}'") in text
-
-
-def test_the_extras_that_info_names_exist() -> None:
-    from importlib.metadata import metadata
-
-    extras = metadata("gfnoise").get_all("Provides-Extra")
-    for row in importlib.import_module("gfnoise._machine").describe()["optional"]:
-        assert re.fullmatch(r"gfnoise\[(.*)\]", row["install"])[1] in extras
-
-
-def test_bench(capsys: Any) -> None:
-    pytest.importorskip("scipy")
-    found = run_json(capsys, "bench", "--size", 16, "--repeats", 1)
-    assert len(found["rows"]) == 5
-    assert all(row["ratio"] > 0 for row in found["rows"])
-    assert len(run(capsys, "bench", "--size", 16, "--repeats", 1).splitlines()) == 10
 
 
 # --- bad input ----------------------------------------------------------------------------------
@@ -363,7 +292,60 @@ def test_a_file_that_fails_does_not_stop_the_others(
     first, second = errors.splitlines()
     assert first.startswith(f"gfnoise sample: {folder / 'b.nii'}: cannot be read")
     assert second.startswith(f"gfnoise sample: {folder / 'c.nii'}: expected labels")
-    assert files(out) == [".gfnoise.json", "a_noisy000.nii.gz", "sub/a_noisy000.nii.gz"]
+    assert files(out) == [".gfnoise.jsonl", "a_noisy000.nii.gz", "sub/a_noisy000.nii.gz"]
+
+
+def test_what_in_a_folder_is_a_label(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    save(folder / ".cache" / "c.nii", ball())
+    save(folder / "._a.nii", ball())
+    save(folder / "d.nii" / "d.nii", ball())  # as some programs unpack d.nii.gz
+    rows = run_json(capsys, "sample", folder, "-o", tmp_path / "out", *NOISE)["files"]
+    names = [Path(row["input"]).relative_to(folder).as_posix() for row in rows]
+    assert names == ["a.nii.gz", "b.nii", "d.nii/d.nii", "sub/a.nii.gz"]
+
+
+def test_memory_that_is_not_enough(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, fault = io.read_labels, MemoryError("Unable to allocate 5 TiB")
+
+    def fail(path: Path) -> Any:
+        if path.name == "b.nii":
+            raise fault
+        return read(path)
+
+    monkeypatch.setattr(io, "read_labels", fail)
+    out = "-o", tmp_path / "out"
+    error = run(capsys, "sample", folder, *out, *NOISE, code=2)
+    assert error == f"gfnoise sample: {folder / 'b.nii'}: Unable to allocate 5 TiB\n"
+    assert len(files(tmp_path / "out")) == 3
+    error = run(capsys, "sample", folder / "b.nii", *out, *NOISE, code=2)
+    assert error == "gfnoise sample: Unable to allocate 5 TiB\n"
+    fault.args = ()  # as Python's own
+    error = run(capsys, "sample", folder, *out, *NOISE, code=2)
+    assert error == f"gfnoise sample: {folder / 'b.nii'}: MemoryError\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there")
+def test_names_and_terminals_beyond_unicode(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.save(folder / os.fsdecode(b"\xff.npy"), np.full((4, 4), 0.25))
+    for arguments in (
+        ["threshold", str(folder)],
+        ["fuse", "--help"],
+        ["threshold", str(folder), "-o", str(tmp_path / "out")],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "gfnoise", *arguments],
+            capture_output=True,
+            check=False,
+            env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\udcff.npy" in done.stdout
+    assert set(os.listdir(os.fsencode(tmp_path / "out"))) == {b".gfnoise.jsonl", b"\xff.npy"}
+    assert _commands._seed(0, "\udcff.npy", 0) != _commands._seed(0, "?.npy", 0)
 
 
 @pytest.mark.parametrize(
@@ -395,7 +377,7 @@ def test_bad_input(
     assert error.startswith(f"gfnoise {arguments[0]}: ")
     assert re.search(message, error)
     made = set(files(tmp_path)) - {"a.nii", "4d.nii"}
-    assert made <= {"out/.gfnoise.json"}
+    assert made <= {"out/.gfnoise.jsonl"}
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ def test_the_header_of_nifti_is_kept(labels: np.ndarray, tmp_path: Path) -> None
     nibabel.save(image, tmp_path / "a.nii")
     first = io.read_labels(tmp_path / "a.nii")
     assert first.spacing == pytest.approx((0.9e-3, 0.8e-3, 2.5e-3))  # in mm
+    np.testing.assert_allclose(first.affine[:3], AFFINE[:3] / 1000, atol=1e-9)
 
     io.write(tmp_path / "b.nii.gz", np.zeros(labels.shape, np.float32), first)
     found = nibabel.load(tmp_path / "b.nii.gz")
@@ -263,6 +264,63 @@ def test_pairs(labels: np.ndarray, tmp_path: Path) -> None:
     moved[0, 3] = AFFINE[0, 3] + 1e-5  # as programs round
     first.check_pair(io.read_labels(save(tmp_path / "d.nii", labels, moved)))
     first.check_pair(io.read_labels(save(tmp_path / "e.npy", labels)))  # which says nothing
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1e3), ("micron", 1e-3), ("unknown", 1)])
+def test_pairs_in_any_unit(unit: str, mm: float, labels: np.ndarray, tmp_path: Path) -> None:
+    """A thousandth of a mm is as near as no distance, whatever the header counts in."""
+
+    def image(name: str, shift: float, unit: str, mm: float) -> io.Image:
+        affine = AFFINE.copy()
+        affine[0, 3] += shift
+        affine[:3] /= mm
+        made = nibabel.Nifti1Image(labels, affine)
+        made.header.set_xyzt_units(unit)
+        nibabel.save(made, tmp_path / name)
+        return io.read_labels(tmp_path / name)
+
+    first = image("a.nii", 0, unit, mm)
+    assert first.spacing == pytest.approx((0.9, 0.8, 2.5))
+    np.testing.assert_allclose(first.affine, AFFINE, atol=1e-5)
+    first.check_pair(image("b.nii", 5e-4, unit, mm))
+    first.check_pair(image("c.nii", 0, "mm", 1))
+    with pytest.raises(io.FileError, match="expected the affine"):
+        first.check_pair(image("d.nii", 2e-3, unit, mm))
+    io.write(tmp_path / "e.nii", labels, first)
+    source, copy = (nibabel.load(tmp_path / name) for name in ("a.nii", "e.nii"))
+    np.testing.assert_array_equal(copy.affine, source.affine)
+    assert copy.header.binaryblock == source.header.binaryblock
+    first.check_pair(io.read_labels(tmp_path / "e.nii"))
+
+
+def test_a_unit_that_nifti_does_not_know(labels: np.ndarray, tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(labels, AFFINE)
+    image.header["xyzt_units"] = 0b11_000_101
+    nibabel.save(image, tmp_path / "a.nii")
+    found = io.read_labels(tmp_path / "a.nii")
+    assert found.spacing == pytest.approx((0.9, 0.8, 2.5))
+
+
+@pytest.mark.parametrize(("unit", "mm"), [("m", 1e3), ("um", 1e-3), ("mm", 1), ("", 1), ("s", 1)])
+def test_nrrd_in_any_unit(unit: str, mm: float, labels: np.ndarray, tmp_path: Path) -> None:
+    header = {
+        "space dimension": 3,
+        "space directions": AFFINE[:3, :3].T,
+        "space origin": AFFINE[:3, 3],
+        "space units": [unit] * 3,
+    }
+    nrrd.write(str(tmp_path / "a.nrrd"), labels, header)
+    found = io.read_labels(tmp_path / "a.nrrd")
+    assert found.spacing == pytest.approx((0.9 * mm, 0.8 * mm, 2.5 * mm))
+    np.testing.assert_allclose(found.affine[:3], mm * AFFINE[:3])
+    io.write(tmp_path / "b.nrrd", labels, found)
+    copy = nrrd.read_header(str(tmp_path / "b.nrrd"))
+    np.testing.assert_array_equal(copy["space directions"], AFFINE[:3, :3].T)
+    assert copy["space units"] == [unit] * 3
+
+    header = {"spacings": [1, 2, 3], "units": ["mm", unit, "mm"]}
+    nrrd.write(str(tmp_path / "c.nrrd"), labels, header)
+    assert io.read_labels(tmp_path / "c.nrrd").spacing == pytest.approx((1, 2 * mm, 3))
 
 
 def test_writes_are_whole_or_not_at_all(

@@ -251,8 +251,11 @@ def test_a_rater_who_ignores_a_voxel_takes_no_part_in_it() -> None:
         (lambda: fuse_raters(MASKS, axis=2), "axis must be one of the 2 axes of masks, got 2"),
         (lambda: fuse_raters(MASKS, ndim=2), "ndim must be between 1 and the 1 axes"),
         (lambda: fuse_raters(MASKS[..., None, None, None]), "ndim must say how many"),
-        (lambda: fuse_raters(MASKS, "random"), 'seed goes with method "random", got None'),
-        (lambda: fuse_raters(MASKS, "average", seed=1), 'seed goes with method "random", got 1'),
+        (lambda: fuse_raters(MASKS, "random"), 'seed must be given with method "random", got None'),
+        (
+            lambda: fuse_raters(MASKS, "average", seed=1),
+            """seed goes with method "random" alone, got 1 with 'average'""",
+        ),
         (
             lambda: fuse_raters(MASKS, "random", seed=-1),
             r"seed must be an integer in \[0, 2\*\*63\)",

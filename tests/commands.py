@@ -1,0 +1,42 @@
+"""Labels in files, commands run on them in this process, and what they made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gfnoise import cli
+
+SIZES = (0.8, 0.9, 2.5)
+
+
+def ball(radius: float = 6, shape: tuple[int, ...] = (24, 20, 12)) -> np.ndarray:
+    grid = np.indices(shape) - (np.array(shape).reshape(-1, 1, 1, 1) - 1) / 2
+    scaled = grid * np.array(SIZES).reshape(-1, 1, 1, 1)
+    return ((scaled**2).sum(0) < radius**2).astype(np.int16)
+
+
+def save(path: Path, data: np.ndarray, sizes: tuple[float, ...] = SIZES) -> Path:
+    import nibabel
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(data, np.diag([*sizes, 1])), path)
+    return path
+
+
+def run(capsys: Any, *arguments: Any, code: int = 0) -> str:
+    """Run a command; what it printed, on stdout or, where it failed, on stderr."""
+    assert cli.main([str(one) for one in arguments]) == code
+    out, err = capsys.readouterr()
+    return err if code else out
+
+
+def run_json(capsys: Any, *arguments: Any) -> Any:
+    return json.loads(run(capsys, *arguments, "--json"))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file())

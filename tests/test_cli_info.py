@@ -1,0 +1,97 @@
+"""What the command line shows: figures, what this machine has, and its times."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gfnoise
+from commands import ball, files, run, run_json, save
+
+nibabel = pytest.importorskip("nibabel")
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.npy", "flat.npy"])
+def test_figure(name: str, tmp_path: Path, capsys: Any) -> None:
+    image = pytest.importorskip("matplotlib.image")
+    data = ball()
+    path = tmp_path / name
+    if name == "a.nii.gz":
+        save(path, data)
+    else:
+        np.save(path, data[12] if name == "flat.npy" else data)
+    out = tmp_path / "f.png"
+    arguments = "figure", path, "-o", out, "--units", "voxels", "--amplitudes", 1, 2
+    found = run_json(capsys, *arguments)
+    axis = {"a.nii.gz": 2, "a.npy": 0}.get(name)
+    assert found["axis"] == axis
+    if axis is not None:
+        sums = data.sum(tuple(i for i in range(3) if i != axis))
+        assert sums[found["slice"]] == sums.max()
+    pixels = image.imread(out)
+    assert pixels.shape[0] > 400
+    assert len(np.unique(pixels[..., 0])) > 50
+    assert not [one for one in files(tmp_path) if "part" in one]
+
+
+def test_figures_that_cannot_be(tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("matplotlib")
+    label = save(tmp_path / "label.nii.gz", ball())
+    out = "-o", tmp_path / "f.png"
+    assert "expected a .png" in run(capsys, "figure", label, "-o", "f.txt", code=2)
+    assert "at most 11, got 12" in run(capsys, "figure", label, *out, "--slice", 12, code=2)
+    assert "must be 0, 1 or 2" in run(capsys, "figure", label, *out, "--axis", 3, code=2)
+    empty = save(tmp_path / "empty.nii.gz", np.zeros((4, 4, 4), np.uint8))
+    assert "expected some foreground" in run(capsys, "figure", empty, *out, code=2)
+    error = run(capsys, "figure", label, "-o", tmp_path / "no" / "f.png", code=2)
+    assert "cannot be written" in error
+
+
+def test_info(capsys: Any) -> None:
+    found = run_json(capsys, "info")
+    assert found["gfnoise"] == gfnoise.__version__
+    assert found["devices"][0] == "cpu"
+    assert found["cache"]["files"] >= 0
+    rows = {row["name"]: row for row in found["optional"]}
+    assert rows["nibabel"]["version"] == nibabel.__version__
+    text = run(capsys, "info")
+    assert f"gfnoise {gfnoise.__version__}, Python" in text
+    for row in rows.values():
+        assert (row["version"] or f"pip install '{row['install']}'") in text
+
+
+@pytest.mark.parametrize("error", [RuntimeError(), RuntimeError("no driver\nat all")])
+def test_info_where_cupy_fails(
+    error: Exception, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count() -> int:
+        raise error
+
+    runtime = types.SimpleNamespace(getDeviceCount=count)
+    cupy = types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    text = "no cuda (RuntimeError: no driver)" if error.args else "no cuda (RuntimeError)"
+    assert run_json(capsys, "info")["devices"] == ["cpu", text]
+
+
+def test_the_extras_that_info_names_exist() -> None:
+    from importlib.metadata import metadata
+
+    extras = metadata("gfnoise").get_all("Provides-Extra")
+    for row in importlib.import_module("gfnoise._machine").describe()["optional"]:
+        assert re.fullmatch(r"gfnoise\[(.*)\]", row["install"])[1] in extras
+
+
+def test_bench(capsys: Any) -> None:
+    pytest.importorskip("scipy")
+    found = run_json(capsys, "bench", "--size", 16, "--repeats", 1)
+    assert len(found["rows"]) == 5
+    assert all(row["ratio"] > 0 for row in found["rows"])
+    assert len(run(capsys, "bench", "--size", 16, "--repeats", 1).splitlines()) == 10

@@ -1,0 +1,327 @@
+"""Commands on folders: what was made goes on, and what was made otherwise is never taken for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from commands import files, run, run_json
+from gfnoise import _notes, cli, io
+
+NOISE = ["--units", "voxels", "--amplitude", "2", "--length-scale", "5"]
+OTHER = ["--units", "voxels", "--amplitude", "3", "--length-scale", "5"]
+NOTES = ".gfnoise.jsonl"
+MADE_NONE = "made 0 files from 0 of 3; nothing to do for 3: made before\n"
+REMEDY = "choose another folder, or --overwrite"
+
+
+def disk(radius: int, path: Path) -> None:
+    y, x = np.ogrid[-12:12, -10:10]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, (y**2 + x**2 < radius**2).astype(np.int16))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, radius in (("a.npy", 5), ("b.npy", 6), ("sub/a.npy", 7)):
+        disk(radius, tmp_path / "in" / name)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def maps(folder: Path, tmp_path: Path, capsys: Any) -> Path:
+    run(capsys, "marginals", folder, "-o", tmp_path / "maps", *NOISE[:4])
+    return tmp_path / "maps"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in files(folder) if name != NOTES}
+
+
+def stop_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let so many files be written, and stop as Ctrl-C does."""
+    write = io.write_whole
+
+    def stop(*args: Any) -> None:
+        nonlocal count
+        if not count:
+            raise KeyboardInterrupt
+        count -= 1
+        write(*args)
+
+    monkeypatch.setattr(io, "write_whole", stop)
+
+
+def test_a_run_that_was_stopped_goes_on(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tmp_path / "whole"
+    run(capsys, "sample", folder, "-o", whole, *NOISE, "-n", 2)
+    out = tmp_path / "out"
+    arguments = "sample", folder, "-o", out, *NOISE
+    stop_after(3, monkeypatch)
+    assert "stopped; the same command goes on" in run(capsys, *arguments, "-n", 2, code=130)
+    monkeypatch.undo()
+    assert len(files(out)) == 4
+    kept = {name: (out / name).stat().st_ino for name in contents(out)}
+    assert (
+        run(capsys, *arguments, "-n", 2)
+        == "made 3 files from 2 of 3; nothing to do for 1: made before\n"
+    )
+    assert contents(out) == contents(whole)
+    assert all((out / name).stat().st_ino == then for name, then in kept.items())
+
+    assert run(capsys, *arguments, "-n", 2) == MADE_NONE
+    assert run(capsys, *arguments, "-n", 3).startswith("made 3 files from 3 of 3")  # more copies
+
+
+def test_a_label_that_changed_is_done_again(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    arguments = "sample", folder, "-o", tmp_path / "out", *NOISE
+    run(capsys, *arguments)
+    then = (folder / "b.npy").stat().st_mtime_ns
+    disk(8, folder / "b.npy")
+    os.utime(folder / "b.npy", ns=(0, then - 10**15))  # older than the result, as from an archive
+    assert run(capsys, *arguments).startswith("made 1 file from 1 of 3")
+    alone = "sample", folder / "b.npy", "-o", tmp_path / "alone", *NOISE
+    run(capsys, *alone)
+    found, expected = contents(tmp_path / "out"), contents(tmp_path / "alone")
+    assert found["b_noisy000.npy"] == expected["b_noisy000.npy"]
+    assert run(capsys, *arguments) == MADE_NONE
+
+
+def test_the_clock_is_not_asked(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    """Times differ in a copy of the folders, or where another machine's clock is wrong."""
+    arguments = "sample", folder, "-o", tmp_path / "out", *NOISE
+    run(capsys, *arguments)
+    for i, one in enumerate([*folder.rglob("*.npy"), *(tmp_path / "out").rglob("*")]):
+        os.utime(one, ns=(0, (i % 3) * 10**18))
+    assert run(capsys, *arguments) == MADE_NONE
+    shutil.move(tmp_path / "out", tmp_path / "old")
+    shutil.copytree(tmp_path / "old", tmp_path / "out", copy_function=shutil.copyfile)
+    assert run(capsys, *arguments) == MADE_NONE
+
+
+def test_commands_in_turn_in_one_folder(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "out"
+    run(capsys, "sample", folder, "-o", out, *NOISE)
+    run(capsys, "marginals", folder, "-o", out, *NOISE[:4])
+    before = contents(out)
+    assert run(capsys, "sample", folder, "-o", out, *NOISE) == MADE_NONE
+    assert run(capsys, "marginals", folder, "-o", out, *NOISE[:4]) == MADE_NONE
+    assert contents(out) == before
+
+
+def test_commands_that_make_files_of_one_name(
+    folder: Path, maps: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "out"
+    run(capsys, "marginals", folder, "-o", out, *NOISE[:4])
+    before = contents(out)
+    threshold = "threshold", maps, "-o", out
+    error = run(capsys, *threshold, code=2)
+    assert f"{out / 'a.npy'}: was not made by this command, but by 'marginals': {REMEDY}" in error
+    assert contents(out) == before
+    assert run(capsys, *threshold, "--overwrite", "--json")
+    run(capsys, "threshold", maps, "-o", tmp_path / "masks")
+    masks = contents(out)
+    assert masks == contents(tmp_path / "masks")
+    error = run(capsys, "marginals", folder, "-o", out, *NOISE[:4], code=2)
+    assert "was not made by this command" in error
+    assert contents(out) == masks
+    (row, *_) = run_json(capsys, *threshold)["files"]
+    assert row["there_already"]
+
+
+@pytest.mark.parametrize("damage", ["lost", "empty", "other", "old"])
+def test_results_without_notes_are_not_taken_for_others(
+    damage: str, folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "out"
+    run(capsys, "sample", folder, "-o", out, *NOISE)
+    before = contents(out)
+    (out / NOTES).unlink()
+    if damage == "empty":
+        (out / NOTES).touch()
+    elif damage == "other":
+        (out / NOTES).write_bytes(b"\x00\xff[[[\n" + b"[" * 100_000 + b'\n{"a": 1}\n3')
+    elif damage == "old":
+        settings = {"amplitude": 3.0, "length_scale": 5.0}
+        (out / ".gfnoise.json").write_text(json.dumps({"sample": settings}))
+    for arguments in (NOISE, OTHER):
+        error = run(capsys, "sample", folder, "-o", out, *arguments, code=2)
+        name = out / "a_noisy000.npy"
+        assert f"{name}: was not made by this command, as far as {NOTES} tells: {REMEDY}" in error
+    out_files = contents(out)
+    out_files.pop(".gfnoise.json", None)
+    assert out_files == before
+    run(capsys, "sample", folder, "-o", out, *OTHER, "--overwrite")
+    assert all(contents(out)[name] != old for name, old in before.items())
+    assert run(capsys, "sample", folder, "-o", out, *OTHER) == MADE_NONE
+
+
+def test_results_made_otherwise_are_not_mixed(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "out"
+    run(capsys, "sample", folder, "-o", out, *NOISE, "-n", 2)
+    before = contents(out)
+    other = "sample", folder, "-o", out, *OTHER
+    error = run(capsys, *other, code=2)
+    assert f"{out}: holds results made otherwise (amplitude 2.0, now 3.0): {REMEDY}" in error
+    disk(3, tmp_path / "more" / "c.npy")  # also where no name is the same
+    error = run(capsys, "sample", tmp_path / "more", "-o", out, *NOISE, code=2)
+    assert "holds results made otherwise (input '" in error
+    assert contents(out) == before
+    assert run(capsys, *other, "--overwrite").startswith("made 3 files from 3 of 3")
+    assert sum(contents(out)[name] == old for name, old in before.items()) == 3  # the copies 1
+    error = run(capsys, *other, "-n", 2, code=2)
+    assert "a_noisy001.npy: was not made by this command, but with other settings (amp" in error
+    for one in contents(out):
+        (out / one).unlink()
+    run(capsys, "sample", folder, "-o", out, *NOISE)  # it holds nothing any more
+
+
+def test_a_result_that_somebody_changed(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    arguments = "sample", folder, "-o", tmp_path / "out", *NOISE
+    run(capsys, *arguments)
+    changed = tmp_path / "out" / "b_noisy000.npy"
+    then = changed.stat().st_mtime_ns
+    disk(2, changed)
+    os.utime(changed, ns=(then, then))
+    before = contents(tmp_path / "out")
+    error = run(capsys, *arguments, code=2)
+    assert f"{changed}: was not made by this command, as far as" in error
+    assert contents(tmp_path / "out") == before
+    changed.unlink()
+    assert run(capsys, *arguments).startswith("made 1 file from 1 of 3")
+
+
+def test_overwriting_that_was_stopped_goes_on(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run(capsys, "sample", folder, "-o", out, *NOISE)
+    before = contents(out)
+    arguments = "sample", folder, "-o", out, *OTHER
+    stop_after(2, monkeypatch)
+    error = run(capsys, *arguments, "--overwrite", code=130)
+    assert "stopped; the same command without --overwrite goes on" in error
+    monkeypatch.undo()
+    assert run(capsys, *arguments).startswith("made 1 file from 1 of 3")
+    assert all(contents(out)[name] != old for name, old in before.items())
+    assert run(capsys, *arguments) == MADE_NONE
+    assert run(capsys, *arguments, "--overwrite").startswith("made 3 files from 3 of 3")
+
+
+@pytest.mark.parametrize("place", ["before the note", "before the rename", "in the note"])
+def test_a_run_that_was_killed_goes_on(
+    place: str, folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any place: nothing is left undone by the next run, and nothing refused."""
+    out = tmp_path / "out"
+    arguments = "sample", folder, "-o", out, *NOISE
+    add = _notes.Notes.add
+
+    def die(notes: Any, target: Path, whole: Path, source: str) -> None:
+        if target.name == "b_noisy000.npy":
+            if place != "before the note":
+                add(notes, target, whole, source)
+            if place == "in the note":
+                os.truncate(out / NOTES, (out / NOTES).stat().st_size - 20)
+            raise KeyboardInterrupt
+        add(notes, target, whole, source)
+
+    monkeypatch.setattr(_notes.Notes, "add", die)
+    assert cli.main([str(one) for one in arguments]) == 130
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert list(contents(out)) == ["a_noisy000.npy"]
+    assert run(capsys, *arguments).startswith("made 2 files from 2 of 3; nothing to do for 1")
+    assert run(capsys, *arguments) == MADE_NONE
+
+
+def test_the_same_command_twice_at_once(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins while the first is at work, and is done before it."""
+    arguments = "sample", folder, "-o", tmp_path / "out", *NOISE
+    write, others = io.write_whole, []
+
+    def second(*args: Any) -> None:
+        if not others:
+            others.append(None)
+            others[0] = cli.main([str(one) for one in arguments])
+        write(*args)
+
+    monkeypatch.setattr(io, "write_whole", second)
+    out = run(capsys, *arguments)
+    assert others == [0]
+    assert out.splitlines() == [
+        "made 3 files from 3 of 3",
+        "made 1 file from 1 of 3; nothing to do for 2: made before",
+    ]
+    assert run(capsys, *arguments) == MADE_NONE
+
+
+def test_notes_on_a_full_disk(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a line is no note, and spoils no other."""
+    out = tmp_path / "out"
+    arguments = "sample", folder, "-o", out, *NOISE
+    stop_after(0, monkeypatch)
+    run(capsys, *arguments, code=130)
+    monkeypatch.undo()
+    real, left = Path.open, [1]
+
+    def half(path: Path, *args: Any) -> Any:
+        stream = real(path, *args)
+        if path.name == NOTES and args == ("ab",) and left[0] == 0:
+            stream.write(b'{"file": "a_noi')
+            stream.close()
+            left[0] -= 1
+            raise OSError(28, "No space left on device")
+        left[0] -= path.name == NOTES and args == ("ab",)
+        return stream
+
+    monkeypatch.setattr(Path, "open", half)
+    error = run(capsys, *arguments, code=2)
+    assert error == f"gfnoise sample: {out}: cannot be written to: No space left on device\n"
+    monkeypatch.undo()
+    assert list(contents(out)) == ["b_noisy000.npy", "sub/a_noisy000.npy"]
+    assert run(capsys, *arguments).startswith("made 1 file from 1 of 3; nothing to do for 2")
+    assert run(capsys, *arguments) == MADE_NONE
+
+
+def test_notes_that_are_not_a_file(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "out" / NOTES).mkdir(parents=True)
+    for options in ([], ["--overwrite"]):
+        error = run(capsys, "sample", folder, "-o", tmp_path / "out", *NOISE, *options, code=2)
+        assert f"{tmp_path / 'out' / NOTES}: cannot be read: Is a directory" in error
+
+
+def test_notes_are_no_orders(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    """Whatever the lines say, the command ends in words, and nothing is written outside."""
+    out = tmp_path / "out"
+    arguments = "sample", folder, "-o", out, *NOISE
+    run(capsys, *arguments)
+    lines = (out / NOTES).read_bytes().splitlines()
+    row = json.loads(lines[1])
+    random = np.random.default_rng(0)
+    values: list[Any] = [None, 3, "", "x" * 5000, "../../in/a.npy", "\x00", [], {"a": []}, 1e400]
+    for trial in range(60):
+        broken = dict(row)
+        key = sorted(row)[trial % len(row)]
+        broken[key] = values[random.integers(len(values))]
+        head = {"command": "sample", "settings": values[random.integers(len(values))]}
+        text = "\n".join(map(json.dumps, [head, broken] * 2))
+        (out / NOTES).write_text(text)
+        before = contents(out) | contents(folder)
+        code = cli.main([str(one) for one in arguments])
+        assert code == 2
+        assert "choose another folder" in capsys.readouterr().err
+        assert contents(out) | contents(folder) == before
