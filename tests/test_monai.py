@@ -253,7 +253,9 @@ CUBE = {"spatial_shape": np.array([8, 8, 8]), "original_channel_dim": -1}
 )
 def test_metadata_that_do_not_tell(meta: dict[str, Any]) -> None:
     noise = adapter.RandGaussianFieldNoise(2, 6, prob=1, spacing=1.0)
-    assert noise(MetaTensor(make().as_tensor()[0], meta=meta)).shape == (24, 22, 12)
+    slices = MetaTensor(make().as_tensor()[0])
+    slices.meta.update(meta)
+    assert noise(slices).shape == (24, 22, 12)
     assert noise(make().as_tensor()[0]).shape == (24, 22, 12)
 
 
