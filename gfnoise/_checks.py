@@ -185,7 +185,13 @@ def _item_numbers(expected: str, seed: Any, items: int | None) -> NDArray[np.uin
 def integral(name: str, array: NDArray[Any]) -> None:
     """Raise TypeError unless the array is of bool or an integer dtype."""
     if array.dtype.kind not in "biu":
-        raise TypeError(f"{name} must be of bool or an integer dtype, got {describe(array)}")
+        hint = (
+            " (.astype(np.uint8), or of a tensor .to(torch.uint8), makes labels of whole numbers)"
+        )
+        raise TypeError(
+            f"{name} must be of bool or an integer dtype, got {describe(array)}"
+            f"{hint * (array.dtype.kind == 'f')}"
+        )
 
 
 def label_value(name: str, value: Any, dtype: np.dtype[Any]) -> int:

@@ -171,7 +171,8 @@ class GaussianField:
         Parameters
         ----------
         labels : array of bool or an integer dtype, (*lead, *space)
-            The last `ndim` axes are space, all before are items, each with its own field.
+            Integer-coded, not one-hot: the last `ndim` axes are space, all before are items, each
+            with its own field, so that an axis of classes would be torn apart.
         seed : int, or sequence of int
             In [0, 2**63); one per item or one for all. int64 on a device is not read by the host.
         n : int, optional
@@ -182,7 +183,10 @@ class GaussianField:
             (at most eight) voxels around the point vote by trilinear weight, ties to the smaller
             label: smoother, but structures thinner than about five voxels lose volume.
         mode : {"constant", "nearest"}
-            What lies outside the labels: class `cval`, or the nearest voxel.
+            What lies outside the labels: class `cval`, or the nearest voxel. The default is for
+            whole images: of an organ that is cut by a patch's border, "constant" takes
+            ``amplitude / sqrt(2 pi)`` of its depth away there, in the mean, and "nearest", the
+            default of `gfnoise.torch.LabelNoise`, does not.
         cval : int, default 0
             The class of the outside.
         ignore_index : int, optional

@@ -15,7 +15,9 @@ from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, ThreadData
 from monai.transforms import (
     AsDiscreted,
     Compose,
+    EnsureChannelFirst,
     EnsureChannelFirstd,
+    LoadImage,
     LoadImaged,
     RandFlipd,
     RandSpatialCropd,
@@ -174,6 +176,95 @@ def test_bad_input() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             adapter.RandGaussianFieldNoise(**{"amplitude": 1, "length_scale": 5, **options})
+
+
+def refused(img: Any) -> None:
+    """All three transforms refuse it, and name what is missing."""
+    every = (
+        adapter.RandGaussianFieldNoise(2, 6, prob=1, spacing=1.0),
+        adapter.GaussianFieldMarginals(2.0, spacing=1.0),
+        adapter.OptimalSegmentation(),
+    )
+    for one in every:
+        with pytest.raises(
+            ValueError, match=r"^img must be of shape \(C, \*space\).*EnsureChannelFirst"
+        ):
+            one(img)
+
+
+READ = {"a.nii.gz": "nibabel", "a.nrrd": "nrrd", "a.npy": "numpy"}
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.filterwarnings("ignore")  # of readers that are not asked for
+def test_a_volume_without_channels_is_not_slices(name: str, tmp_path: Any) -> None:
+    """Whatever reads it, and however it is cropped after channels were put first."""
+    library = pytest.importorskip(READ[name])
+    data, path = make().numpy()[0], tmp_path / name
+    if name == "a.npy":
+        np.save(path, data)
+    elif name == "a.nrrd":
+        library.write(str(path), data, {"space directions": np.eye(3), "space origin": np.zeros(3)})
+    else:
+        library.save(library.Nifti1Image(data, np.eye(4)), path)
+    loaded = LoadImage()(path)
+    assert loaded.shape == data.shape
+    refused(loaded)
+    first = EnsureChannelFirst()(loaded)
+    noise = adapter.RandGaussianFieldNoise(2, 6, prob=1)
+    assert noise(first).shape == (1, *data.shape)
+    assert noise(first[:, :16]).shape == (1, 16, *data.shape[1:])
+    assert noise(first[..., 5]).shape == (1, *data.shape[:2])
+    assert noise(EnsureChannelFirst(channel_dim=0)(LoadImage()(path))).shape == data.shape
+
+
+@pytest.mark.filterwarnings("ignore")  # a reader's that is not asked for
+def test_files_that_have_channels(tmp_path: Any) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    both = np.stack([make().numpy()[0]] * 2, -1)
+    nibabel.save(nibabel.Nifti1Image(both, np.eye(4)), tmp_path / "last.nii")
+    loaded = LoadImage()(tmp_path / "last.nii")
+    assert loaded.shape == both.shape
+    refused(loaded)
+    noise = adapter.RandGaussianFieldNoise(2, 6, prob=1)
+    assert noise(EnsureChannelFirst()(loaded)).shape == (2, 24, 22, 12)
+    for shape in ((2, 24, 22, 12), (1, 24, 22)):  # which NumpyReader takes for space
+        np.save(tmp_path / "first.npy", np.zeros(shape, np.uint8))
+        assert noise(LoadImage()(tmp_path / "first.npy")).shape == shape
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.zeros((24, 22), np.uint8)).save(tmp_path / "a.png")
+    loaded = LoadImage()(tmp_path / "a.png")
+    refused(loaded)
+    assert noise(EnsureChannelFirst()(loaded)).shape == (1, 22, 24)
+    cube = EnsureChannelFirst()(MetaTensor(torch.zeros(8, 8, 8, 8), meta=CUBE))
+    assert noise(cube).shape == (8, 8, 8, 8)
+
+
+CUBE = {"spatial_shape": np.array([8, 8, 8]), "original_channel_dim": -1}
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [{}, {"spatial_shape": [24, 22, 12]}, {"original_channel_dim": float("nan")}]
+    + [
+        {"spatial_shape": shape, "original_channel_dim": torch.tensor([float("nan")] * 2)}
+        for shape in (None, "x", 3, torch.tensor([[24, 22, 12]] * 2))
+    ],
+)
+def test_metadata_that_do_not_tell(meta: dict[str, Any]) -> None:
+    noise = adapter.RandGaussianFieldNoise(2, 6, prob=1, spacing=1.0)
+    slices = MetaTensor(make().as_tensor()[0])
+    slices.meta.update(meta)
+    assert noise(slices).shape == (24, 22, 12)
+    assert noise(make().as_tensor()[0]).shape == (24, 22, 12)
+
+
+def test_one_hot_labels() -> None:
+    hot = torch.nn.functional.one_hot(make().as_tensor()[0].long(), 6).movedim(-1, 0)
+    text = r"^img must be integer-coded, got one-hot ones of shape \(6, 24, 22, 12\): use argmax\(0"
+    for labels in (hot, hot.float()):
+        with pytest.raises(ValueError, match=text):
+            draw(noise(spacing=1.0), 0, labels)
 
 
 def test_marginals() -> None:

@@ -40,7 +40,9 @@ LIMIT = 60  # seconds until a worker that hangs is a failure
 COUNT = 11
 LABEL = torch.zeros(1, 24, 26, dtype=torch.uint8)
 LABEL[0, 6:18, 5:20] = 1
+HOT = torch.cat([1 - LABEL, LABEL])
 NOISE = LabelNoise((1.0, 3.0), (4.0, 6.0), ndim=2)
+NOISED = NOISE(LABEL[None], seed=[item_seed(0, 0, 0)])
 
 
 class Items(Dataset[Any]):
@@ -226,22 +228,81 @@ def test_a_resumed_run_continues(workers: int) -> None:
         assert given + rest == batches, stop
 
 
+@pytest.mark.parametrize("kind", [NoisyLabelLoader, Here])
+@pytest.mark.parametrize(
+    ("first", "second", "sizes"),
+    [
+        ({"batch_size": 4}, {"batch_size": 2}, [2, 1]),
+        ({"batch_size": 2}, {"batch_size": 4}, [4, 3]),
+        ({"batch_size": 1}, {"batch_size": 4, "drop_last": True}, [4, 4]),
+        ({"batch_size": 2}, {"batch_sampler": [[*range(5)], [*range(5, 9)], [9, 10]]}, [1, 4, 2]),
+        ({"batch_size": 2, "by": "position"}, {"batch_size": 3, "by": "position"}, [3, 3, 1]),
+    ],
+)
+def test_a_run_resumes_with_other_batches(kind: Any, first: Any, second: Any, sizes: Any) -> None:
+    """What counts is the items: none is left out, none is repeated."""
+    one, other = (kind(Items(), NOISE, "label", **options) for options in (first, second))
+    passing = iter(one)
+    found = labels_of([next(passing), next(passing)])
+    assert one.state_dict()["items"] == len(found)
+    other.load_state_dict(one.state_dict())
+    batches = list(other)
+    assert [len(batch["id"]) for batch in batches] == sizes
+    found += labels_of(batches)
+    assert [index for index, _ in found] == [*range(len(found))]
+    assert all(EPOCHS[0][index] == label for index, label in found)
+    assert dict(labels_of(other)).items() <= EPOCHS[1].items()  # the next pass is whole again
+    assert other.epoch == 2
+
+
 def test_states() -> None:
     loader = NoisyLabelLoader(Items(), NOISE, "label", batch_size=4, seed=3)
-    assert loader.state_dict() == {"version": 1, "seed": 3, "epoch": 0, "batches": 0, "items": 0}
+    assert loader.state_dict() == {"version": 2, "seed": 3, "epoch": 0, "items": 0}
     passing = iter(loader)
     next(passing)
-    assert (loader.state_dict()["epoch"], loader.state_dict()["batches"]) == (0, 1)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["items"]) == (0, 4)
     assert len(list(passing)) == 2
-    assert (loader.epoch, loader.state_dict()["batches"]) == (1, 0)
+    assert (loader.epoch, loader.state_dict()["items"]) == (1, 0)
     dataset = NoisyLabels(Items(), NOISE, "label", seed=3)
     dataset.set_epoch(2)
     other = NoisyLabels(Items(), NOISE, "label")
     other.load_state_dict(dataset.state_dict())
     assert (other.epoch, digest(other[4]["label"])) == (2, expected(2, seed=3)[4])
-    for one in (loader, dataset):
-        with pytest.raises(ValueError, match=r"^state must be of version 1, got \{'version': 2"):
-            one.load_state_dict({"version": 2, "seed": 0, "epoch": 0})
+    with pytest.raises(ValueError, match=r"^state must be of version 1, got \{'version': 2"):
+        dataset.load_state_dict({"version": 2, "seed": 0, "epoch": 0})
+    old = {"version": 1, "seed": 0, "epoch": 0, "batches": 2, "items": 0}  # of which none is known
+    with pytest.raises(ValueError, match=r"^state must be of version 2, got \{'version': 1"):
+        loader.load_state_dict(old)
+    with pytest.raises(ValueError, match=r"^items must be an integer of at least 0, got -1"):
+        loader.load_state_dict(old | {"version": 2, "items": -1})
+    assert loader.state_dict()["epoch"] == 1  # as it was
+
+
+def test_a_warning_where_the_noise_repeats() -> None:
+    def draw(dataset: Any) -> None:
+        for _ in range(3):
+            list(dataset)
+
+    dataset = NoisyLabels(Items(), NOISE, "label")
+    list(dataset)  # once: it may be all there is
+    with pytest.warns(UserWarning, match=r"^the noise of epoch 0 .*set_epoch\(epoch\)") as caught:
+        draw(dataset)
+    assert len(caught) == 1
+    quiet = NoisyLabels(Items(), NOISE, "label")
+    quiet.set_epoch(0)
+    draw(quiet)
+    clean = NoisyLabels(Items(), copy.deepcopy(NOISE).eval(), "label")
+    draw(clean)
+
+
+def test_a_warning_from_workers() -> None:
+    """They count together, and live for one epoch each; a warning is an error here."""
+    options: dict[str, Any] = {"num_workers": 2, "multiprocessing_context": "fork"}
+    loader = DataLoader(NoisyLabels(Items(), NOISE, "label"), timeout=LIMIT, **options)
+    list(loader)
+    with pytest.raises(UserWarning, match="the noise of epoch 0"):
+        assert [*loader, *loader, *loader]
+    assert len([*loader, *loader, *loader]) == 3 * COUNT  # once
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
@@ -391,7 +452,25 @@ def test_collate_functions_of_the_user() -> None:
         (LABEL, {}, TypeError, r"^samples must be dicts, tuples or lists, got torch\.Tensor"),
         ({"label": LABEL.numpy()}, {}, TypeError, r"'label' must be a torch tensor, got numpy\."),
         ({"label": 3}, {}, TypeError, r"'label' must be a torch tensor, got builtins\.int"),
-        ({"label": LABEL.float()}, {}, TypeError, "integer-coded"),
+        (
+            {"label": LABEL.float()},
+            {},
+            TypeError,
+            r"^a sample's 'label' .*uint8\)\), got .*\(1, 24, 26",
+        ),
+        ({"label": LABEL[0, 0]}, {}, ValueError, r"'label' .*\(C, \*space\) or .*got \(26,\)$"),
+        (
+            {"label": HOT},
+            {},
+            ValueError,
+            r"^a sample's 'label' .*one-hot .*\(2, 24, 26\): use argmax\(0",
+        ),
+        (
+            (0, HOT),
+            {"label_key": 1},
+            ValueError,
+            r"^a sample's 1 must be integer-coded, got one-hot",
+        ),
         ({"label": LABEL}, {"spacing_key": "mm"}, ValueError, "^spacing_key must be .*got 'mm'"),
         ((LABEL, 1), {"label_key": 0, "clean_key": 5}, ValueError, "^clean_key must .*2, .*got 5"),
         (Pair(1, LABEL), {"label_key": 1, "clean_key": 2}, ValueError, "^clean_key .*for a Pair"),
@@ -400,6 +479,18 @@ def test_collate_functions_of_the_user() -> None:
 def test_bad_samples(sample: Any, options: dict[str, Any], error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
         NoisyLabels([sample], NOISE, **{"label_key": "label"} | options)[0]
+
+
+def test_one_hot_labels_of_batches() -> None:
+    """The user knows his samples: the text is theirs, and what it says is right for them."""
+    items = [{"label": HOT}] * 3
+    for kind in (NoisyLabelLoader, Here):
+        with pytest.raises(
+            ValueError, match=r"'label' .*shape \(2, 24, 26\): use argmax\(0, keepdim="
+        ):
+            next(iter(kind(items, NOISE, "label", batch_size=3)))
+    coded = {"label": HOT.argmax(0, keepdim=True)}
+    assert torch.equal(NoisyLabels([coded], NOISE, "label")[0]["label"], NOISED[0].long())
 
 
 @pytest.mark.parametrize(
@@ -412,6 +503,11 @@ def test_bad_samples(sample: Any, options: dict[str, Any], error: Any, match: st
         ({"dataset": Stream(), "by": "index"}, ValueError, "^by must be 'position' for an iter"),
         ({"by": "rank"}, ValueError, "^by must be one of 'index', 'position', got 'rank'"),
         ({"device": "mps"}, ValueError, "^device must be of the CPU or of CUDA, got mps"),
+        (
+            {"device": "cuda:99"},
+            ValueError,
+            r"^device .* GPU .* there are \d+, got cuda:99: .*'cpu'",
+        ),
         ({"shuffle": True, "sampler": [1]}, ValueError, "sampler option is mutually exclusive"),
         ({"batch_size": 2, "batch_sampler": [[1]]}, ValueError, "mutually exclusive"),
     ],
@@ -419,6 +515,14 @@ def test_bad_samples(sample: Any, options: dict[str, Any], error: Any, match: st
 def test_bad_loaders(given: dict[str, Any], error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
         NoisyLabelLoader(**{"dataset": Items(), "noise": NOISE, "label_key": "label"} | given)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() > 0, reason="there is a GPU")
+def test_a_gpu_that_is_not_there() -> None:
+    with pytest.raises(
+        ValueError, match=r"^device must be a GPU .* there are 0, got cuda: install"
+    ):
+        NoisyLabelLoader(Items(), NOISE, "label", device="cuda")
 
 
 def test_a_data_set_that_is_iterable_only() -> None:

@@ -338,8 +338,13 @@ def one_hot() -> Any:
 @pytest.mark.parametrize(
     ("labels", "options", "error", "match"),
     [
-        (LABELS.float(), {}, TypeError, r"^labels .*integer dtype \(integer-coded\), got torch\.f"),
-        (one_hot(), {}, ValueError, r"^labels must be integer-coded, got one-hot .*argmax\(1"),
+        (
+            LABELS.float(),
+            {},
+            TypeError,
+            r"^labels .*integer dtype \(.*\.to\(torch\.uint8\).*got torch\.f",
+        ),
+        (one_hot(), {}, ValueError, r"^labels must be integer-coded, .*use argmax\(1"),
         (one_hot().bool(), {}, ValueError, "^labels must be integer-coded, got one-hot"),
         (LABELS.numpy(), {}, TypeError, r"^labels must be a torch tensor, got numpy\.ndarray"),
         (LABELS[0, 0], {}, ValueError, r"^labels .*\(B, C, \*space\) .*ndim=3.*got \(12, 14, 16\)"),
@@ -350,6 +355,12 @@ def one_hot() -> Any:
         (LABELS, {"spacing": [[1.0], [2.0]]}, ValueError, "^spacing .*for 3 items, got 2"),
         (LABELS, {"spacing": -1.0}, ValueError, "^spacing .*positive"),
         ({"id": 3}, {}, ValueError, "^a dict must hold labels .*got neither"),
+        (
+            {"image": LABELS.float(), "label": LABELS.float(), "id": torch.arange(3)},
+            {},
+            TypeError,
+            r"^a dict must hold labels .*integer dtype \(.*'image' .*'label' of torch\.float32",
+        ),
         ({"a": LABELS, "b": LABELS[:2]}, {}, ValueError, r"one batch .*'a' of \(3, .*'b' of \(2, "),
         ({"image": LABELS.float(), "hot": one_hot()}, {}, ValueError, "^'hot' must be integer-cod"),
     ],

@@ -151,6 +151,19 @@ def test_bad_input() -> None:
         GaussianFieldNoise(1, 6, seed=-1)
 
 
+def test_one_hot_labels() -> None:
+    subject = make()
+    hot = torch.cat([subject.label.data == 0, subject.label.data > 0])
+    subject.label.set_data(hot.to(torch.uint8))
+    text = (
+        r"^'label' must be .*one-hot ones of shape \(2, 24, 22, 12\): use argmax\(0, keepdim=True"
+    )
+    with pytest.raises(ValueError, match=text):
+        GaussianFieldNoise(2, 6, seed=1)(subject)
+    subject.label.set_data(hot.to(torch.uint8).argmax(0, keepdim=True))
+    assert GaussianFieldNoise(2, 6, seed=1)(subject).label.shape == (1, *SHAPE)
+
+
 def test_it_is_pickled() -> None:
     transform = pickle.loads(pickle.dumps(RandomGaussianFieldNoise(2, 6)))
     assert torch.equal(

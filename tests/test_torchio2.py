@@ -104,3 +104,14 @@ def test_seeds_and_bad_input() -> None:
     subject.label.set_data(torch.rand(1, *SHAPE))
     with pytest.raises(ValueError, match="'label' must hold labels, which are whole numbers"):
         transform(subject)
+
+
+def test_one_hot_labels() -> None:
+    subject = make()
+    hot = torch.cat([subject.label.data == 0, subject.label.data > 0]).to(torch.uint8)
+    subject.label.set_data(hot)
+    text = (
+        r"^'label' must be .*one-hot ones of shape \(2, 24, 22, 12\): use argmax\(0, keepdim=True"
+    )
+    with pytest.raises(ValueError, match=text):
+        GaussianFieldNoise(2, 6)(subject)

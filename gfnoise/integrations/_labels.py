@@ -50,9 +50,13 @@ def integers(labels: Tensor, name: str) -> Tensor:
 
 
 def noisy(labels: Tensor, name: str, noise: LabelNoise, params: Params) -> Tensor:
-    """Apply noise to labels (B, C, *space) or (B, *space), whose dtype is kept."""
+    """Apply noise to labels (B, C, *space) or (B, *space), whose dtype is kept.
+
+    The parameters are those of `sample_params`, one per item; errors speak of an item.
+    """
     codes = integers(labels, name)
-    made: Tensor = noise.apply(codes, params)
+    noise._check(codes, name=name, item=True)
+    made = noise._apply_to_labels(codes, params)
     return made if codes is labels else made.to(labels.dtype)
 
 

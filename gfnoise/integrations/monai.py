@@ -13,8 +13,15 @@ from ._labels import Noises, integers, join_seed, missing, noisy_item, voxel_siz
 
 try:
     from monai.data import MetaTensor, get_track_meta
+    from monai.data.utils import is_no_channel
     from monai.transforms import MapTransform, RandomizableTransform, Transform
-    from monai.utils import MAX_SEED, TransformBackends, convert_to_tensor, ensure_tuple_rep
+    from monai.utils import (
+        MAX_SEED,
+        MetaKeys,
+        TransformBackends,
+        convert_to_tensor,
+        ensure_tuple_rep,
+    )
 except ImportError as error:
     raise missing("MONAI", "monai", error) from error
 
@@ -34,6 +41,7 @@ __all__ = [
 ]
 
 _PIXDIM = "pixdim"
+_SHAPE, _CHANNEL = MetaKeys.SPATIAL_SHAPE, MetaKeys.ORIGINAL_CHANNEL_DIM
 _BACKEND = [TransformBackends.TORCH]
 
 
@@ -58,9 +66,12 @@ class RandGaussianFieldNoise(RandomizableTransform):
     Notes
     -----
     Labels are channel-first, (C, *space), integer-coded, with 2 or 3 axes of space; all channels
-    move by the same field. Dtype, affine and the rest of the metadata are kept; labels that were
-    read as floats must be whole numbers. What is random follows from MONAI's `R`: `prob` takes one
-    draw and the seed, of 63 bits, two.
+    move by the same field. What the metadata say to be as in its file, without channels or with
+    channels last, is refused: use EnsureChannelFirst before. Without metadata, three axes are
+    channels of 2D. Dtype, affine and the rest of the metadata are kept. Labels that were read as
+    floats, as LoadImage does, are taken if they are whole numbers; `gfnoise.torch.LabelNoise`
+    itself takes integers alone. What is random follows from MONAI's `R`: `prob` takes one draw and
+    the seed, of 63 bits, two.
 
     Examples
     --------
@@ -111,7 +122,7 @@ class RandGaussianFieldNoise(RandomizableTransform):
         if not self._do_transform:
             return img
         labels = _plain(img)
-        noise = self._noises.of(_space(labels))
+        noise = self._noises.of(_space(given))
         spacing = _spacing(given, self.spacing, noise.ndim)
         params = noise.sample_params(1, spacing=spacing, seed=[self._seed])
         return _like(noisy_item(labels, "img", noise, params), img)
@@ -163,7 +174,7 @@ class GaussianFieldMarginals(Transform):
         """Compute the marginals of a label (C, *space)."""
         given, img = img, convert_to_tensor(img, track_meta=get_track_meta())
         labels = _plain(img)
-        ndim = _space(labels)
+        ndim = _space(given)
         spacing = _spacing(given, self.spacing, ndim)
         field: Any = GaussianField(self.amplitude, 1.0, spacing=spacing, ndim=ndim)
         labels = integers(labels, "img")
@@ -210,10 +221,10 @@ class OptimalSegmentation(Transform):
 
     def __call__(self, img: Any) -> Tensor:
         """Make masks of probabilities (C, *space)."""
-        img = convert_to_tensor(img, track_meta=get_track_meta())
+        given, img = img, convert_to_tensor(img, track_meta=get_track_meta())
         maps = _plain(img)
         decide: Any = optimal_segmentation  # it takes tensors as well, unknown to its types
-        mask = decide(maps, ndim=_space(maps), **self._options)
+        mask = decide(maps, ndim=_space(given), **self._options)
         return _like(mask.to(maps.dtype), img)
 
 
@@ -403,11 +414,30 @@ GaussianFieldMarginalsD = GaussianFieldMarginalsDict = GaussianFieldMarginalsd
 OptimalSegmentationD = OptimalSegmentationDict = OptimalSegmentationd
 
 
-def _space(img: Tensor) -> int:
+def _space(img: Any) -> int:
     """The number of axes of space of a channel-first image."""
-    if img.dim() not in (3, 4):
-        raise ValueError(f"img must be of shape (C, *space), 2D or 3D, got {tuple(img.shape)}")
-    return img.dim() - 1
+    shape = [int(size) for size in np.shape(img)]
+    if len(shape) not in (3, 4) or not _channel_first(shape, getattr(img, "meta", {})):
+        raise ValueError(
+            f"img must be of shape (C, *space), 2D or 3D, got {tuple(shape)}: use "
+            f"EnsureChannelFirst before (with channel_dim=0 if the first axis is the channels)"
+        )
+    return len(shape) - 1
+
+
+def _channel_first(shape: list[int], meta: Mapping[str, Any]) -> bool:
+    """Whether nothing in the metadata says that the image is still as it was in its file.
+
+    They do not change when an image does, but `EnsureChannelFirst` notes the axis it is given.
+    """
+    if not {_SHAPE, _CHANNEL} <= meta.keys():
+        return True
+    space, channel = np.asarray(meta[_SHAPE]).tolist(), meta[_CHANNEL]
+    if shape == space and len(shape) == 3 and shape[0] > 1:
+        return not is_no_channel(channel)
+    if shape[:-1] == space != shape[1:]:
+        return is_no_channel(channel) or int(channel) not in (-1, len(shape) - 1)
+    return True
 
 
 def _spacing(img: Any, spacing: Any, ndim: int) -> Any:

@@ -2,10 +2,11 @@
 
 import operator
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, RandomSampler, WeightedRandomSampler
+from torch.utils.data import BatchSampler, Dataset, RandomSampler, WeightedRandomSampler
 
 from ._samples import Change
 from .streams import item_seed
@@ -33,9 +34,9 @@ class SeededBatches:
         self.batches, self.by_position = batches, by_position
         self._start = (0, 0, 0)
 
-    def begin(self, seed: int, epoch: int, skipped: int) -> None:
-        """Say what the next pass is: its seed and epoch, and how many batches are past."""
-        self._start = (seed, epoch, skipped)
+    def begin(self, seed: int, epoch: int, past: int) -> None:
+        """Say what the next pass is: its seed and epoch, and how many items are past."""
+        self._start = (seed, epoch, past)
         for one in (self.batches, getattr(self.batches, "sampler", None)):
             set_epoch = getattr(one, "set_epoch", None)
             if set_epoch is not None:
@@ -47,19 +48,29 @@ class SeededBatches:
     def __iter__(self) -> Iterator[list[tuple[Any, int]]]:
         return self._from(*self._start)
 
-    def _from(self, seed: int, epoch: int, skipped: int) -> Iterator[list[tuple[Any, int]]]:
+    def _from(self, seed: int, epoch: int, past: int) -> Iterator[list[tuple[Any, int]]]:
         rank, ranks = share()
-        position = 0
-        for number, batch in enumerate(self.batches):
-            indices = list(batch)
-            if number >= skipped:
-                keys = (
-                    [rank + ranks * (position + i) for i in range(len(indices))]
-                    if self.by_position
-                    else [operator.index(index) for index in indices]
-                )
-                yield [(i, item_seed(seed, epoch, k)) for i, k in zip(indices, keys, strict=True)]
+        position = past
+        for indices in self._behind(past):
+            keys = (
+                [rank + ranks * (position + i) for i in range(len(indices))]
+                if self.by_position
+                else [operator.index(index) for index in indices]
+            )
+            yield [(i, item_seed(seed, epoch, k)) for i, k in zip(indices, keys, strict=True)]
             position += len(indices)
+
+    def _behind(self, past: int) -> Iterator[list[Any]]:
+        """The batches behind the items that are past."""
+        batches = self.batches
+        if past and type(batches) is BatchSampler:  # whose batches may begin at any item
+            rest = islice(batches.sampler, past, None)
+            batches, past = BatchSampler(rest, batches.batch_size, batches.drop_last), 0
+        for batch in batches:
+            indices = list(batch)
+            if past < len(indices) or not past:
+                yield indices[past:]
+            past = max(past - len(indices), 0)
 
 
 class Paired:

@@ -25,7 +25,7 @@ class Change:
         spacing = None
         if self.spacing_key is not None:
             spacing = _entry("spacing_key", sample, self.spacing_key)
-        noisy = self.noise(label[None], spacing=spacing, seed=[seed])[0]
+        noisy = self._noisy(label[None], [seed], spacing)[0]
         return self._replaced(sample, label, noisy)
 
     def spacing(self, batch: Any, count: int) -> Tensor | None:
@@ -40,7 +40,14 @@ class Change:
     def batch(self, batch: Any, seeds: list[int], spacing: Tensor | None) -> Any:
         """A batch with noisy labels."""
         labels = self._label(batch)
-        return self._replaced(batch, labels, self.noise(labels, spacing=spacing, seed=seeds))
+        return self._replaced(batch, labels, self._noisy(labels, seeds, spacing))
+
+    def _noisy(self, labels: Tensor, seeds: list[int], spacing: Any) -> Tensor:
+        """Labels with noise; errors speak of a sample, as that is what the user gave."""
+        if self.noise.training:
+            self.noise._check(labels, name=f"a sample's {self.label_key!r}", item=True)
+        noisy: Tensor = self.noise(labels, spacing=spacing, seed=seeds)
+        return noisy
 
     def _label(self, sample: Any) -> Tensor:
         label = _entry("label_key", sample, self.label_key)

@@ -1,6 +1,7 @@
 """Data sets and loaders whose labels are noisy, the same for an item wherever it is made."""
 
 import operator
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,13 +14,17 @@ from ._samples import Change, arrived, moved
 from .noise import LabelNoise
 from .streams import item_seed
 
-_VERSION = 1  # of the states that are saved
+_VERSION, _LOADER_VERSION = 1, 2  # of the states that are saved
+_QUIET = -1  # in place of a count
 _ORDER = (1 << 40) - 1  # the index whose seed shuffles an epoch
 _BATCHING = ("batch_size", "shuffle", "sampler", "batch_sampler", "drop_last")
 
 
 class NoisyLabels(Dataset[Any]):
-    """A map-style data set with noisy labels, made where its items are loaded.
+    """A map-style data set with noisy labels, for a `DataLoader` of yours.
+
+    Call `set_epoch` before each epoch, as below, or every epoch has the same noise. (A validation
+    set may want that: call ``set_epoch(0)`` once.) `NoisyLabelLoader` counts epochs by itself.
 
     Parameters
     ----------
@@ -39,10 +44,11 @@ class NoisyLabels(Dataset[Any]):
 
     Notes
     -----
-    The noise of an item follows from ``item_seed(seed, epoch, index)``: it does not depend on the
-    batch, the number of workers, the rank or the point where a run was resumed. Call `set_epoch`
-    before each epoch, or its noise repeats; it reaches persistent workers. `NoisyLabelLoader` does
-    this by itself, and makes the noise on a GPU where asked to.
+    The noise of an item is made where it is loaded, and follows from
+    ``item_seed(seed, epoch, index)``: it does not depend on the batch, the number of workers, the
+    rank or the point where a run was resumed. `set_epoch` reaches persistent workers. If it is
+    never called, one UserWarning comes when more items have been drawn than there are.
+    `NoisyLabelLoader` makes the noise on a GPU where asked to.
 
     A sampler with replacement gives the same noise each time it draws an item within an epoch;
     `NoisyLabelLoader` counts positions then.
@@ -50,13 +56,18 @@ class NoisyLabels(Dataset[Any]):
     Examples
     --------
     >>> import torch
+    >>> from torch.utils.data import DataLoader
     >>> from gfnoise.torch import LabelNoise, NoisyLabels
     >>> items = [{"image": torch.zeros(1, 16, 16), "label": torch.eye(16, dtype=torch.uint8)}] * 8
     >>> noise = LabelNoise(amplitude=1.0, length_scale=4.0, ndim=2)
     >>> noisy = NoisyLabels(items, noise, "label", seed=1, clean_key="clean")
-    >>> noisy.set_epoch(3)
-    >>> sorted(noisy[0])
-    ['clean', 'image', 'label']
+    >>> loader = DataLoader(noisy, batch_size=8, shuffle=True)
+    >>> for epoch in range(2):
+    ...     noisy.set_epoch(epoch)
+    ...     for batch in loader:
+    ...         print(sorted(batch), tuple(batch["label"].shape))
+    ['clean', 'image', 'label'] (8, 16, 16)
+    ['clean', 'image', 'label'] (8, 16, 16)
     """
 
     def __init__(
@@ -77,8 +88,9 @@ class NoisyLabels(Dataset[Any]):
         self.dataset = dataset
         self._change = Change(noise, label_key, clean_key, spacing_key)
         item_seed(seed, 0, 0)
-        # In shared memory: what is set here reaches workers that are already running.
-        self._stream = torch.tensor([seed, 0]).share_memory_()
+        # In shared memory: what is set here reaches workers that are already running. The last is
+        # how many items were drawn until `set_epoch` was called.
+        self._stream = torch.tensor([seed, 0, 0]).share_memory_()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -87,8 +99,22 @@ class NoisyLabels(Dataset[Any]):
         sample = self.dataset[index]
         number = operator.index(index)
         number += len(self) * (number < 0)
-        seed, epoch = self._stream.tolist()
+        seed, epoch, drawn = self._stream.tolist()
+        if drawn != _QUIET and self._change.noise.training:
+            self._count(drawn, epoch)
         return self._change(sample, item_seed(seed, epoch, number))
+
+    def _count(self, drawn: int, epoch: int) -> None:
+        """Count an item that is drawn; warn where one must have been drawn before."""
+        if drawn < len(self):  # workers may miss one of each other's: the warning is late then
+            self._stream[2] = drawn + 1
+            return
+        self._stream[2] = _QUIET
+        warnings.warn(
+            f"the noise of epoch {epoch} is drawn again, as set_epoch was never called: call "
+            f"set_epoch(epoch) before each epoch or, if the noise shall stay, set_epoch(0) once",
+            stacklevel=3,
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -102,18 +128,18 @@ class NoisyLabels(Dataset[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, in running workers as well."""
         item_seed(0, epoch, 0)
-        self._stream[1] = epoch
+        self._stream[1:] = torch.tensor([epoch, _QUIET])
 
     def state_dict(self) -> dict[str, int]:
         """The seed and the epoch."""
-        seed, epoch = self._stream.tolist()
+        seed, epoch, _ = self._stream.tolist()
         return {"version": _VERSION, "seed": seed, "epoch": epoch}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue the stream of a saved state."""
-        _check_version(state)
+        _check_version(state, _VERSION)
         item_seed(state["seed"], state["epoch"], 0)
-        self._stream.copy_(torch.tensor([state["seed"], state["epoch"]]))
+        self._stream[:2] = torch.tensor([state["seed"], state["epoch"]])
 
 
 class NoisyLabelLoader:
@@ -149,9 +175,14 @@ class NoisyLabelLoader:
     Notes
     -----
     Each pass is an epoch, counted from 0: `set_epoch` sets that of the next one, also in a sampler
-    that has a `set_epoch`, as torch's DistributedSampler. `state_dict` knows the batches that were
-    given out; after `load_state_dict` the next pass begins behind them, in the order of the
-    sampler. An iterable data set must resume by itself; its positions are counted on.
+    that has a `set_epoch`, as torch's DistributedSampler.
+
+    `state_dict` knows how many items of the epoch were given out; after `load_state_dict` the next
+    pass begins with the one behind them, with any batch size and number of workers. Each item comes
+    once if the sampler has the order it had: that of `shuffle=True` and of DistributedSampler
+    follows from the epoch, with the same number of ranks; a generator of yours must be restored by
+    you. A batch sampler of yours gives the rest of the batch that the item is in. An iterable data
+    set must resume by itself; its positions are counted on.
 
     The noise of an iterable data set is made in the process that iterates, where positions are
     known: so they depend on how workers share the data out, as the data do themselves.
@@ -184,15 +215,13 @@ class NoisyLabelLoader:
     ):
         item_seed(seed, 0, 0)
         self.device = None if device is None else torch.device(device)
-        if self.device is not None and self.device.type not in ("cpu", "cuda"):
-            raise ValueError(f"device must be of the CPU or of CUDA, got {self.device}")
+        self._on_cuda = self.device is not None and _is_cuda(self.device)
         if by is not None:
             _checks.choice("by", by, ("index", "position"))
         self.dataset, self.seed = dataset, seed
         self._change = Change(noise, label_key, clean_key, spacing_key)
-        self._now = self._next = (0, 0, 0)  # epoch, batches and items given out
+        self._now = self._next = (0, 0)  # epoch, and items of it given out
         self._order: torch.Generator | None = None
-        self._on_cuda = self.device is not None and self.device.type == "cuda"
         if self._on_cuda:
             loader.setdefault("pin_memory", True)
         if isinstance(dataset, IterableDataset):
@@ -229,7 +258,7 @@ class NoisyLabelLoader:
         self.loader = DataLoader(
             Seeded(self.dataset, None if self._here else self._change),
             batch_sampler=self._batches,
-            collate_fn=Paired(collate) if self._here else collate,
+            collate_fn=Paired(collate) if self._here else Counted(collate),
             **{name: value for name, value in loader.items() if name not in batching},
         )
 
@@ -241,32 +270,32 @@ class NoisyLabelLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        epoch, given, items = self._now = self._next
-        self._next = (epoch + 1, 0, 0)
+        epoch, items = self._now = self._next
+        self._next = (epoch + 1, 0)
         if not isinstance(self.dataset, IterableDataset):
             if self._order is not None:
                 self._order.manual_seed(item_seed(self.seed, epoch, _ORDER))
-            self._batches.begin(self.seed, epoch, given)
-        return self._pass(iter(self.loader), epoch, given, items)
+            self._batches.begin(self.seed, epoch, items)
+        return self._pass(iter(self.loader), epoch, items)
 
-    def _pass(self, loaded: Any, epoch: int, given: int, items: int) -> Iterator[Any]:
+    def _pass(self, loaded: Any, epoch: int, items: int) -> Iterator[Any]:
         """The batches of an epoch; the state is that behind the last one given out."""
         rank, ranks = share()
         for batch, count in self._made(loaded, epoch, items * ranks + rank, ranks):
-            given, items = given + 1, items + count
+            items += count
             if self._now[0] == epoch:
-                self._now = (epoch, given, items)
+                self._now = (epoch, items)
             yield batch
         if self._now[0] == epoch:
-            self._now = (epoch + 1, 0, 0)
+            self._now = (epoch + 1, 0)
 
     def _made(
         self, loaded: Any, epoch: int, position: int, ranks: int
     ) -> Iterator[tuple[Any, int]]:
         """The batches with their noise, and their numbers of items."""
         if not self._here:
-            for batch in loaded:
-                yield batch, 0
+            for count, batch in loaded:
+                yield batch, count
             return
         stream = torch.cuda.Stream(self.device) if self._on_cuda else None
         ahead = None
@@ -301,22 +330,37 @@ class NoisyLabelLoader:
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass."""
         item_seed(0, epoch, 0)
-        self._now = self._next = (epoch, 0, 0)
+        self._now = self._next = (epoch, 0)
 
     def state_dict(self) -> dict[str, int]:
-        """The seed, the epoch, and how many batches and items of it have been given out."""
-        epoch, batches, items = self._now
-        state = {"version": _VERSION, "seed": self.seed, "epoch": epoch}
-        return state | {"batches": batches, "items": items}
+        """The seed, the epoch, and how many items of it have been given out (on this rank)."""
+        epoch, items = self._now
+        return {"version": _LOADER_VERSION, "seed": self.seed, "epoch": epoch, "items": items}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Let the next pass continue behind the batches of a saved state."""
-        _check_version(state)
+        """Let the next pass continue behind the items of a saved state."""
+        _check_version(state, _LOADER_VERSION)
         item_seed(state["seed"], state["epoch"], 0)
+        items = _checks.integer("items", state["items"], 0)
         self.seed = state["seed"]
-        self._now = self._next = (state["epoch"], state["batches"], state["items"])
+        self._now = self._next = (state["epoch"], items)
 
 
-def _check_version(state: Mapping[str, int]) -> None:
-    if state.get("version") != _VERSION:
-        raise ValueError(f"state must be of version {_VERSION}, got {dict(state)!r}")
+def _is_cuda(device: torch.device) -> bool:
+    """Whether a device is a GPU, which then must be there; raises ValueError."""
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be of the CPU or of CUDA, got {device}")
+    if device.type == "cpu":
+        return False
+    count = torch.cuda.device_count()  # which, unlike `is_available`, lets workers fork
+    if (device.index or 0) >= count:
+        raise ValueError(
+            f"device must be a GPU that torch sees, of which there are {count}, got {device}: "
+            f"install torch for CUDA, or make the noise in the workers, with device='cpu'"
+        )
+    return True
+
+
+def _check_version(state: Mapping[str, int], version: int) -> None:
+    if state.get("version") != version:
+        raise ValueError(f"state must be of version {version}, got {dict(state)!r}")

@@ -13,27 +13,34 @@ from . import _operators, _tensors, streams
 
 Params = list[dict[str, Any]]
 _KEYS = ("seed", "applied", "amplitude", "length_scale", "spacing")
+_AS_INTEGERS = "use .long() or .to(torch.uint8)"
 _OUTSIDE = {"constant": "grid-constant", "nearest": "nearest"}  # in the terms of map_coordinates
 
 
 class LabelNoise(torch.nn.Module):
     """Fresh noisy labels in every training step, by Gaussian field deformations.
 
+    Call it with the labels alone: ``noise(batch["label"])``. Called with a dict, it moves images
+    *with* the labels, as an augmentation does: they still match then, and that is no label noise.
+
     Parameters
     ----------
     amplitude, length_scale : float or (low, high)
-        Of the noise, as in `GaussianField`: a number, or a range from which each item draws its
-        own, uniformly.
+        Of the noise, as in `GaussianField`, in voxels, or in mm if `spacing` is: a number, or a
+        range from which each item draws its own, uniformly.
     ndim : {2, 3}
         Number of spatial axes, the last ones.
     spacing : float, array_like or "unit", default 1.0
-        Voxel size, as in `GaussianField`: for all items, or one row per item.
+        Voxel size, as in `GaussianField`, 1.0 for lengths in voxels: for all items, or one row per
+        item.
     p : float, default 1.0
         The probability that an item gets any noise.
     order : {0, 1}, default 0
         0: the label of the voxel that holds the displaced point. 1: the voxels around it vote.
     mode : {"nearest", "constant"}, default "nearest"
-        What lies outside the labels: the nearest voxel, for patches cut through organs, or class 0.
+        What lies outside the labels: the nearest voxel, or class 0. Training is on patches, which
+        cut through organs: with "constant", an organ loses ``amplitude / sqrt(2 pi)`` of its depth
+        at each face that is cut, in the mean. `GaussianField` has "constant", for whole images.
     ignore_index : int, optional
         A label that stays exactly where it is.
 
@@ -96,9 +103,11 @@ class LabelNoise(torch.nn.Module):
         Parameters
         ----------
         labels : tensor of bool or an integer dtype, (B, C, *space) or (B, *space), or dict
-            Integer-coded: C label maps share the field of their item. In a dict, tensors of a
-            floating dtype (B, C, *space) are images and move with the labels, by linear
-            interpolation; what has other axes, or is no tensor, stays as it is.
+            Integer-coded: C label maps share the field of their item. Labels that were read as
+            floats are refused, as floats are images: use ``labels.long()`` or
+            ``labels.to(torch.uint8)`` (the adapters for MONAI and TorchIO do it). In a dict,
+            tensors of a floating dtype (B, C, *space) move with the labels, of which there must be
+            one, by linear interpolation; what has other axes, or is no tensor, stays as it is.
         spacing : float, array_like or "unit", optional
             Voxel size of these labels, in place of the module's.
         generator : torch.Generator, optional
@@ -231,26 +240,32 @@ class LabelNoise(torch.nn.Module):
             return spacing
         return _checks.strengths("spacing", spacing, self.ndim, zero=False)
 
-    def _check(self, labels: Any, *, floating: bool = False, name: str = "labels") -> int:
-        """Check labels or an image, and count their items."""
+    def _check(
+        self, labels: Any, *, floating: bool = False, name: str = "labels", item: bool = False
+    ) -> int:
+        """Check labels or an image, and count their items.
+
+        With `item`, the user gave the items: errors speak of one, (C, *space), not of the batch.
+        """
         if not isinstance(labels, Tensor):
             kind = f"{type(labels).__module__}.{type(labels).__qualname__}"
             raise TypeError(f"{name} must be a torch tensor, got {kind}")
         real = labels.is_floating_point()
         if real is not floating or labels.is_complex():
             expected = "a floating dtype" if floating else "bool or an integer dtype"
-            hint = "" if floating else " (integer-coded)"
+            hint = "" if floating else f" (integer-coded: {_AS_INTEGERS})"
             raise TypeError(
                 f"{name} must be of {expected}{hint}, got {labels.dtype} of shape "
-                f"{tuple(labels.shape)}"
+                f"{tuple(labels.shape)[item:]}"
             )
         if labels.dim() - self.ndim not in (1, 2):
+            shapes = "(C, *space) or (*space)" if item else "(B, C, *space) or (B, *space)"
             raise ValueError(
-                f"{name} must be of shape (B, C, *space) or (B, *space) with ndim={self.ndim} axes "
-                f"of space, got {tuple(labels.shape)}"
+                f"{name} must be of shape {shapes} with ndim={self.ndim} axes of space, got "
+                f"{tuple(labels.shape)[item:]}"
             )
         if not floating and labels.dim() == self.ndim + 2 and labels.shape[1] > 1:
-            _refuse_one_hot(name, labels)
+            _refuse_one_hot(name, labels, item)
         return labels.shape[0]
 
     def _seeds(self, count: int, generator: torch.Generator | None, seed: Any) -> list[int]:
@@ -353,6 +368,12 @@ class LabelNoise(torch.nn.Module):
                 f"a dict must hold labels (B, C, *space) or (B, *space) and images (B, C, *space) "
                 f"of one batch and one space of {self.ndim} axes, got {listed or 'neither'}"
             )
+        if all(one.is_floating_point() for one in moving.values()):
+            listed = ", ".join(f"{key!r} of {one.dtype}" for key, one in moving.items())
+            raise TypeError(
+                f"a dict must hold labels of bool or an integer dtype ({_AS_INTEGERS}), as floats "
+                f"are images, which move with them, got {listed}"
+            )
         count = max(
             self._check(one, floating=one.is_floating_point(), name=repr(key))
             for key, one in moving.items()
@@ -454,7 +475,7 @@ def _per_item(values: list[Any], copies: int, ndim: int) -> tuple[float, ...]:
     return tuple(number for row in rows if row != "unit" for _ in range(copies) for number in row)
 
 
-def _refuse_one_hot(name: str, labels: Tensor) -> None:
+def _refuse_one_hot(name: str, labels: Tensor, item: bool) -> None:
     """Raise ValueError if the channels of CPU labels are indicators of classes."""
     if labels.device.type != "cpu" or not labels.numel():
         return
@@ -462,6 +483,6 @@ def _refuse_one_hot(name: str, labels: Tensor) -> None:
         if ((part != 0) & (part != 1)).any() or (part.sum(1) != 1).any():
             return
     raise ValueError(
-        f"{name} must be integer-coded, got one-hot ones of shape {tuple(labels.shape)}: use "
-        f"labels.argmax(1, keepdim=True)"
+        f"{name} must be integer-coded, got one-hot ones of shape {tuple(labels.shape)[item:]}: "
+        f"use argmax({0 if item else 1}, keepdim=True)"
     )
