@@ -96,7 +96,7 @@ def _direct(
     else:
         with _on_cuda(device) as convert:
             result = on(convert)
-    if wants_gradient and any(map(_is_real, result if isinstance(result, tuple) else (result,))):
+    if wants_gradient and _is_real(result):
         raise NotImplementedError(
             f"{name} has no gradient: call it under torch.no_grad() or with detached tensors"
         )
@@ -104,7 +104,12 @@ def _direct(
 
 
 def _is_real(result: Any) -> bool:
-    return isinstance(result, torch.Tensor) and result.is_floating_point()
+    """Whether a result holds anything but integers, of which no one expects a gradient."""
+    if isinstance(result, (tuple, list)):
+        return any(map(_is_real, result))
+    if isinstance(result, torch.Tensor):
+        return result.is_floating_point()
+    return not isinstance(result, (int, type(None)))
 
 
 def _is_traced(tensor: torch.Tensor) -> bool:
