@@ -20,11 +20,13 @@ from gfnoise._cpu import _pool
 torch = pytest.importorskip("torch")
 
 from torch.utils.data import (  # noqa: E402
+    BatchSampler,
     DataLoader,
     Dataset,
     DistributedSampler,
     IterableDataset,
     RandomSampler,
+    SubsetRandomSampler,
     WeightedRandomSampler,
 )
 
@@ -305,6 +307,43 @@ def test_replacement_is_keyed_by_position(workers: int) -> None:
         labels = [label for batch in loader for label in batch["label"]]
         assert all(by_position(label, i) for i, label in enumerate(labels))
     loader = NoisyLabelLoader(Items(), NOISE, "label", sampler=sampler, by="index")
+    assert all(EPOCHS[0][index] == label for index, label in labels_of(loader))
+
+
+ONCE, TWICE = [4, 0, 9], [4, 0, 4, 9]
+
+
+@pytest.mark.parametrize(
+    ("options", "by"),
+    [
+        ({}, "index"),
+        ({"shuffle": True}, "index"),
+        ({"sampler": RandomSampler(Items())}, "index"),
+        ({"sampler": RandomSampler(Items(), num_samples=COUNT)}, "index"),
+        ({"sampler": RandomSampler(Items(), num_samples=3 * COUNT + 1)}, "position"),
+        ({"sampler": RandomSampler(Items(), replacement=True, num_samples=2)}, "position"),
+        ({"sampler": WeightedRandomSampler([1.0] * COUNT, 9)}, "position"),
+        ({"sampler": WeightedRandomSampler([1.0] * COUNT, 9, replacement=False)}, "index"),
+        ({"sampler": SubsetRandomSampler(ONCE)}, "index"),
+        ({"sampler": SubsetRandomSampler(TWICE)}, "position"),
+        ({"sampler": SubsetRandomSampler(torch.tensor(ONCE))}, "index"),
+        ({"sampler": SubsetRandomSampler(torch.tensor(TWICE))}, "position"),
+        ({"sampler": DistributedSampler(Items(), 4, 0)}, "index"),
+        ({"sampler": ONCE}, "index"),
+        ({"sampler": TWICE}, "position"),
+        ({"sampler": np.array(TWICE)}, "position"),
+        ({"batch_sampler": [[4, 0], [9]]}, "index"),
+        ({"batch_sampler": [[4, 0], [9, 4]]}, "position"),
+        ({"batch_sampler": BatchSampler(SubsetRandomSampler(TWICE), 2, False)}, "position"),
+    ],
+)
+def test_an_item_that_comes_twice_has_two_noises(options: dict[str, Any], by: str) -> None:
+    for kind in (NoisyLabelLoader, Here):
+        loader = kind(Items(), NOISE, "label", **options)
+        assert loader.by == by
+        found = labels_of(loader)
+        assert len({label for _, label in found}) == len(found)
+    loader = NoisyLabelLoader(Items(), NOISE, "label", **options, by="index")
     assert all(EPOCHS[0][index] == label for index, label in labels_of(loader))
 
 

@@ -2,13 +2,17 @@
 
 import operator
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import Dataset, RandomSampler, WeightedRandomSampler
+from torch.utils.data import Dataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from ._samples import Change
 from .streams import item_seed
+
+_LISTS = (list, tuple, np.ndarray)
 
 
 class Seeded(Dataset[Any]):
@@ -48,7 +52,7 @@ class SeededBatches:
         return self._from(*self._start)
 
     def _from(self, seed: int, epoch: int, skipped: int) -> Iterator[list[tuple[Any, int]]]:
-        rank, ranks = share()
+        rank, ranks = rank_and_ranks()
         position = 0
         for number, batch in enumerate(self.batches):
             indices = list(batch)
@@ -79,7 +83,7 @@ class Counted(Paired):
         return len(samples), self.collate(samples)
 
 
-def share() -> tuple[int, int]:
+def rank_and_ranks() -> tuple[int, int]:
     """Rank and number of ranks of the default process group."""
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized():
@@ -87,7 +91,17 @@ def share() -> tuple[int, int]:
     return 0, 1
 
 
-def replaces(batches: Any) -> bool:
-    """Whether a sampler may draw an item twice."""
+def repeats(batches: Any) -> bool:
+    """Whether a sampler is known to draw an item twice in a pass, or to be free to."""
     sampler = getattr(batches, "sampler", None)
-    return isinstance(sampler, (RandomSampler, WeightedRandomSampler)) and bool(sampler.replacement)
+    if isinstance(sampler, RandomSampler):
+        return sampler.replacement or sampler.num_samples > len(sampler.data_source)
+    if isinstance(sampler, WeightedRandomSampler):
+        return sampler.replacement
+    if isinstance(sampler, SubsetRandomSampler):
+        sampler = sampler.indices
+    listed = [*chain.from_iterable(batches)] if isinstance(batches, _LISTS) else sampler
+    if not isinstance(listed, (*_LISTS, torch.Tensor)):
+        return False
+    indices = [operator.index(index) for index in listed]
+    return len({*indices}) < len(indices)

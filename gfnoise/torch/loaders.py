@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, default_collate
 
 from .. import _checks
-from ._batches import Counted, Paired, Seeded, SeededBatches, replaces, share
+from ._batches import Counted, Paired, Seeded, SeededBatches, rank_and_ranks, repeats
 from ._samples import Change, arrived, moved
 from .noise import LabelNoise
 from .streams import item_seed
@@ -44,8 +44,8 @@ class NoisyLabels(Dataset[Any]):
     before each epoch, or its noise repeats; it reaches persistent workers. `NoisyLabelLoader` does
     this by itself, and makes the noise on a GPU where asked to.
 
-    A sampler with replacement gives the same noise each time it draws an item within an epoch;
-    `NoisyLabelLoader` counts positions then.
+    A sampler that draws an item twice within an epoch gets the same noise twice; `NoisyLabelLoader`
+    counts positions then.
 
     Examples
     --------
@@ -139,9 +139,10 @@ class NoisyLabelLoader:
         The key of the voxel size of each sample, in place of the module's.
     by : {"index", "position"}, optional
         What an item's noise follows from, beside the seed and the epoch: its index in the data
-        set, or its position in the epoch, counted over all ranks. By default the index; the
-        position for iterable data sets and torch's samplers with replacement, which may draw an
-        item twice.
+        set, or its position in the epoch, counted over all ranks. By default the index, but the
+        position where items may come twice in a pass: for iterable data sets, lists of indices
+        with repeats, and torch's RandomSampler, WeightedRandomSampler and SubsetRandomSampler if
+        they repeat. To another sampler that does, give "position".
     **loader
         What `torch.utils.data.DataLoader` takes. With `shuffle=True` and no generator, the order
         follows from the seed and the epoch.
@@ -152,6 +153,9 @@ class NoisyLabelLoader:
     that has a `set_epoch`, as torch's DistributedSampler. `state_dict` knows the batches that were
     given out; after `load_state_dict` the next pass begins behind them, in the order of the
     sampler. An iterable data set must resume by itself; its positions are counted on.
+
+    DistributedSampler gives some items to two ranks, where these cannot share the data out evenly;
+    such an item has the same noise on both, as it follows from the index.
 
     The noise of an iterable data set is made in the process that iterates, where positions are
     known: so they depend on how workers share the data out, as the data do themselves.
@@ -222,7 +226,7 @@ class NoisyLabelLoader:
         plain = DataLoader(self.dataset, generator=loader.get("generator"), **batching)
         if plain.batch_sampler is None:
             raise ValueError("batch_size must be a number, got None: NoisyLabels takes any loader")
-        self.by = by or ("position" if replaces(plain.batch_sampler) else "index")
+        self.by = by or ("position" if repeats(plain.batch_sampler) else "index")
         self._here = self._noise_is_made_here()
         self._batches = SeededBatches(plain.batch_sampler, self.by == "position")
         collate = loader.pop("collate_fn", None) or default_collate
@@ -251,7 +255,7 @@ class NoisyLabelLoader:
 
     def _pass(self, loaded: Any, epoch: int, given: int, items: int) -> Iterator[Any]:
         """The batches of an epoch; the state is that behind the last one given out."""
-        rank, ranks = share()
+        rank, ranks = rank_and_ranks()
         for batch, count in self._made(loaded, epoch, items * ranks + rank, ranks):
             given, items = given + 1, items + count
             if self._now[0] == epoch:

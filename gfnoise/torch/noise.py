@@ -42,7 +42,12 @@ class LabelNoise(torch.nn.Module):
     All that is random about an item, its strengths, whether `p` applies and its field, follows from
     its seed: `item_seed` makes seeds that do not depend on batches, workers or ranks. In `eval()`
     the module returns what it is given. It has neither parameters nor buffers, and draws nothing
-    from any generator but torch's, and from that one number per call.
+    from any generator but torch's: one number of the CPU's per call or, while a CUDA graph is
+    captured, one of the device's per item. Given a seed, it draws none.
+
+    Of one amplitude and one length scale, with p=1 and order=0, the law of a noisy label is that of
+    `GaussianField.sample_labels`, and its mean ``GaussianField.marginals(..., mode="nearest")``:
+    the `mode` is to be given there, whose default is "constant".
 
     Examples
     --------
@@ -129,7 +134,7 @@ class LabelNoise(torch.nn.Module):
             if seed is None and torch.cuda.is_current_stream_capturing():
                 if generator is not None:
                     raise ValueError("generator must be None while a CUDA graph is captured")
-                seed = torch.randint(streams.SEEDS, labels.shape[:1], device=labels.device)
+                seed = torch.randint(streams.LARGEST_SEED, labels.shape[:1], device=labels.device)
                 return self._on_device(labels, spacing, seed)
         count = self._check(labels)
         params = self.sample_params(count, spacing=spacing, generator=generator, seed=seed)
@@ -257,11 +262,11 @@ class LabelNoise(torch.nn.Module):
         """The seeds of the items."""
         if seed is None:
             return streams.items(int(self._draw(generator)), count)
-        if type(seed) is int and 0 <= seed <= streams.SEEDS:
+        if type(seed) is int and 0 <= seed <= streams.LARGEST_SEED:
             return streams.items(seed, count)
         if type(seed) is list and all(type(one) is int for one in seed):  # as loaders give them
             known = len(seed) == count and min(seed, default=0) >= 0
-            if known and max(seed, default=0) <= streams.SEEDS:
+            if known and max(seed, default=0) <= streams.LARGEST_SEED:
                 return seed
         if isinstance(seed, Tensor):
             if seed.device.type != "cpu":
@@ -279,7 +284,7 @@ class LabelNoise(torch.nn.Module):
                 "parameters cannot be drawn on the host while a CUDA graph is captured: every "
                 "replay would have the same; call the module itself"
             )
-        return torch.randint(streams.SEEDS, (), generator=generator)
+        return torch.randint(streams.LARGEST_SEED, (), generator=generator)
 
     def _field(self, params: Params, copies: int = 1) -> GaussianField:
         """The noise model of the items, each `copies` times."""
@@ -372,7 +377,7 @@ class LabelNoise(torch.nn.Module):
         if generator is not None:
             raise ValueError("generator must be None where the module is compiled: give a seed")
         if seed is None:
-            seed = torch.randint(streams.SEEDS, ())
+            seed = torch.randint(streams.LARGEST_SEED, ())
         elif not isinstance(seed, Tensor):
             seed = torch.tensor(seed, dtype=torch.int64)
         rows = self.spacing if spacing is None else self._rows(spacing)

@@ -4,11 +4,10 @@ import torch
 
 from .. import _checks
 
-SEEDS = (1 << 63) - 1
-"""What the seeds that torch draws are below."""
+LARGEST_SEED = (1 << 63) - 1
+"""Of 63 bits. It is never drawn: the bound of `torch.randint` is exclusive, and 2**63 too large."""
 
 _WORD = (1 << 64) - 1
-_SEED = (1 << 63) - 1
 _INDEX_BITS = 40
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -65,8 +64,8 @@ def _permute(base: int, word: int) -> int:
     state = _mix(base)
     for odd in (_FIRST, _SECOND, _FIRST):
         state = state + _GOLDEN & _WORD
-        word = (word ^ _mix(state)) & _SEED
-        word = word * odd & _SEED
+        word = (word ^ _mix(state)) & LARGEST_SEED
+        word = word * odd & LARGEST_SEED
         word ^= word >> _SHIFT
     return word
 
