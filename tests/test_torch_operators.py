@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -65,6 +66,18 @@ def test_every_operator_is_checked() -> None:
     defined = {name.partition("::")[2] for name in torch._C._dispatch_get_all_op_names()
                if name.startswith("gfnoise::")}  # fmt: skip
     assert defined == set(OPERATORS)
+
+
+@pytest.mark.parametrize("name", _operators._TRACED)
+def test_what_is_traced_has_the_arguments_of_the_function(name: str) -> None:
+    """The same names, in the same order, of the same kinds and defaults."""
+    method = hasattr(GaussianField, name)
+    public = getattr(GaussianField if method else gfnoise, name)
+    expected, found = (
+        [(one.name, one.kind, one.default) for one in inspect.signature(made).parameters.values()]
+        for made in (public, _operators._TRACED[name])
+    )
+    assert found[method:] == expected[method:]  # but for `self`
 
 
 @pytest.mark.parametrize("name", OPERATORS)
