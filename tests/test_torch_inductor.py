@@ -79,3 +79,15 @@ def test_other_shapes_and_a_seed_of_torchs_own() -> None:
     found = [compiled(labels) for _ in range(2)]
     assert not torch.equal(*found)  # a compiled call draws anew, in an order of its own
     assert set(found[0].unique().tolist()) <= {0, 1}
+
+
+def test_labels_that_are_not_contiguous() -> None:
+    """Operators are held to the strides of their fakes."""
+    labels = torch.zeros(2, 11, 9, dtype=torch.uint8)
+    labels[:, 3:8, 2:6] = 1
+    for p in (0.0, 0.5, 1.0):
+        noise = LabelNoise(2.0, 4.0, ndim=2, p=p)
+        compiled = torch.compile(lambda one, noise=noise: noise(one, seed=3).float() * 2)
+        expected = noise(labels.mT, seed=3)
+        assert expected.is_contiguous()
+        assert torch.equal(compiled(labels.mT), expected.float() * 2)

@@ -296,12 +296,12 @@ class LabelNoise(torch.nn.Module):
     def _apply_to_labels(self, labels: Tensor, params: Params) -> Tensor:
         applied = [i for i, one in enumerate(params) if one["applied"]]
         if not applied:
-            return labels.clone()
+            return _copied(labels)
         if len(applied) < len(params) and labels.is_cuda:
             # Without a choice of items, whose indices the host would wait to see copied.
             params = [one if one["applied"] else {**one, "amplitude": 0.0} for one in params]
         elif len(applied) < len(params):
-            noisy = labels.clone()
+            noisy = _copied(labels)
             noisy[applied] = self._apply_to_labels(labels[applied], [params[i] for i in applied])
             return noisy
         copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
@@ -410,7 +410,7 @@ class LabelNoise(torch.nn.Module):
         if self.p == 1:
             return noisy
         applied = (chance < self.p).reshape(-1, *[1] * (labels.dim() - 1))
-        return torch.where(applied, noisy, labels)
+        return torch.where(applied, noisy, labels).contiguous()
 
     def _strengths(self, shares: list[Tensor], rows: Any, labels: Tensor) -> Tensor:
         """Amplitudes and length scales in voxels, on the device: (items, 2, ndim)."""
@@ -435,6 +435,11 @@ class LabelNoise(torch.nn.Module):
 def _sample(field: GaussianField, labels: Any, *, seed: Any, strengths: Any, **options: Any) -> Any:
     """`sample_labels` with strengths that may be on the device."""
     return field._sample(labels, seed=seed, strengths=strengths, **options)
+
+
+def _copied(labels: Tensor) -> Tensor:
+    """A copy that lies in memory as noisy labels do, and as their operator says."""
+    return labels.clone(memory_format=torch.contiguous_format)
 
 
 def _range(name: str, value: Any, *, zero: bool) -> tuple[float, float]:
