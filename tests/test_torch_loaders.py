@@ -130,6 +130,39 @@ def test_epochs_reach_persistent_workers(method: str, workers: int) -> None:
     assert dict(labels_of(loader)) == EPOCHS[3]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", [0, 1])
+def test_eval_reaches_workers_that_run(kind: int, workers: int) -> None:
+    noise = copy.deepcopy(NOISE)
+    options: dict[str, Any] = {"num_workers": workers, "timeout": LIMIT * (workers > 0)}
+    loader = (NoisyLabelLoader, Here)[kind](
+        Items(), noise, "label", batch_size=4, persistent_workers=workers > 0, **options
+    )
+    noise.eval()
+    assert {label for _, label in labels_of(loader)} == {digest(LABEL)}
+    noise.train()
+    assert dict(labels_of(loader)) == EPOCHS[1]
+    noise.eval()
+    assert {label for _, label in labels_of(loader)} == {digest(LABEL)}
+    noise.train()
+    assert dict(labels_of(loader)) == EPOCHS[3]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_passes_at_once(workers: int) -> None:
+    """Each has the order and the noise of its own epoch."""
+
+    def make() -> NoisyLabelLoader:
+        options: dict[str, Any] = {"timeout": LIMIT * (workers > 0), "num_workers": workers}
+        return NoisyLabelLoader(Items(), NOISE, "label", shuffle=True, batch_size=3, **options)
+
+    loader = make()
+    expected = [labels_of(loader) for _ in range(2)]
+    loader = make()
+    both = [*zip(loader, loader, strict=True)]
+    assert [labels_of(one) for one in zip(*both, strict=True)] == expected
+
+
 def test_workers_that_do_not_persist() -> None:
     loader = NoisyLabelLoader(Items(), NOISE, "label", num_workers=2, batch_size=4, timeout=LIMIT)
     assert [dict(labels_of(loader)) for _ in range(3)] == EPOCHS[:3]
@@ -242,8 +275,21 @@ def test_states() -> None:
     other.load_state_dict(dataset.state_dict())
     assert (other.epoch, digest(other[4]["label"])) == (2, expected(2, seed=3)[4])
     for one in (loader, dataset):
-        with pytest.raises(ValueError, match=r"^state must be of version 1, got \{'version': 2"):
-            one.load_state_dict({"version": 2, "seed": 0, "epoch": 0})
+        before = one.state_dict()
+        for bad, error, match in (
+            ({"version": 2, "seed": 0, "epoch": 0}, ValueError, "^state must be of version 1, got"),
+            ({"version": 1, "seed": 7}, ValueError, "^state must hold seed, epoch.*, got "),
+            (None, TypeError, "^state must be a dict, got NoneType"),
+            (before | {"seed": -7}, ValueError, "^seed must be .*got -7"),
+            (before | {"epoch": 1 << 23}, ValueError, r"^epoch must be below 2\*\*23"),
+            (before | {"epoch": 0.5}, TypeError, "^epoch must be an integer"),
+        ):
+            with pytest.raises(error, match=match):
+                one.load_state_dict(bad)
+        assert one.state_dict() == before
+    with pytest.raises(ValueError, match=r"^state must hold seed, epoch, batches, items, got \{'v"):
+        loader.load_state_dict(dataset.state_dict())
+    assert loader.seed == 3
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
@@ -445,7 +491,8 @@ def test_bad_samples(sample: Any, options: dict[str, Any], error: Any, match: st
     ("given", "error", "match"),
     [
         ({"noise": torch.nn.Identity()}, TypeError, "^noise must be a LabelNoise, got Identity"),
-        ({"seed": -1}, ValueError, "^base .*got -1"),
+        ({"seed": -1}, ValueError, "^seed must be .*got -1"),
+        ({"seed": 2**63}, ValueError, r"^seed must be below 2\*\*63, got"),
         ({"batch_size": None}, ValueError, "^batch_size must be a number, got None"),
         ({"dataset": Stream(), "batch_size": None}, ValueError, "^batch_size must be a number"),
         ({"dataset": Stream(), "by": "index"}, ValueError, "^by must be 'position' for an iter"),

@@ -11,10 +11,9 @@ from .. import _checks
 from ._batches import Counted, Paired, Seeded, SeededBatches, rank_and_ranks, repeats
 from ._samples import Change, arrived, moved
 from .noise import LabelNoise
-from .streams import item_seed
+from .streams import epoch_of, item_seed, seed_of
 
 _VERSION = 1  # of the states that are saved
-_ORDER = (1 << 40) - 1  # the index whose seed shuffles an epoch
 _BATCHING = ("batch_size", "shuffle", "sampler", "batch_sampler", "drop_last")
 
 
@@ -27,7 +26,7 @@ class NoisyLabels(Dataset[Any]):
         Map-style. Its samples are dicts, tuples or lists of which one entry is the label, a tensor
         (C, *space) or (*space).
     noise : LabelNoise
-        In `eval()`, labels stay clean.
+        In `eval()`, labels stay clean. Workers have it as it was when they started.
     label_key : hashable
         The label's key or, in a tuple or list, its position.
     seed : int, default 0
@@ -76,9 +75,8 @@ class NoisyLabels(Dataset[Any]):
             )
         self.dataset = dataset
         self._change = Change(noise, label_key, clean_key, spacing_key)
-        item_seed(seed, 0, 0)
         # In shared memory: what is set here reaches workers that are already running.
-        self._stream = torch.tensor([seed, 0]).share_memory_()
+        self._stream = torch.tensor([seed_of("seed", seed), 0]).share_memory_()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -101,8 +99,7 @@ class NoisyLabels(Dataset[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, in running workers as well."""
-        item_seed(0, epoch, 0)
-        self._stream[1] = epoch
+        self._stream[1] = epoch_of(epoch)
 
     def state_dict(self) -> dict[str, int]:
         """The seed and the epoch."""
@@ -111,9 +108,7 @@ class NoisyLabels(Dataset[Any]):
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue the stream of a saved state."""
-        _check_version(state)
-        item_seed(state["seed"], state["epoch"], 0)
-        self._stream.copy_(torch.tensor([state["seed"], state["epoch"]]))
+        self._stream.copy_(torch.tensor(_checked(state)))
 
 
 class NoisyLabelLoader:
@@ -125,7 +120,8 @@ class NoisyLabelLoader:
         Its samples are dicts, tuples or lists of which one entry is the label, a tensor
         (C, *space) or (*space).
     noise : LabelNoise
-        In `eval()`, labels stay clean.
+        In `eval()`, labels stay clean, also those of workers that run; its other settings they have
+        as these were when they started.
     label_key : hashable
         The label's key or, in a tuple or list, its position.
     device : torch.device or str, optional
@@ -186,16 +182,15 @@ class NoisyLabelLoader:
         by: str | None = None,
         **loader: Any,
     ):
-        item_seed(seed, 0, 0)
+        self.seed = seed_of("seed", seed)
         self.device = None if device is None else torch.device(device)
         if self.device is not None and self.device.type not in ("cpu", "cuda"):
             raise ValueError(f"device must be of the CPU or of CUDA, got {self.device}")
         if by is not None:
             _checks.choice("by", by, ("index", "position"))
-        self.dataset, self.seed = dataset, seed
+        self.dataset = dataset
         self._change = Change(noise, label_key, clean_key, spacing_key)
         self._now = self._next = (0, 0, 0)  # epoch, batches and items given out
-        self._order: torch.Generator | None = None
         self._on_cuda = self.device is not None and self.device.type == "cuda"
         if self._on_cuda:
             loader.setdefault("pin_memory", True)
@@ -214,12 +209,13 @@ class NoisyLabelLoader:
         self.loader = DataLoader(self.dataset, collate_fn=Counted(collate), **loader)
 
     def _wrap_map(self, by: str | None, loader: dict[str, Any]) -> None:
+        order = None
         if loader.get("shuffle") and loader.get("generator") is None:
-            self._order = torch.Generator()
+            order = torch.Generator()
             if loader.get("sampler") is None and loader.get("batch_sampler") is None:
                 loader = loader | {
                     "shuffle": None,
-                    "sampler": RandomSampler(self.dataset, generator=self._order),
+                    "sampler": RandomSampler(self.dataset, generator=order),
                 }
         # An ordinary loader checks the arguments and makes the batches of indices.
         batching = {name: value for name, value in loader.items() if name in _BATCHING}
@@ -228,7 +224,9 @@ class NoisyLabelLoader:
             raise ValueError("batch_size must be a number, got None: NoisyLabels takes any loader")
         self.by = by or ("position" if repeats(plain.batch_sampler) else "index")
         self._here = self._noise_is_made_here()
-        self._batches = SeededBatches(plain.batch_sampler, self.by == "position")
+        self._batches = SeededBatches(
+            plain.batch_sampler, self._change.noise, self.by == "position", order
+        )
         collate = loader.pop("collate_fn", None) or default_collate
         self.loader = DataLoader(
             Seeded(self.dataset, None if self._here else self._change),
@@ -248,8 +246,6 @@ class NoisyLabelLoader:
         epoch, given, items = self._now = self._next
         self._next = (epoch + 1, 0, 0)
         if not isinstance(self.dataset, IterableDataset):
-            if self._order is not None:
-                self._order.manual_seed(item_seed(self.seed, epoch, _ORDER))
             self._batches.begin(self.seed, epoch, given)
         return self._pass(iter(self.loader), epoch, given, items)
 
@@ -304,8 +300,7 @@ class NoisyLabelLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass."""
-        item_seed(0, epoch, 0)
-        self._now = self._next = (epoch, 0, 0)
+        self._now = self._next = (epoch_of(epoch), 0, 0)
 
     def state_dict(self) -> dict[str, int]:
         """The seed, the epoch, and how many batches and items of it have been given out."""
@@ -315,12 +310,18 @@ class NoisyLabelLoader:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Let the next pass continue behind the batches of a saved state."""
-        _check_version(state)
-        item_seed(state["seed"], state["epoch"], 0)
-        self.seed = state["seed"]
-        self._now = self._next = (state["epoch"], state["batches"], state["items"])
+        self.seed, epoch, given, items = _checked(state, "batches", "items")
+        self._now = self._next = (epoch, given, items)
 
 
-def _check_version(state: Mapping[str, int]) -> None:
+def _checked(state: Mapping[str, int], *names: str) -> list[int]:
+    """The seed, the epoch and other numbers of a saved state."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state must be a dict, got {type(state).__qualname__}")
     if state.get("version") != _VERSION:
         raise ValueError(f"state must be of version {_VERSION}, got {dict(state)!r}")
+    if not {"seed", "epoch", *names} <= {*state}:
+        listed = ", ".join(("seed", "epoch", *names))
+        raise ValueError(f"state must hold {listed}, got {dict(state)!r}")
+    numbers = [_checks.integer(name, state[name], 0) for name in names]
+    return [seed_of("seed", state["seed"]), epoch_of(state["epoch"]), *numbers]

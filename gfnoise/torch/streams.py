@@ -8,7 +8,7 @@ LARGEST_SEED = (1 << 63) - 1
 """Of 63 bits. It is never drawn: the bound of `torch.randint` is exclusive, and 2**63 too large."""
 
 _WORD = (1 << 64) - 1
-_INDEX_BITS = 40
+_SEED_BITS, _EPOCH_BITS, _INDEX_BITS = 63, 23, 40
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _SHIFT = 32
@@ -50,14 +50,25 @@ def item_seed(base: int, epoch: int, index: int) -> int:
     >>> item_seed(0, epoch=3, index=17)
     1336494617552781089
     """
-    base = _checks.integer("base", base, 0)
-    epoch = _checks.integer("epoch", epoch, 0)
-    index = _checks.integer("index", index, 0)
-    bounds = (("base", base, 63), ("epoch", epoch, 63 - _INDEX_BITS), ("index", index, _INDEX_BITS))
-    for name, value, bits in bounds:
-        if value >> bits:
-            raise ValueError(f"{name} must be below 2**{bits}, got {value}")
+    base, epoch, index = seed_of("base", base), epoch_of(epoch), _below("index", index, _INDEX_BITS)
     return _permute(base, epoch << _INDEX_BITS | index)
+
+
+def seed_of(name: str, value: object) -> int:
+    """A seed, checked."""
+    return _below(name, value, _SEED_BITS)
+
+
+def epoch_of(value: object) -> int:
+    """An epoch, checked."""
+    return _below("epoch", value, _EPOCH_BITS)
+
+
+def _below(name: str, value: object, bits: int) -> int:
+    number = _checks.integer(name, value, 0)
+    if number >> bits:
+        raise ValueError(f"{name} must be below 2**{bits}, got {number}")
+    return number
 
 
 def _permute(base: int, word: int) -> int:
