@@ -35,12 +35,25 @@ def call(
     kwargs: dict[str, Any],
 ) -> Any:
     """Call a function of arrays with tensors as the arguments that `places` names."""
+    if torch.compiler.is_compiling():
+        if _operators.has(function, kwargs):
+            return _operators.trace(function, args, kwargs)
+        from . import _eager
+
+        return _eager.outside(_call, function, places, args, kwargs)
+    return _call(function, places, args, kwargs)
+
+
+def _call(
+    function: Callable[..., Any],
+    places: Mapping[int, str],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
     names = places.values()
     given = {name: args[i] for i, name in places.items() if i < len(args)}
     given |= {name: value for name, value in kwargs.items() if name in names}
     found = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
-    if torch.compiler.is_compiling():
-        return _operators.trace(function, args, kwargs)
     device = _device(function.__name__, given)
     wants_gradient = torch.is_grad_enabled() and any(one.requires_grad for one in found.values())
     if any(map(_is_traced, found.values())) or (

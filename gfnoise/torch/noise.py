@@ -125,6 +125,10 @@ class LabelNoise(torch.nn.Module):
         if not self.training:
             return labels
         if isinstance(labels, Mapping):
+            if torch.compiler.is_compiling():
+                from . import _eager
+
+                return _eager.outside(self._move_together, labels, spacing, generator, seed)
             return self._move_together(labels, spacing, generator, seed)
         if torch.compiler.is_compiling():
             return self._traced(labels, spacing, generator, seed)
