@@ -13,7 +13,7 @@ import gfnoise.metrics
 torch = pytest.importorskip("torch")
 
 from gfnoise import GaussianField  # noqa: E402
-from gfnoise.torch import LabelNoise, item_seed  # noqa: E402
+from gfnoise.torch import LabelNoise, item_seed, svls_cross_entropy  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),  # torch's, of itself
@@ -136,3 +136,15 @@ def test_what_has_no_operator_is_left_alone(name: str) -> None:
     whole = torch.compile(lambda x: function() + x, fullgraph=True)
     with pytest.raises(torch._dynamo.exc.Unsupported):
         whole(torch.zeros(1))
+
+
+def test_a_loss_that_breaks_the_graph_has_its_gradient() -> None:
+    labels, maps, _ = data()
+
+    def loss(maps: Any) -> Any:
+        logits = torch.stack([maps, 1 - maps], 1)
+        return svls_cross_entropy(2 * logits, labels, sigma=1.5) + maps.mean()
+
+    results = [function(maps) for function in (loss, torch.compile(loss))]
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(*[torch.autograd.grad(one, maps)[0] for one in results])
