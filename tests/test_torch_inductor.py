@@ -138,6 +138,8 @@ def test_what_has_no_operator_is_left_alone(name: str) -> None:
         whole(torch.zeros(1))
 
 
+# Torch's, of any tensor that crosses a break and has a gradient.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not:UserWarning")
 def test_a_loss_that_breaks_the_graph_has_its_gradient() -> None:
     labels, maps, _ = data()
 
