@@ -67,6 +67,9 @@ class VolumeCurves:
     the map where `error` is 0; else the values of `accuracy` and `dice` are never too large, and
     exact at the knots.
 
+    The knots are NumPy arrays, those of a tensor's curves too; the functions give tensors for
+    tensors.
+
     Parameters
     ----------
     volumes : float64 array, (knots,)
@@ -96,6 +99,7 @@ class VolumeCurves:
     width: float
     error: float
 
+    @_array.tensors("t")
     def cdf(self, t: ArrayLike) -> NDArray[np.float64]:
         """Volume of the voxels whose probability is at least ``1 - t``: ``F_m(t)``.
 
@@ -106,7 +110,7 @@ class VolumeCurves:
 
         Returns
         -------
-        float64 array of the shape of `t`
+        float64 array of the shape of `t`; a tensor for a tensor
             Between the exact values at ``t - width`` and ``t + width``.
 
         Raises
@@ -125,9 +129,10 @@ class VolumeCurves:
         >>> volume_curves(np.array([1.0, 0.5, 0.5, 0.0])).cdf([0.25, 0.5]).tolist()
         [0.25, 0.75]
         """
-        below = np.searchsorted(self.quantiles, _shares("t", t), side="right")
+        below = np.searchsorted(self.quantiles, _shares("cdf", "t", t), side="right")
         return self.volumes[below]
 
+    @_array.tensors("v")
     def quantile(self, v: ArrayLike) -> NDArray[np.float64]:
         """Least level at which the volume is at least `v`: ``F_m^{-1}(v)``.
 
@@ -138,7 +143,7 @@ class VolumeCurves:
 
         Returns
         -------
-        float64 array of the shape of `v`
+        float64 array of the shape of `v`; a tensor for a tensor
             Off by at most `width`.
 
         Raises
@@ -157,10 +162,11 @@ class VolumeCurves:
         >>> volume_curves(np.array([1.0, 0.5, 0.5, 0.0])).quantile([0.5, 0.75, 0.8]).tolist()
         [0.5, 0.5, 1.0]
         """
-        shares = _shares("v", v)
+        shares = _shares("quantile", "v", v)
         at = np.searchsorted(self.volumes, shares, side="left") - 1
         return np.where(shares > 0, self.quantiles[np.maximum(at, 0)], 0.0)[()]
 
+    @_array.tensors("v")
     def accuracy(self, v: ArrayLike) -> NDArray[np.float64]:
         """Largest accuracy of a mask of volume `v`: ``a_m(v)``.
 
@@ -171,7 +177,7 @@ class VolumeCurves:
 
         Returns
         -------
-        float64 array of the shape of `v`
+        float64 array of the shape of `v`; a tensor for a tensor
             Too small by at most ``2 error``.
 
         Raises
@@ -190,10 +196,11 @@ class VolumeCurves:
         >>> volume_curves(np.array([1.0, 0.5, 0.5, 0.0])).accuracy([0.25, 0.75, 1.0]).tolist()
         [0.75, 0.75, 0.5]
         """
-        shares = _shares("v", v)
+        shares = _shares("accuracy", "v", v)
         best: NDArray[np.float64] = (1 - self.masses[-1]) - shares + 2 * self._mass(shares)
         return best
 
+    @_array.tensors("v")
     def dice(self, v: ArrayLike) -> NDArray[np.float64]:
         """Largest Dice of a mask of volume `v`: ``d_m(v)``.
 
@@ -204,7 +211,7 @@ class VolumeCurves:
 
         Returns
         -------
-        float64 array of the shape of `v`
+        float64 array of the shape of `v`; a tensor for a tensor
             Too small by at most ``2 error / (||m|| + v)``. Of an empty map, 1 at the volume 0.
 
         Raises
@@ -223,7 +230,7 @@ class VolumeCurves:
         >>> volume_curves(np.array([1.0, 0.5, 0.5, 0.0])).dice([0.25, 0.75, 1.0]).round(3).tolist()
         [0.667, 0.8, 0.667]
         """
-        shares = _shares("v", v)
+        shares = _shares("dice", "v", v)
         total = self.masses[-1] + shares
         best: NDArray[np.float64] = np.divide(
             2 * self._mass(shares), total, out=np.ones_like(total), where=total > 0
@@ -361,7 +368,7 @@ def volume_bounds(
         v = np.asarray(_checks.share("mean_volume", mean_volume))
     else:
         _array.kernels("volume_bounds", "volumes", mean_volume=mean_volume)
-        v = _shares("mean_volume", mean_volume)
+        v = _shares("volume_bounds", "mean_volume", mean_volume)
     _checks.choice("metric", metric, METRICS[:-1])
     weight = float(_weight(metric, beta))
     if metric == "accuracy":
@@ -457,8 +464,10 @@ def _curves(
     return VolumeCurves(volumes, masses, quantiles, width, error)
 
 
-def _shares(name: str, value: ArrayLike) -> NDArray[np.float64]:
+def _shares(function: str, name: str, value: ArrayLike) -> NDArray[np.float64]:
     """Numbers in [0, 1], as float64."""
+    if _array.on_device(value):
+        _array.kernels(function, "volumes", **{name: value})  # which says that there are none
     array = _checks.plain(f"{name} must be numbers in [0, 1]", value)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be numbers in [0, 1], got {value!r}")

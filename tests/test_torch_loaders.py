@@ -20,11 +20,13 @@ from gfnoise._cpu import _pool
 torch = pytest.importorskip("torch")
 
 from torch.utils.data import (  # noqa: E402
+    BatchSampler,
     DataLoader,
     Dataset,
     DistributedSampler,
     IterableDataset,
     RandomSampler,
+    SubsetRandomSampler,
     WeightedRandomSampler,
 )
 
@@ -128,6 +130,39 @@ def test_epochs_reach_persistent_workers(method: str, workers: int) -> None:
     assert [dict(labels_of(loader)) for _ in range(2)] == EPOCHS[:2]
     loader.set_epoch(3)
     assert dict(labels_of(loader)) == EPOCHS[3]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", [0, 1])
+def test_eval_reaches_workers_that_run(kind: int, workers: int) -> None:
+    noise = copy.deepcopy(NOISE)
+    options: dict[str, Any] = {"num_workers": workers, "timeout": LIMIT * (workers > 0)}
+    loader = (NoisyLabelLoader, Here)[kind](
+        Items(), noise, "label", batch_size=4, persistent_workers=workers > 0, **options
+    )
+    noise.eval()
+    assert {label for _, label in labels_of(loader)} == {digest(LABEL)}
+    noise.train()
+    assert dict(labels_of(loader)) == EPOCHS[1]
+    noise.eval()
+    assert {label for _, label in labels_of(loader)} == {digest(LABEL)}
+    noise.train()
+    assert dict(labels_of(loader)) == EPOCHS[3]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_passes_at_once(workers: int) -> None:
+    """Each has the order and the noise of its own epoch."""
+
+    def make() -> NoisyLabelLoader:
+        options: dict[str, Any] = {"timeout": LIMIT * (workers > 0), "num_workers": workers}
+        return NoisyLabelLoader(Items(), NOISE, "label", shuffle=True, batch_size=3, **options)
+
+    loader = make()
+    expected = [labels_of(loader) for _ in range(2)]
+    loader = make()
+    both = [*zip(loader, loader, strict=True)]
+    assert [labels_of(one) for one in zip(*both, strict=True)] == expected
 
 
 def test_workers_that_do_not_persist() -> None:
@@ -268,14 +303,27 @@ def test_states() -> None:
     other = NoisyLabels(Items(), NOISE, "label")
     other.load_state_dict(dataset.state_dict())
     assert (other.epoch, digest(other[4]["label"])) == (2, expected(2, seed=3)[4])
-    with pytest.raises(ValueError, match=r"^state must be of version 1, got \{'version': 2"):
-        dataset.load_state_dict({"version": 2, "seed": 0, "epoch": 0})
+    for one, version in (loader, 2), (dataset, 1):
+        before = one.state_dict()
+        for bad, error, match in (
+            (before | {"version": 3}, ValueError, f"^state must be of version {version}, got"),
+            ({"version": version, "seed": 7}, ValueError, "^state must hold seed, epoch.*, got "),
+            (None, TypeError, "^state must be a dict, got NoneType"),
+            (before | {"seed": -7}, ValueError, "^seed must be .*got -7"),
+            (before | {"epoch": 1 << 23}, ValueError, r"^epoch must be below 2\*\*23"),
+            (before | {"epoch": 0.5}, TypeError, "^epoch must be an integer"),
+        ):
+            with pytest.raises(error, match=match):
+                one.load_state_dict(bad)
+        assert one.state_dict() == before
     old = {"version": 1, "seed": 0, "epoch": 0, "batches": 2, "items": 0}  # of which none is known
     with pytest.raises(ValueError, match=r"^state must be of version 2, got \{'version': 1"):
         loader.load_state_dict(old)
     with pytest.raises(ValueError, match=r"^items must be an integer of at least 0, got -1"):
-        loader.load_state_dict(old | {"version": 2, "items": -1})
-    assert loader.state_dict()["epoch"] == 1  # as it was
+        loader.load_state_dict(loader.state_dict() | {"items": -1})
+    with pytest.raises(ValueError, match=r"^state must hold seed, epoch, items, got \{'v"):
+        loader.load_state_dict(dataset.state_dict() | {"version": 2})
+    assert loader.seed == 3
 
 
 def test_a_warning_where_the_noise_repeats() -> None:
@@ -366,6 +414,43 @@ def test_replacement_is_keyed_by_position(workers: int) -> None:
         labels = [label for batch in loader for label in batch["label"]]
         assert all(by_position(label, i) for i, label in enumerate(labels))
     loader = NoisyLabelLoader(Items(), NOISE, "label", sampler=sampler, by="index")
+    assert all(EPOCHS[0][index] == label for index, label in labels_of(loader))
+
+
+ONCE, TWICE = [4, 0, 9], [4, 0, 4, 9]
+
+
+@pytest.mark.parametrize(
+    ("options", "by"),
+    [
+        ({}, "index"),
+        ({"shuffle": True}, "index"),
+        ({"sampler": RandomSampler(Items())}, "index"),
+        ({"sampler": RandomSampler(Items(), num_samples=COUNT)}, "index"),
+        ({"sampler": RandomSampler(Items(), num_samples=3 * COUNT + 1)}, "position"),
+        ({"sampler": RandomSampler(Items(), replacement=True, num_samples=2)}, "position"),
+        ({"sampler": WeightedRandomSampler([1.0] * COUNT, 9)}, "position"),
+        ({"sampler": WeightedRandomSampler([1.0] * COUNT, 9, replacement=False)}, "index"),
+        ({"sampler": SubsetRandomSampler(ONCE)}, "index"),
+        ({"sampler": SubsetRandomSampler(TWICE)}, "position"),
+        ({"sampler": SubsetRandomSampler(torch.tensor(ONCE))}, "index"),
+        ({"sampler": SubsetRandomSampler(torch.tensor(TWICE))}, "position"),
+        ({"sampler": DistributedSampler(Items(), 4, 0)}, "index"),
+        ({"sampler": ONCE}, "index"),
+        ({"sampler": TWICE}, "position"),
+        ({"sampler": np.array(TWICE)}, "position"),
+        ({"batch_sampler": [[4, 0], [9]]}, "index"),
+        ({"batch_sampler": [[4, 0], [9, 4]]}, "position"),
+        ({"batch_sampler": BatchSampler(SubsetRandomSampler(TWICE), 2, False)}, "position"),
+    ],
+)
+def test_an_item_that_comes_twice_has_two_noises(options: dict[str, Any], by: str) -> None:
+    for kind in (NoisyLabelLoader, Here):
+        loader = kind(Items(), NOISE, "label", **options)
+        assert loader.by == by
+        found = labels_of(loader)
+        assert len({label for _, label in found}) == len(found)
+    loader = NoisyLabelLoader(Items(), NOISE, "label", **options, by="index")
     assert all(EPOCHS[0][index] == label for index, label in labels_of(loader))
 
 
@@ -497,7 +582,8 @@ def test_one_hot_labels_of_batches() -> None:
     ("given", "error", "match"),
     [
         ({"noise": torch.nn.Identity()}, TypeError, "^noise must be a LabelNoise, got Identity"),
-        ({"seed": -1}, ValueError, "^base .*got -1"),
+        ({"seed": -1}, ValueError, "^seed must be .*got -1"),
+        ({"seed": 2**63}, ValueError, r"^seed must be below 2\*\*63, got"),
         ({"batch_size": None}, ValueError, "^batch_size must be a number, got None"),
         ({"dataset": Stream(), "batch_size": None}, ValueError, "^batch_size must be a number"),
         ({"dataset": Stream(), "by": "index"}, ValueError, "^by must be 'position' for an iter"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +15,7 @@ from gfnoise import GaussianField
 
 torch = pytest.importorskip("torch")
 
-from gfnoise.torch import LabelNoise, _operators  # noqa: E402
+from gfnoise.torch import LabelNoise, _gradients, _operators  # noqa: E402
 
 RNG = np.random.default_rng(1)
 FIELD = GaussianField(1.5, 4.0, ndim=2)
@@ -41,6 +43,16 @@ OPERATORS: dict[str, tuple[Any, ...]] = {
     "score": (LABELS, MAPS, "iou", 2, 1.0),
     "label_noise": (LABELS, SEEDS, [0.5, 2.0], [3.0, 5.0], [1.0, 2.0], 2, 0.5, 0, "nearest", None),
 }
+FAKE = ("test_schema", "test_faketensor")
+
+
+def transposed(one: Any) -> Any:
+    """A tensor whose last axis is not the fastest in memory."""
+    if not isinstance(one, torch.Tensor) or one.dim() < 2:
+        return one
+    return one.detach().transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
 FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "sample_labels": lambda labels, maps: FIELD.sample_labels(labels, seed=[3, 4], n=2),
     "sample_labels, one seed": lambda labels, maps: ITEMS.sample_labels(labels, seed=7),
@@ -66,9 +78,24 @@ def test_every_operator_is_checked() -> None:
     assert defined == set(OPERATORS)
 
 
+@pytest.mark.parametrize("name", _operators._TRACED)
+def test_what_is_traced_has_the_arguments_of_the_function(name: str) -> None:
+    """The same names, in the same order, of the same kinds and defaults."""
+    method = hasattr(GaussianField, name)
+    public = getattr(GaussianField if method else gfnoise, name)
+    expected, found = (
+        [(one.name, one.kind, one.default) for one in inspect.signature(made).parameters.values()]
+        for made in (public, _operators._TRACED[name])
+    )
+    assert found[method:] == expected[method:]  # but for `self`
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_opcheck(name: str) -> None:
-    torch.library.opcheck(getattr(torch.ops.gfnoise, name).default, OPERATORS[name])
+    operator = getattr(torch.ops.gfnoise, name).default
+    torch.library.opcheck(operator, OPERATORS[name])
+    # Results lie in memory as the fakes say, however the arguments lie.
+    torch.library.opcheck(operator, tuple(map(transposed, OPERATORS[name])), test_utils=FAKE)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -132,6 +159,18 @@ def test_a_compiled_gradient() -> None:
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     (found,) = torch.autograd.grad(compiled(maps), maps)
     torch.testing.assert_close(found, expected)
+
+    def mapped(maps: Any, points: Any) -> Any:
+        return gfnoise.map_coordinates(maps, points, mode="mirror").pow(2).sum()
+
+    given = maps, POINTS.clone().requires_grad_()
+    compiled = torch.compile(mapped, fullgraph=True, backend="aot_eager")
+    for one, wanted in zip(
+        torch.autograd.grad(compiled(*given), given),
+        torch.autograd.grad(mapped(*given), given),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, wanted)
 
 
 @pytest.mark.filterwarnings("ignore:Error detected in:UserWarning")  # torch's, with a traceback
@@ -230,6 +269,75 @@ def test_gradients_of_the_interpolation(mode: str, order: int) -> None:
 
         assert torch.autograd.gradcheck(mapped, (x, points))
     assert torch.autograd.gradgradcheck(mapped, (x, points))
+
+
+FAR = [1e6, 2e14, 0.4e15 + 0.5, 2e15, 1e300, np.inf]
+STEPS = np.arange(-104, 105) / 4
+GRID = np.concatenate([STEPS, STEPS + 2**-40, STEPS - 2**-40, FAR, np.negative(FAR)])
+
+
+def responses(space: tuple[int, ...], points: Any, **options: Any) -> Any:
+    """What each voxel adds to the value of each point: (voxels, points)."""
+    units = np.eye(math.prod(space)).reshape(-1, *space)
+    return gfnoise.map_coordinates(units, points, **options)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("mode", [*MODES, "grid-wrap"])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_the_gradient_goes_where_the_values_came_from(size: int, mode: str, order: int) -> None:
+    """Also at voxels, halfway between them and far outside: exactly."""
+    image = torch.arange(1.0, size + 1, dtype=torch.float64).requires_grad_()
+    points = torch.from_numpy(GRID)[None]
+    values = gfnoise.map_coordinates(image, points, order=order, mode=mode)
+    found = [torch.autograd.grad(one, image, retain_graph=True)[0] for one in values]
+    expected = responses((size,), GRID[None], order=order, mode=mode)
+    np.testing.assert_array_equal(torch.stack(found, 1).numpy(), expected)
+    torch.testing.assert_close(image.detach() @ torch.stack(found, 1), values.detach())
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("mode", [*MODES, "grid-wrap"])
+def test_gradients_at_the_grid_in_two_axes(mode: str, order: int) -> None:
+    """A point is lost with any of its coordinates."""
+    rng = np.random.default_rng(3)
+    points = torch.from_numpy(rng.choice(GRID, (2, 400))).requires_grad_()
+    image = torch.from_numpy(rng.random((3, 4))).requires_grad_()
+    weights = torch.from_numpy(rng.integers(1, 9, 400) / 1.0)
+    options: dict[str, Any] = {"order": order, "mode": mode}
+    mapped = gfnoise.map_coordinates(image, points, **options, cval=7.0)
+    to_image, to_points = torch.autograd.grad(mapped, (image, points), weights)
+    expected = responses((3, 4), points.detach().numpy(), **options) @ weights.numpy()
+    np.testing.assert_allclose(to_image.numpy().reshape(-1), expected, rtol=1e-13)
+    assert to_points.isfinite().all()
+
+
+def test_what_is_lost_has_no_gradient() -> None:
+    """A voxel that is NaN gives none to points that do not see it; a point that is NaN has none."""
+    image = torch.tensor([np.nan, 2.0, 5.0], dtype=torch.float64)
+    for mode in ("constant", "reflect", "grid-wrap"):
+        points = torch.tensor([[1.25, -3e15, np.inf]], dtype=torch.float64).requires_grad_()
+        gfnoise.map_coordinates(image, points, mode=mode).sum().backward()
+        assert points.grad.tolist() == [[3.0, 0.0, 0.0]]
+    for mode in [*MODES, "grid-wrap"]:  # refused on the CPU, and `cval` on a device
+        _, _, lost = _gradients._fold(torch.tensor([np.nan, 1.0]), 3, mode)
+        assert lost.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("mode", [*MODES, "grid-wrap"])
+def test_slopes_at_the_grid_are_those_of_a_side(mode: str) -> None:
+    """Where a curve has a kink or a jump, the slope is the one before it or behind it."""
+    image = torch.tensor([3.0, 7.0, 4.0, 9.0, 1.0], dtype=torch.float64)
+    points = torch.arange(-44, 45, dtype=torch.float64)[None] / 4
+    points.requires_grad_()
+    options: dict[str, Any] = {"mode": mode, "cval": 2.0}
+    (slopes,) = torch.autograd.grad(gfnoise.map_coordinates(image, points, **options).sum(), points)
+    at, step = points.detach(), 2.0**-20
+    here, before, behind = (
+        gfnoise.map_coordinates(image, at + shift, **options) for shift in (0.0, -step, step)
+    )
+    sides = torch.stack([here - before, behind - here]) / step
+    assert ((sides - slopes).abs() < 1e-8).any(0).all()
 
 
 def test_functorch_is_refused() -> None:

@@ -41,8 +41,7 @@ def test_public_names_are_documented(name: str) -> None:
 
 def test_every_function_of_arrays_takes_tensors() -> None:
     plain = {name for name, one in package.public().items() if not hasattr(one, "__wrapped__")}
-    curves = {f"VolumeCurves.{name}" for name in ("accuracy", "cdf", "dice", "quantile")}
-    assert plain == {"check_values", "warm_up", *curves}
+    assert plain == {"check_values", "warm_up"}
 
 
 def test_import_starts_no_cuda_and_loads_no_kernels() -> None:

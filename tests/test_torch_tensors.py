@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import gfnoise
+import gfnoise.metrics
 from gfnoise import GaussianField
 
 torch = pytest.importorskip("torch")
@@ -132,14 +133,35 @@ def test_tuples_of_results() -> None:
     masks, labels = torch.from_numpy(LABELS), torch.from_numpy(LABELS)
     sampled = gfnoise.expected_score(masks, labels, FIELD, n=3, seed=torch.tensor([1, 2]))
     same(sampled.mean, gfnoise.expected_score(LABELS, LABELS, FIELD, n=3, seed=[1, 2]).mean)
-    curves = gfnoise.volume_curves(torch.from_numpy(MAPS[0]))
-    assert np.array_equal(curves.masses, gfnoise.volume_curves(MAPS[0]).masses)
     volumes = np.array([0.25, 0.5])
     bounds = gfnoise.volume_bounds(torch.from_numpy(volumes))
     for one, wanted in zip(bounds, gfnoise.volume_bounds(volumes), strict=True):
         same(one, wanted)
     with pytest.raises(NotImplementedError, match=r"^volume_range has no gradient"):
         gfnoise.volume_range(torch.from_numpy(MAPS).requires_grad_(), ndim=2)
+
+
+@pytest.mark.parametrize("name", ["cdf", "quantile", "accuracy", "dice"])
+def test_curves_at_tensors(name: str) -> None:
+    """The knots are the host's; their functions give back what they are given."""
+    curves = gfnoise.volume_curves(torch.from_numpy(MAPS[0]))
+    expected = gfnoise.volume_curves(MAPS[0])
+    for knots in ("volumes", "masses", "quantiles"):
+        assert type(getattr(curves, knots)) is np.ndarray
+        np.testing.assert_array_equal(getattr(curves, knots), getattr(expected, knots))
+    function = getattr(curves, name)
+    for at in (np.array([[0.0, 0.25], [0.5, 1.0]]), np.array(0.5), np.float32([0.125]), np.ones(0)):
+        wanted = getattr(expected, name)(at)
+        same(function(torch.from_numpy(at)), wanted)
+        assert not isinstance(function(at), torch.Tensor)
+        np.testing.assert_array_equal(function(at), wanted)
+    argument = "t" if name == "cdf" else "v"
+    with pytest.raises(ValueError, match=rf"^{argument} must hold values in \[0, 1\]"):
+        function(torch.tensor([0.5, 1.5]))
+    with pytest.raises(TypeError, match=rf"^{argument} must be numbers in \[0, 1\]"):
+        function(torch.tensor([True]))
+    with pytest.raises(NotImplementedError, match=rf"^{name} has no gradient: call it under"):
+        function(torch.tensor([0.5], requires_grad=True))
 
 
 def test_displacement_like_a_tensor() -> None:
@@ -325,6 +347,17 @@ def test_what_has_no_gradient_says_so() -> None:
             call()
         with torch.no_grad():
             assert not call().requires_grad
+    for call in (
+        lambda: gfnoise.volume_range(maps, ndim=2),
+        lambda: gfnoise.volume_curves(maps),
+        lambda: gfnoise.volume_bounds(maps[0, 0]),
+        lambda: gfnoise.metrics.brier_score(maps, maps),
+        lambda: gfnoise.metrics.reliability_curve(maps, torch.from_numpy(LABELS), ndim=2),
+    ):
+        with pytest.raises(NotImplementedError, match=r"has no gradient: .* torch\.no_grad\(\)"):
+            call()
+        with torch.no_grad():
+            call()
     move = torch.from_numpy(MOVE).requires_grad_()
     assert not gfnoise.warp_labels(torch.from_numpy(LABELS), move).requires_grad
 

@@ -50,6 +50,26 @@ def test_it_trains_and_resumes(script: Any, capsys: Any, tmp_path: Path) -> None
     script.main([*options, "--epochs", "1"])
     script.main([*options, "--epochs", "3"])
     assert losses(capsys.readouterr().out) == whole
+    assert [one.name for one in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_the_theory_is_that_of_the_noise(
+    script: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies outside matters to labels at an edge."""
+    label = torch.zeros(1, 12, 12, 12, dtype=torch.uint8)
+    label[:, :5] = 1
+    field, noise = script.GaussianField(2.0, 4.0, ndim=3), script.LabelNoise(2.0, 4.0, ndim=3)
+    mean = field.marginals(label, mode=noise.mode)
+    monkeypatch.setattr(script, "Phantoms", lambda *_, **__: [{"image": mean, "label": label}] * 2)
+    args = script.make_parser().parse_args(SMALL)
+
+    class Exact(torch.nn.Module):
+        def forward(self, image: Any) -> Any:
+            return image.logit()
+
+    script.evaluate(Exact(), field, args, torch.device("cpu"))
+    assert "new images: 0.0000 mean" in capsys.readouterr().out
 
 
 def test_phantoms_differ_and_stay(script: Any) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..torch import LabelNoise
 from ..torch.noise import Params
-from ..torch.streams import SEEDS
+from ..torch.streams import LARGEST_SEED
 
 
 class Noises:
@@ -83,12 +83,12 @@ def voxel_size(affine: Sequence[Sequence[float]], ndim: int) -> tuple[float, ...
 
 def draw_seed() -> int:
     """A seed from torch's generator of the CPU."""
-    return int(torch.randint(SEEDS, ()))
+    return int(torch.randint(LARGEST_SEED, ()))
 
 
 def join_seed(high: int, low: int) -> int:
     """A seed of 63 bits from two draws of 32."""
-    return (int(high) << 32 | int(low)) & SEEDS
+    return (int(high) << 32 | int(low)) & LARGEST_SEED
 
 
 def missing(package: str, extra: str, error: ImportError) -> ImportError:

@@ -2,18 +2,32 @@
 
 import operator
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import BatchSampler, Dataset, RandomSampler, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    Dataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from ._samples import Change
+from .noise import LabelNoise
 from .streams import item_seed
+
+_ORDER = (1 << 40) - 1  # the index whose seed shuffles an epoch
+_LISTS = (list, tuple, np.ndarray)
+
+
+Key = tuple[Any, int, bool]  # of an item: its index and seed, and whether its noise is on
 
 
 class Seeded(Dataset[Any]):
-    """Items by (index, seed): with noise or, where it is made later, with their seed."""
+    """Items by their keys: with noise or, where it is made later, with their seed."""
 
     def __init__(self, dataset: Any, change: Change | None):
         self.dataset, self.change = dataset, change
@@ -21,43 +35,54 @@ class Seeded(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: tuple[Any, int]) -> Any:
-        index, seed = key
+    def __getitem__(self, key: Key) -> Any:
+        index, seed, noisy = key
         sample = self.dataset[index]
-        return (seed, sample) if self.change is None else self.change(sample, seed)
+        if self.change is None:
+            return seed, sample
+        self.change.noise.train(noisy)  # a worker's is a copy
+        return self.change(sample, seed)
 
 
 class SeededBatches:
-    """Batches of (index, seed), from batches of indices."""
+    """Batches of keys, from batches of indices; `order` is a generator that shuffles these."""
 
-    def __init__(self, batches: Any, by_position: bool):
-        self.batches, self.by_position = batches, by_position
+    def __init__(
+        self, batches: Any, noise: LabelNoise, by_position: bool, order: torch.Generator | None
+    ):
+        self.batches, self.noise = batches, noise
+        self.by_position, self.order = by_position, order
         self._start = (0, 0, 0)
 
     def begin(self, seed: int, epoch: int, past: int) -> None:
         """Say what the next pass is: its seed and epoch, and how many items are past."""
         self._start = (seed, epoch, past)
-        for one in (self.batches, getattr(self.batches, "sampler", None)):
-            set_epoch = getattr(one, "set_epoch", None)
-            if set_epoch is not None:
-                set_epoch(epoch)
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[list[tuple[Any, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         return self._from(*self._start)
 
-    def _from(self, seed: int, epoch: int, past: int) -> Iterator[list[tuple[Any, int]]]:
-        rank, ranks = share()
+    def _from(self, seed: int, epoch: int, past: int) -> Iterator[list[Key]]:
+        # Here, and not before: another pass may have begun in the meantime.
+        if self.order is not None:
+            self.order.manual_seed(item_seed(seed, epoch, _ORDER))
+        for one in (self.batches, getattr(self.batches, "sampler", None)):
+            set_epoch = getattr(one, "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
+        rank, ranks = rank_and_ranks()
         position = past
         for indices in self._behind(past):
-            keys = (
+            numbers = (
                 [rank + ranks * (position + i) for i in range(len(indices))]
                 if self.by_position
                 else [operator.index(index) for index in indices]
             )
-            yield [(i, item_seed(seed, epoch, k)) for i, k in zip(indices, keys, strict=True)]
+            seeds = [item_seed(seed, epoch, one) for one in numbers]
+            noisy = [self.noise.training] * len(indices)
+            yield [*zip(indices, seeds, noisy, strict=True)]
             position += len(indices)
 
     def _behind(self, past: int) -> Iterator[list[Any]]:
@@ -90,7 +115,7 @@ class Counted(Paired):
         return len(samples), self.collate(samples)
 
 
-def share() -> tuple[int, int]:
+def rank_and_ranks() -> tuple[int, int]:
     """Rank and number of ranks of the default process group."""
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized():
@@ -98,7 +123,17 @@ def share() -> tuple[int, int]:
     return 0, 1
 
 
-def replaces(batches: Any) -> bool:
-    """Whether a sampler may draw an item twice."""
+def repeats(batches: Any) -> bool:
+    """Whether a sampler is known to draw an item twice in a pass, or to be free to."""
     sampler = getattr(batches, "sampler", None)
-    return isinstance(sampler, (RandomSampler, WeightedRandomSampler)) and bool(sampler.replacement)
+    if isinstance(sampler, RandomSampler):
+        return sampler.replacement or sampler.num_samples > len(sampler.data_source)
+    if isinstance(sampler, WeightedRandomSampler):
+        return sampler.replacement
+    if isinstance(sampler, SubsetRandomSampler):
+        sampler = sampler.indices
+    listed = [*chain.from_iterable(batches)] if isinstance(batches, _LISTS) else sampler
+    if not isinstance(listed, (*_LISTS, torch.Tensor)):
+        return False
+    indices = [operator.index(index) for index in listed]
+    return len({*indices}) < len(indices)

@@ -8,6 +8,8 @@ import torch
 from .. import filters
 
 Tensor = torch.Tensor
+_BEYOND = 1e15  # as in the kernels: what a mode repeats is lost there
+_ENDING = ("constant", "wrap")  # modes with a jump behind the last voxel
 
 
 # --- the filter ---------------------------------------------------------------------------------
@@ -102,14 +104,14 @@ def map_coordinates_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...
         if to_source is not None:
             share = (weights.prod(0) * spread).masked_fill(~valid, 0)
             to_source = to_source.index_add(1, flat, share)
-        if to_points is not None:
+        if to_points is not None and ctx.order:
             value = images[:, flat].masked_fill(~valid, ctx.cval)
             value = (value * spread).sum(0)
-            slopes = [
-                value * slope * weights[[i for i in range(axes) if i != axis]].prod(0)
-                for axis, (*_, slope) in enumerate(corner)
-            ]
-            to_points = to_points + torch.stack(slopes)
+            for axis, (*_, slope) in enumerate(corner):
+                others = weights[[i for i in range(axes) if i != axis]].prod(0)
+                to_points[axis] += value * slope * others
+    if to_points is not None:
+        to_points = to_points.masked_fill(lost, 0)
     return (
         None if to_source is None else to_source.reshape(source.shape).to(source.dtype),
         None if to_points is None else to_points.reshape(coordinates.shape).to(coordinates.dtype),
@@ -128,9 +130,11 @@ def _corners(
         lost = lost | gone
         if order == 0:
             index = _voxel((folded + 0.5).floor().long(), size, mode)
-            corners.append([(index, torch.ones_like(folded), torch.zeros_like(folded))])
+            corners.append([(index, torch.ones_like(folded), slope)])
             continue
         low = folded.floor()
+        if mode in _ENDING:  # at the last voxel, the slope is that before it
+            low = low.clamp(max=max(size - 2, 0))
         fraction, low = folded - low, low.long()
         corners.append(
             [
@@ -143,35 +147,53 @@ def _corners(
 
 def _fold(x: Tensor, size: int, mode: str) -> tuple[Tensor, Tensor, Tensor]:
     """A coordinate as the kernels map it, the slope of that, and whether it is lost."""
-    last = size - 1
-    outside = (x < 0) | (x > last)
-    one, never = torch.ones_like(x), torch.zeros_like(outside)
+    inside = (x >= 0) & (x <= size - 1)
     if mode == "constant":
-        return x.masked_fill(outside, 0), one, outside
-    if mode == "grid-constant":
-        far = (x < -1) | (x > size)
-        return x.masked_fill(far, 0), one, far
+        known = inside
+    elif mode == "grid-constant":
+        known = (x >= -1) & (x <= size)
+    elif mode == "nearest":
+        known = ~x.isnan()
+    else:
+        known = inside | (x.abs() <= _BEYOND)
+    x = x.masked_fill(~known, 0)
+    slope = torch.ones_like(x)
     if mode == "nearest":
-        return x.clamp(0, last), one.masked_fill(outside, 0), never
+        return x.clamp(0, size - 1), slope.masked_fill(~inside, 0), ~known
+    if "constant" in mode:
+        return x, slope, ~known
+    folded, back = _folded(x, size, mode)
+    back = back & ~inside
+    return torch.where(inside, x, folded), torch.where(back, -slope, slope), ~known
+
+
+def _folded(x: Tensor, size: int, mode: str) -> tuple[Tensor, Tensor]:
+    """A coordinate in the period of a mode, and whether it runs backwards there."""
+    last = size - 1
+    forth = torch.zeros_like(x, dtype=torch.bool)
     if mode == "grid-wrap":
-        return x.remainder(size), one, never
+        return x - size * (x / size).floor(), forth
     if size == 1:
-        return torch.zeros_like(x), torch.zeros_like(x), never
+        return torch.zeros_like(x), forth
     if mode == "wrap":  # SciPy's own: the last voxel is the first
-        return torch.where(outside, x.remainder(last), x), one, never
+        below = x + last * ((-x / last).floor() + 1)
+        return torch.where(x < 0, below, x.remainder(last)), forth
     if mode == "mirror":
-        y = x.remainder(2 * last)
-        turned = y > last
-        return torch.where(turned, 2 * last - y, y), torch.where(turned, -one, one), never
+        y = x.abs().remainder(2 * last)
+        # SciPy leaves (last, size) to the grid: rounding half a voxel up depends on it.
+        turned = torch.where(x < 0, y > last, y >= size)
+        return torch.where(turned, 2 * last - y, y), turned ^ (x < 0)
     y = (x + 0.5).remainder(2 * size)  # reflect
     turned = y > size
-    return torch.where(turned, 2 * size - y, y) - 0.5, torch.where(turned, -one, one), never
+    return torch.where(turned, 2 * size - y, y) - 0.5, turned
 
 
 def _voxel(index: Tensor, size: int, mode: str) -> Tensor:
     """The voxel of a grid point next to the grid; -1 where there is none."""
-    if mode in ("constant", "grid-constant"):
+    if mode == "grid-constant":
         return index.masked_fill((index < 0) | (index >= size), -1)
     if mode == "grid-wrap":
         return index.remainder(size)
+    if mode == "mirror":
+        index = torch.where(index >= size, 2 * (size - 1) - index, index.abs())
     return index.clamp(0, size - 1)

@@ -40,6 +40,12 @@ def define(schema: str, fake: Callable[..., Tensor]) -> Callable[..., Callable[.
     return register
 
 
+def has(function: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
+    """Whether a call of a public function has an operator."""
+    whole = kwargs.get("window") is None and kwargs.get("full_shape") is None
+    return whole and function.__name__ in _TRACED
+
+
 def trace(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """Call a public function as its operator."""
     name = function.__name__
@@ -141,7 +147,7 @@ def _trace_sample_labels(
 ) -> Tensor:
     if window is not None or full_shape is not None:
         raise NotImplementedError("sample_labels of a window has no operator")
-    seed = seed if isinstance(seed, Tensor) else torch.as_tensor(seed, dtype=torch.int64)
+    seed = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
     return _store(
         out, ops.sample_labels(labels, seed, *_plain(field), n, order, mode, cval, ignore_index)
     )

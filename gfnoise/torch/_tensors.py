@@ -35,12 +35,25 @@ def call(
     kwargs: dict[str, Any],
 ) -> Any:
     """Call a function of arrays with tensors as the arguments that `places` names."""
+    if torch.compiler.is_compiling():
+        if _operators.has(function, kwargs):
+            return _operators.trace(function, args, kwargs)
+        from . import _eager
+
+        return _eager.outside(_call, function, places, args, kwargs)
+    return _call(function, places, args, kwargs)
+
+
+def _call(
+    function: Callable[..., Any],
+    places: Mapping[int, str],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
     names = places.values()
     given = {name: args[i] for i, name in places.items() if i < len(args)}
     given |= {name: value for name, value in kwargs.items() if name in names}
     found = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
-    if torch.compiler.is_compiling():
-        return _operators.trace(function, args, kwargs)
     device = _device(function.__name__, given)
     wants_gradient = torch.is_grad_enabled() and any(one.requires_grad for one in found.values())
     if any(map(_is_traced, found.values())) or (
@@ -96,7 +109,7 @@ def _direct(
     else:
         with _on_cuda(device) as convert:
             result = on(convert)
-    if wants_gradient and any(map(_is_real, result if isinstance(result, tuple) else (result,))):
+    if wants_gradient and _is_real(result):
         raise NotImplementedError(
             f"{name} has no gradient: call it under torch.no_grad() or with detached tensors"
         )
@@ -104,7 +117,12 @@ def _direct(
 
 
 def _is_real(result: Any) -> bool:
-    return isinstance(result, torch.Tensor) and result.is_floating_point()
+    """Whether a result holds anything but integers, of which no one expects a gradient."""
+    if isinstance(result, (tuple, list)):
+        return any(map(_is_real, result))
+    if isinstance(result, torch.Tensor):
+        return result.is_floating_point()
+    return not isinstance(result, (int, type(None)))
 
 
 def _is_traced(tensor: torch.Tensor) -> bool:

@@ -9,14 +9,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, default_collate
 
 from .. import _checks
-from ._batches import Counted, Paired, Seeded, SeededBatches, replaces, share
+from ._batches import Counted, Paired, Seeded, SeededBatches, rank_and_ranks, repeats
 from ._samples import Change, arrived, moved
 from .noise import LabelNoise
-from .streams import item_seed
+from .streams import epoch_of, item_seed, seed_of
 
 _VERSION, _LOADER_VERSION = 1, 2  # of the states that are saved
 _QUIET = -1  # in place of a count
-_ORDER = (1 << 40) - 1  # the index whose seed shuffles an epoch
 _BATCHING = ("batch_size", "shuffle", "sampler", "batch_sampler", "drop_last")
 
 
@@ -32,7 +31,7 @@ class NoisyLabels(Dataset[Any]):
         Map-style. Its samples are dicts, tuples or lists of which one entry is the label, a tensor
         (C, *space) or (*space).
     noise : LabelNoise
-        In `eval()`, labels stay clean.
+        In `eval()`, labels stay clean. Workers have it as it was when they started.
     label_key : hashable
         The label's key or, in a tuple or list, its position.
     seed : int, default 0
@@ -50,8 +49,8 @@ class NoisyLabels(Dataset[Any]):
     never called, one UserWarning comes when more items have been drawn than there are.
     `NoisyLabelLoader` makes the noise on a GPU where asked to.
 
-    A sampler with replacement gives the same noise each time it draws an item within an epoch;
-    `NoisyLabelLoader` counts positions then.
+    A sampler that draws an item twice within an epoch gets the same noise twice; `NoisyLabelLoader`
+    counts positions then.
 
     Examples
     --------
@@ -87,10 +86,9 @@ class NoisyLabels(Dataset[Any]):
             )
         self.dataset = dataset
         self._change = Change(noise, label_key, clean_key, spacing_key)
-        item_seed(seed, 0, 0)
         # In shared memory: what is set here reaches workers that are already running. The last is
         # how many items were drawn until `set_epoch` was called.
-        self._stream = torch.tensor([seed, 0, 0]).share_memory_()
+        self._stream = torch.tensor([seed_of("seed", seed), 0, 0]).share_memory_()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -127,8 +125,7 @@ class NoisyLabels(Dataset[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, in running workers as well."""
-        item_seed(0, epoch, 0)
-        self._stream[1:] = torch.tensor([epoch, _QUIET])
+        self._stream[1:] = torch.tensor([epoch_of(epoch), _QUIET])
 
     def state_dict(self) -> dict[str, int]:
         """The seed and the epoch."""
@@ -137,9 +134,7 @@ class NoisyLabels(Dataset[Any]):
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue the stream of a saved state."""
-        _check_version(state, _VERSION)
-        item_seed(state["seed"], state["epoch"], 0)
-        self._stream[:2] = torch.tensor([state["seed"], state["epoch"]])
+        self._stream[:2] = torch.tensor(_checked(state, _VERSION))
 
 
 class NoisyLabelLoader:
@@ -151,7 +146,8 @@ class NoisyLabelLoader:
         Its samples are dicts, tuples or lists of which one entry is the label, a tensor
         (C, *space) or (*space).
     noise : LabelNoise
-        In `eval()`, labels stay clean.
+        In `eval()`, labels stay clean, also those of workers that run; its other settings they have
+        as these were when they started.
     label_key : hashable
         The label's key or, in a tuple or list, its position.
     device : torch.device or str, optional
@@ -165,9 +161,10 @@ class NoisyLabelLoader:
         The key of the voxel size of each sample, in place of the module's.
     by : {"index", "position"}, optional
         What an item's noise follows from, beside the seed and the epoch: its index in the data
-        set, or its position in the epoch, counted over all ranks. By default the index; the
-        position for iterable data sets and torch's samplers with replacement, which may draw an
-        item twice.
+        set, or its position in the epoch, counted over all ranks. By default the index, but the
+        position where items may come twice in a pass: for iterable data sets, lists of indices
+        with repeats, and torch's RandomSampler, WeightedRandomSampler and SubsetRandomSampler if
+        they repeat. To another sampler that does, give "position".
     **loader
         What `torch.utils.data.DataLoader` takes. With `shuffle=True` and no generator, the order
         follows from the seed and the epoch.
@@ -183,6 +180,9 @@ class NoisyLabelLoader:
     follows from the epoch, with the same number of ranks; a generator of yours must be restored by
     you. A batch sampler of yours gives the rest of the batch that the item is in. An iterable data
     set must resume by itself; its positions are counted on.
+
+    DistributedSampler gives some items to two ranks, where these cannot share the data out evenly;
+    such an item has the same noise on both, as it follows from the index.
 
     The noise of an iterable data set is made in the process that iterates, where positions are
     known: so they depend on how workers share the data out, as the data do themselves.
@@ -213,15 +213,14 @@ class NoisyLabelLoader:
         by: str | None = None,
         **loader: Any,
     ):
-        item_seed(seed, 0, 0)
+        self.seed = seed_of("seed", seed)
         self.device = None if device is None else torch.device(device)
         self._on_cuda = self.device is not None and _is_cuda(self.device)
         if by is not None:
             _checks.choice("by", by, ("index", "position"))
-        self.dataset, self.seed = dataset, seed
+        self.dataset = dataset
         self._change = Change(noise, label_key, clean_key, spacing_key)
         self._now = self._next = (0, 0)  # epoch, and items of it given out
-        self._order: torch.Generator | None = None
         if self._on_cuda:
             loader.setdefault("pin_memory", True)
         if isinstance(dataset, IterableDataset):
@@ -239,21 +238,24 @@ class NoisyLabelLoader:
         self.loader = DataLoader(self.dataset, collate_fn=Counted(collate), **loader)
 
     def _wrap_map(self, by: str | None, loader: dict[str, Any]) -> None:
+        order = None
         if loader.get("shuffle") and loader.get("generator") is None:
-            self._order = torch.Generator()
+            order = torch.Generator()
             if loader.get("sampler") is None and loader.get("batch_sampler") is None:
                 loader = loader | {
                     "shuffle": None,
-                    "sampler": RandomSampler(self.dataset, generator=self._order),
+                    "sampler": RandomSampler(self.dataset, generator=order),
                 }
         # An ordinary loader checks the arguments and makes the batches of indices.
         batching = {name: value for name, value in loader.items() if name in _BATCHING}
         plain = DataLoader(self.dataset, generator=loader.get("generator"), **batching)
         if plain.batch_sampler is None:
             raise ValueError("batch_size must be a number, got None: NoisyLabels takes any loader")
-        self.by = by or ("position" if replaces(plain.batch_sampler) else "index")
+        self.by = by or ("position" if repeats(plain.batch_sampler) else "index")
         self._here = self._noise_is_made_here()
-        self._batches = SeededBatches(plain.batch_sampler, self.by == "position")
+        self._batches = SeededBatches(
+            plain.batch_sampler, self._change.noise, self.by == "position", order
+        )
         collate = loader.pop("collate_fn", None) or default_collate
         self.loader = DataLoader(
             Seeded(self.dataset, None if self._here else self._change),
@@ -273,14 +275,12 @@ class NoisyLabelLoader:
         epoch, items = self._now = self._next
         self._next = (epoch + 1, 0)
         if not isinstance(self.dataset, IterableDataset):
-            if self._order is not None:
-                self._order.manual_seed(item_seed(self.seed, epoch, _ORDER))
             self._batches.begin(self.seed, epoch, items)
         return self._pass(iter(self.loader), epoch, items)
 
     def _pass(self, loaded: Any, epoch: int, items: int) -> Iterator[Any]:
         """The batches of an epoch; the state is that behind the last one given out."""
-        rank, ranks = share()
+        rank, ranks = rank_and_ranks()
         for batch, count in self._made(loaded, epoch, items * ranks + rank, ranks):
             items += count
             if self._now[0] == epoch:
@@ -329,8 +329,7 @@ class NoisyLabelLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass."""
-        item_seed(0, epoch, 0)
-        self._now = self._next = (epoch, 0)
+        self._now = self._next = (epoch_of(epoch), 0)
 
     def state_dict(self) -> dict[str, int]:
         """The seed, the epoch, and how many items of it have been given out (on this rank)."""
@@ -339,11 +338,8 @@ class NoisyLabelLoader:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Let the next pass continue behind the items of a saved state."""
-        _check_version(state, _LOADER_VERSION)
-        item_seed(state["seed"], state["epoch"], 0)
-        items = _checks.integer("items", state["items"], 0)
-        self.seed = state["seed"]
-        self._now = self._next = (state["epoch"], items)
+        self.seed, epoch, items = _checked(state, _LOADER_VERSION, "items")
+        self._now = self._next = (epoch, items)
 
 
 def _is_cuda(device: torch.device) -> bool:
@@ -361,6 +357,14 @@ def _is_cuda(device: torch.device) -> bool:
     return True
 
 
-def _check_version(state: Mapping[str, int], version: int) -> None:
+def _checked(state: Mapping[str, int], version: int, *names: str) -> list[int]:
+    """The seed, the epoch and other numbers of a saved state."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state must be a dict, got {type(state).__qualname__}")
     if state.get("version") != version:
         raise ValueError(f"state must be of version {version}, got {dict(state)!r}")
+    if not {"seed", "epoch", *names} <= {*state}:
+        listed = ", ".join(("seed", "epoch", *names))
+        raise ValueError(f"state must hold {listed}, got {dict(state)!r}")
+    numbers = [_checks.integer(name, state[name], 0) for name in names]
+    return [seed_of("seed", state["seed"]), epoch_of(state["epoch"]), *numbers]

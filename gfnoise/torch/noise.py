@@ -49,7 +49,12 @@ class LabelNoise(torch.nn.Module):
     All that is random about an item, its strengths, whether `p` applies and its field, follows from
     its seed: `item_seed` makes seeds that do not depend on batches, workers or ranks. In `eval()`
     the module returns what it is given. It has neither parameters nor buffers, and draws nothing
-    from any generator but torch's, and from that one number per call.
+    from any generator but torch's: one number of the CPU's per call or, while a CUDA graph is
+    captured, one of the device's per item. Given a seed, it draws none.
+
+    Of one amplitude and one length scale, with p=1 and order=0, the law of a noisy label is that of
+    `GaussianField.sample_labels`, and its mean ``GaussianField.marginals(..., mode="nearest")``:
+    the `mode` is to be given there, whose default is "constant".
 
     Examples
     --------
@@ -129,6 +134,10 @@ class LabelNoise(torch.nn.Module):
         if not self.training:
             return labels
         if isinstance(labels, Mapping):
+            if torch.compiler.is_compiling():
+                from . import _eager
+
+                return _eager.outside(self._move_together, labels, spacing, generator, seed)
             return self._move_together(labels, spacing, generator, seed)
         if torch.compiler.is_compiling():
             return self._traced(labels, spacing, generator, seed)
@@ -138,7 +147,7 @@ class LabelNoise(torch.nn.Module):
             if seed is None and torch.cuda.is_current_stream_capturing():
                 if generator is not None:
                     raise ValueError("generator must be None while a CUDA graph is captured")
-                seed = torch.randint(streams.SEEDS, labels.shape[:1], device=labels.device)
+                seed = torch.randint(streams.LARGEST_SEED, labels.shape[:1], device=labels.device)
                 return self._on_device(labels, spacing, seed)
         count = self._check(labels)
         params = self.sample_params(count, spacing=spacing, generator=generator, seed=seed)
@@ -272,11 +281,11 @@ class LabelNoise(torch.nn.Module):
         """The seeds of the items."""
         if seed is None:
             return streams.items(int(self._draw(generator)), count)
-        if type(seed) is int and 0 <= seed <= streams.SEEDS:
+        if type(seed) is int and 0 <= seed <= streams.LARGEST_SEED:
             return streams.items(seed, count)
         if type(seed) is list and all(type(one) is int for one in seed):  # as loaders give them
             known = len(seed) == count and min(seed, default=0) >= 0
-            if known and max(seed, default=0) <= streams.SEEDS:
+            if known and max(seed, default=0) <= streams.LARGEST_SEED:
                 return seed
         if isinstance(seed, Tensor):
             if seed.device.type != "cpu":
@@ -294,7 +303,7 @@ class LabelNoise(torch.nn.Module):
                 "parameters cannot be drawn on the host while a CUDA graph is captured: every "
                 "replay would have the same; call the module itself"
             )
-        return torch.randint(streams.SEEDS, (), generator=generator)
+        return torch.randint(streams.LARGEST_SEED, (), generator=generator)
 
     def _field(self, params: Params, copies: int = 1) -> GaussianField:
         """The noise model of the items, each `copies` times."""
@@ -306,12 +315,12 @@ class LabelNoise(torch.nn.Module):
     def _apply_to_labels(self, labels: Tensor, params: Params) -> Tensor:
         applied = [i for i, one in enumerate(params) if one["applied"]]
         if not applied:
-            return labels.clone()
+            return _copied(labels)
         if len(applied) < len(params) and labels.is_cuda:
             # Without a choice of items, whose indices the host would wait to see copied.
             params = [one if one["applied"] else {**one, "amplitude": 0.0} for one in params]
         elif len(applied) < len(params):
-            noisy = labels.clone()
+            noisy = _copied(labels)
             noisy[applied] = self._apply_to_labels(labels[applied], [params[i] for i in applied])
             return noisy
         copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
@@ -393,7 +402,7 @@ class LabelNoise(torch.nn.Module):
         if generator is not None:
             raise ValueError("generator must be None where the module is compiled: give a seed")
         if seed is None:
-            seed = torch.randint(streams.SEEDS, ())
+            seed = torch.randint(streams.LARGEST_SEED, ())
         elif not isinstance(seed, Tensor):
             seed = torch.tensor(seed, dtype=torch.int64)
         rows = self.spacing if spacing is None else self._rows(spacing)
@@ -426,7 +435,7 @@ class LabelNoise(torch.nn.Module):
         if self.p == 1:
             return noisy
         applied = (chance < self.p).reshape(-1, *[1] * (labels.dim() - 1))
-        return torch.where(applied, noisy, labels)
+        return torch.where(applied, noisy, labels).contiguous()
 
     def _strengths(self, shares: list[Tensor], rows: Any, labels: Tensor) -> Tensor:
         """Amplitudes and length scales in voxels, on the device: (items, 2, ndim)."""
@@ -451,6 +460,11 @@ class LabelNoise(torch.nn.Module):
 def _sample(field: GaussianField, labels: Any, *, seed: Any, strengths: Any, **options: Any) -> Any:
     """`sample_labels` with strengths that may be on the device."""
     return field._sample(labels, seed=seed, strengths=strengths, **options)
+
+
+def _copied(labels: Tensor) -> Tensor:
+    """A copy that lies in memory as noisy labels do, and as their operator says."""
+    return labels.clone(memory_format=torch.contiguous_format)
 
 
 def _range(name: str, value: Any, *, zero: bool) -> tuple[float, float]:

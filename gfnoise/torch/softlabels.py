@@ -57,7 +57,7 @@ def svls_cross_entropy(
     Notes
     -----
     Islam and Glocker 2021, eq. 3, with ``d loss / d logits = softmax(logits) - svls(labels)``.
-    Differentiable once.
+    Differentiable once. It breaks the graphs of torch.compile.
 
     Examples
     --------
@@ -71,6 +71,12 @@ def svls_cross_entropy(
     >>> round(loss.item(), 4)  # log 2
     0.6931
     """
+    if torch.compiler.is_compiling():
+        from . import _eager
+
+        options: Any = {"sigma": sigma, "ignore_index": ignore_index, "reduction": reduction}
+        whole: torch.Tensor = _eager.outside(svls_cross_entropy, logits, labels, **options)
+        return whole
     ndim = _check_logits(logits)
     _checks.choice("reduction", reduction, REDUCTIONS)
     if not isinstance(labels, torch.Tensor):
@@ -83,9 +89,9 @@ def svls_cross_entropy(
         raise NotImplementedError(
             f"svls_cross_entropy has no kernels for {logits.device.type} tensors yet"
         )
-    options = _Options(labels, logits, ndim, sigma, ignore_index)
+    given = _Options(labels, logits, ndim, sigma, ignore_index)
     wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    loss: torch.Tensor = _CrossEntropy.apply(wide, options, reduction)
+    loss: torch.Tensor = _CrossEntropy.apply(wide, given, reduction)
     return loss
 
 

@@ -4,12 +4,11 @@ import torch
 
 from .. import _checks
 
-SEEDS = (1 << 63) - 1
-"""What the seeds that torch draws are below."""
+LARGEST_SEED = (1 << 63) - 1
+"""Of 63 bits. It is never drawn: the bound of `torch.randint` is exclusive, and 2**63 too large."""
 
 _WORD = (1 << 64) - 1
-_SEED = (1 << 63) - 1
-_INDEX_BITS = 40
+_SEED_BITS, _EPOCH_BITS, _INDEX_BITS = 63, 23, 40
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _SHIFT = 32
@@ -51,22 +50,33 @@ def item_seed(base: int, epoch: int, index: int) -> int:
     >>> item_seed(0, epoch=3, index=17)
     1336494617552781089
     """
-    base = _checks.integer("base", base, 0)
-    epoch = _checks.integer("epoch", epoch, 0)
-    index = _checks.integer("index", index, 0)
-    bounds = (("base", base, 63), ("epoch", epoch, 63 - _INDEX_BITS), ("index", index, _INDEX_BITS))
-    for name, value, bits in bounds:
-        if value >> bits:
-            raise ValueError(f"{name} must be below 2**{bits}, got {value}")
+    base, epoch, index = seed_of("base", base), epoch_of(epoch), _below("index", index, _INDEX_BITS)
     return _permute(base, epoch << _INDEX_BITS | index)
+
+
+def seed_of(name: str, value: object) -> int:
+    """A seed, checked."""
+    return _below(name, value, _SEED_BITS)
+
+
+def epoch_of(value: object) -> int:
+    """An epoch, checked."""
+    return _below("epoch", value, _EPOCH_BITS)
+
+
+def _below(name: str, value: object, bits: int) -> int:
+    number = _checks.integer(name, value, 0)
+    if number >> bits:
+        raise ValueError(f"{name} must be below 2**{bits}, got {number}")
+    return number
 
 
 def _permute(base: int, word: int) -> int:
     state = _mix(base)
     for odd in (_FIRST, _SECOND, _FIRST):
         state = state + _GOLDEN & _WORD
-        word = (word ^ _mix(state)) & _SEED
-        word = word * odd & _SEED
+        word = (word ^ _mix(state)) & LARGEST_SEED
+        word = word * odd & LARGEST_SEED
         word ^= word >> _SHIFT
     return word
 
