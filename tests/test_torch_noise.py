@@ -16,7 +16,7 @@ from gfnoise import GaussianField
 
 torch = pytest.importorskip("torch")
 
-from gfnoise.torch import LabelNoise, item_seed, streams  # noqa: E402
+from gfnoise.torch import LabelNoise, NoisyLabels, item_seed, streams  # noqa: E402
 
 LABELS = torch.zeros(3, 1, 12, 14, 16, dtype=torch.uint8)
 LABELS[0, 0, 3:9, 3:9, 4:12] = 1
@@ -417,3 +417,42 @@ def test_bad_parameters(params: Any) -> None:
 def test_images_are_floats() -> None:
     with pytest.raises(TypeError, match=r"^labels must be of a floating dtype, got torch\.uint8"):
         NOISE.apply(LABELS, NOISE.sample_params(3), interpolate=True)
+
+
+@pytest.mark.parametrize("name", ["bool", "uint8", "uint16", "uint32", "uint64", "int64"])
+def test_some_items_of_a_batch(name: str) -> None:
+    """Some of which are left as they are, whatever torch can do with the dtype."""
+    dtype = getattr(torch, name)
+    labels = torch.zeros(6, 1, 12, 12, dtype=dtype)
+    labels[..., 3:9, 3:9] = 1
+    noise = LabelNoise(3.0, 4.0, ndim=2, p=0.5)
+    params = noise.sample_params(6, seed=[1, 2, 3, 4, 5, 6])
+    assert {one["applied"] for one in params} == {True, False}
+    together = noise(labels, seed=[1, 2, 3, 4, 5, 6])
+    assert together.dtype == dtype
+    for i in range(6):
+        alone = noise(labels[i : i + 1], seed=[i + 1])
+        assert np.array_equal(together[i : i + 1].numpy(), alone.numpy())
+
+
+def test_seeds_stay_on_the_cpu_whatever_torchs_default_device() -> None:
+    labels = torch.zeros(2, 1, 12, 12, dtype=torch.uint8)
+    labels[..., 3:9, 3:9] = 1
+    noise = LabelNoise(3.0, 4.0, ndim=2)
+
+    def drawn() -> list[Any]:
+        generator = torch.Generator().manual_seed(5)
+        torch.manual_seed(5)
+        loaded = NoisyLabels([(labels[0],)] * 2, noise, 0)
+        loaded.set_epoch(3)
+        loaded.load_state_dict(loaded.state_dict())
+        return [noise(labels), noise(labels, generator=generator), loaded[1][0]]
+
+    expected = drawn()
+    torch.set_default_device("meta")
+    try:
+        found = drawn()
+    finally:
+        torch.set_default_device(None)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)

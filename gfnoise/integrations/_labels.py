@@ -83,7 +83,7 @@ def voxel_size(affine: Sequence[Sequence[float]], ndim: int) -> tuple[float, ...
 
 def draw_seed() -> int:
     """A seed from torch's generator of the CPU."""
-    return int(torch.randint(LARGEST_SEED, ()))
+    return int(torch.randint(LARGEST_SEED, (), device="cpu"))
 
 
 def join_seed(high: int, low: int) -> int:

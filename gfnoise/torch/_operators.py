@@ -147,7 +147,7 @@ def _trace_sample_labels(
 ) -> Tensor:
     if window is not None or full_shape is not None:
         raise NotImplementedError("sample_labels of a window has no operator")
-    seed = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
+    seed = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64, device="cpu")
     return _store(
         out, ops.sample_labels(labels, seed, *_plain(field), n, order, mode, cval, ignore_index)
     )

@@ -88,7 +88,7 @@ class NoisyLabels(Dataset[Any]):
         self._change = Change(noise, label_key, clean_key, spacing_key)
         # In shared memory: what is set here reaches workers that are already running. The last is
         # how many items were drawn until `set_epoch` was called.
-        self._stream = torch.tensor([seed_of("seed", seed), 0, 0]).share_memory_()
+        self._stream = torch.tensor([seed_of("seed", seed), 0, 0], device="cpu").share_memory_()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -125,7 +125,7 @@ class NoisyLabels(Dataset[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, in running workers as well."""
-        self._stream[1:] = torch.tensor([epoch_of(epoch), _QUIET])
+        self._stream[1:] = torch.tensor([epoch_of(epoch), _QUIET], device="cpu")
 
     def state_dict(self) -> dict[str, int]:
         """The seed and the epoch."""
@@ -134,7 +134,7 @@ class NoisyLabels(Dataset[Any]):
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue the stream of a saved state."""
-        self._stream[:2] = torch.tensor(_checked(state, _VERSION))
+        self._stream[:2] = torch.tensor(_checked(state, _VERSION), device="cpu")
 
 
 class NoisyLabelLoader:

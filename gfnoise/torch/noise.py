@@ -303,7 +303,7 @@ class LabelNoise(torch.nn.Module):
                 "parameters cannot be drawn on the host while a CUDA graph is captured: every "
                 "replay would have the same; call the module itself"
             )
-        return torch.randint(streams.LARGEST_SEED, (), generator=generator)
+        return torch.randint(streams.LARGEST_SEED, (), generator=generator, device="cpu")
 
     def _field(self, params: Params, copies: int = 1) -> GaussianField:
         """The noise model of the items, each `copies` times."""
@@ -321,7 +321,9 @@ class LabelNoise(torch.nn.Module):
             params = [one if one["applied"] else {**one, "amplitude": 0.0} for one in params]
         elif len(applied) < len(params):
             noisy = _copied(labels)
-            noisy[applied] = self._apply_to_labels(labels[applied], [params[i] for i in applied])
+            changed = self._apply_to_labels(labels[applied], [params[i] for i in applied])
+            for i, one in zip(applied, changed, strict=True):  # torch puts no uint16 by indices
+                noisy[i] = one
             return noisy
         copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
         field: Any = self._field(params, copies)
@@ -402,9 +404,9 @@ class LabelNoise(torch.nn.Module):
         if generator is not None:
             raise ValueError("generator must be None where the module is compiled: give a seed")
         if seed is None:
-            seed = torch.randint(streams.LARGEST_SEED, ())
+            seed = torch.randint(streams.LARGEST_SEED, (), device="cpu")
         elif not isinstance(seed, Tensor):
-            seed = torch.tensor(seed, dtype=torch.int64)
+            seed = torch.tensor(seed, dtype=torch.int64, device="cpu")
         rows = self.spacing if spacing is None else self._rows(spacing)
         return torch.ops.gfnoise.label_noise(
             labels,
