@@ -139,7 +139,7 @@ def race(
 
 
 def listing_2(labels: Any) -> Any:
-    """Listing 2 of paper 000 with cupyx, corrected as in `examples/listings.py`."""
+    """Listing 2 of Nordström et al. 2023 with cupyx, corrected as in `examples/listings.py`."""
     shape = labels.shape[1:]
     out = cupy.empty_like(labels)
     grid = cupy.meshgrid(*(cupy.arange(n, dtype=cupy.float32) for n in shape), indexing="ij")
@@ -159,7 +159,7 @@ def listing_2(labels: Any) -> Any:
 
 
 def listing_3(maps: Any) -> Any:
-    """Listing 3 of paper 000: a sort and sums, of each map."""
+    """Listing 3 of Nordström et al. 2023: a sort and sums, of each map."""
     thresholds = []
     for one in maps:
         values = cupy.sort(one.ravel().astype(cupy.float64))[::-1]

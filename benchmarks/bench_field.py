@@ -1,4 +1,4 @@
-"""`sample_labels` against Listing 2 of paper 000."""
+"""`sample_labels` against Listing 2 of Nordström et al. 2023."""
 
 import numpy as np
 import pytest

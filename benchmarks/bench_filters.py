@@ -1,4 +1,4 @@
-"""`gaussian_filter` and `marginals` against SciPy's filter and Listing 1 of paper 000."""
+"""`gaussian_filter` and `marginals` against SciPy and Listing 1 of Nordström et al. 2023."""
 
 import numpy as np
 import pytest

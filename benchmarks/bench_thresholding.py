@@ -1,4 +1,4 @@
-"""`optimal_threshold` and `optimal_segmentation` against Listing 3 of paper 000."""
+"""`optimal_threshold` and `optimal_segmentation` against Listing 3 of Nordström et al. 2023."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What is benchmarked: the noise of paper 000, sizes and structures."""
+"""What is benchmarked: the noise of Nordström et al. 2023, sizes and structures."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""One lung nodule as four radiologists outlined it, beside the noise model: Figure 1 of paper 000.
+"""A lung nodule by four radiologists, beside the model: Figure 1 of Nordström et al. 2023.
 
     python examples/01_real_raters.py
     python examples/01_real_raters.py --label mask.npy --spacing 2.5,0.8,0.8 --amplitudes 1,2,3,4
@@ -340,7 +340,7 @@ def medians(*calls: Callable[[], object], repeats: int = 5) -> list[float]:
 
 
 def draw(case: Case, columns: Sequence[Column], length_scale: float) -> Figure:
-    """Draw one slice: a column per noise level, the rows of Figure 1 of paper 000."""
+    """Draw one slice: a column per noise level, the rows of Figure 1 of Nordström et al. 2023."""
     view = best_view(case, columns)
     clean = view.cut(case.label)
     panel = 2.2  # inches

@@ -1,4 +1,4 @@
-"""Volumes of the optimal masks of real raters, against the mean volume: Table 1 of paper 001.
+"""Volumes of optimal masks against the mean volume: Table 1 of Nordström et al. 2022.
 
     python examples/03_lidc_volumes.py --json volumes.json
     python examples/03_lidc_volumes.py --gold-atlas FOLDER

@@ -1,4 +1,4 @@
-"""Why the volumes of optimal masks differ from the mean volume: Figures 2 to 4 of paper 001, drawn.
+"""Why optimal masks differ in volume from the mean: Figures 2 to 4 of Nordström et al. 2022.
 
     python examples/03_volume_figures.py --output examples/figures
 
@@ -33,7 +33,7 @@ AMPLITUDES = np.linspace(0.02, 1.0, 25)  # of the radius
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the example; the exit status is 0, or 2 for a bad argument."""
     parser = argparse.ArgumentParser(
-        description="Figures 2 to 4 of paper 001, and the volume bias."
+        description="Figures 2 to 4 of Nordström et al. 2022, and the volume bias."
     )
     parser.add_argument(
         "--output",

@@ -8,7 +8,7 @@ predicted from the other three: by their fusions, by spatially varying label smo
 and of all of them, and by the marginal of the Gaussian field that was fitted to them, around their
 majority. The table says how well each predicts the one who was held out: Brier score and expected
 calibration error, around the nodule. The pictures show one nodule, and Figures 2 and 3 of Islam and
-Glocker 2021 (paper 004).
+Glocker 2021.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Listings 1 to 3 of paper 000 (Nordström, Hult, Maki 2023), corrected: the baseline.
+"""Listings 1 to 3 of Nordström et al. 2023, corrected: the baseline.
 
 What was corrected:
 

@@ -107,7 +107,7 @@ def theorem3_field(
     rng: np.random.Generator,
     n: int,
 ) -> NDArray[np.float64]:
-    """Theorem 3 of paper 000: white noise, filtered with sigma = b / sqrt 2; (n, *shape).
+    """White noise, filtered with sigma = b / sqrt 2 (Nordström et al., Theorem 3); (n, *shape).
 
     The noise lives on a box extended by 6 b (8.5 sigma) on each side, so the border loses
     nothing. The taps are the inverse transform of the square root of the spectrum, which has
@@ -370,7 +370,7 @@ def optimal_threshold_exact(
     return threshold, min(optimal), max(optimal)
 
 
-# ----------------------------------------------------------------------- volumes (paper 001)
+# -------------------------------------------------------- volumes (Nordström et al. 2022)
 
 
 def volume_cdf(m: Sequence[Fraction], t: Fraction, *, left: bool = False) -> Fraction:

@@ -19,7 +19,7 @@ def one_hot(labels: NDArray[Any], classes: int) -> Floats:
 
 
 def svls_weights(ndim: int, sigma: float = 1.0) -> Floats:
-    """Paper 004: a Gaussian sampled on 3^n voxels, its middle the sum of the rest, normalised."""
+    """A Gaussian sampled on 3^n voxels, its middle the sum of the rest (Islam and Glocker 2021)."""
     offsets = np.stack(np.meshgrid(*[[-1, 0, 1]] * ndim, indexing="ij"))
     weights = np.exp(-(offsets**2).sum(0) / (2 * sigma**2))
     middle = (1,) * ndim

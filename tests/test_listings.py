@@ -1,4 +1,4 @@
-"""The listings of paper 000, the baseline."""
+"""The listings of Nordström et al. 2023, the baseline."""
 
 import numpy as np
 import pytest

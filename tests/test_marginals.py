@@ -133,7 +133,7 @@ def test_figures_of_a_full_box() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_expected_volume(method: str) -> None:
-    """Theorem 2 of paper 000: every voxel counts with the probability to stay in the domain."""
+    """Theorem 2: every voxel counts with the probability to stay in the domain."""
     rng = np.random.default_rng(6)
     for shape in [(23, 34), (9, 14, 11)]:
         field = GaussianField(rng.uniform(0.3, 2.5, len(shape)), 4.0, ndim=len(shape))

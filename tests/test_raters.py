@@ -131,7 +131,7 @@ def test_a_random_rater_per_item() -> None:
 
 
 def test_average_of_softened_raters_beside_the_average() -> None:
-    """Figure 3 of paper 004: mSVLS knows of a neighbouring class where mOH does not."""
+    """mSVLS knows of a neighbouring class where mOH does not (Islam and Glocker 2021, Fig. 3)."""
     masks = np.zeros((2, 5, 5), np.uint8)
     masks[:, :, 3:] = 2
     masks[0, :2] = 1

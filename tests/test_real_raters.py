@@ -67,7 +67,7 @@ def test_a_users_volume(small, capsys):
     label_volume, expected, accuracy, dice, threshold, *scores, pairwise = rows["a = 1.5 mm"]
     assert label_volume == volume
     assert expected == pytest.approx(volume, rel=0.02)
-    assert accuracy < dice  # paper 001, Theorem 4
+    assert accuracy < dice  # Nordström et al. 2022, Theorem 4
     assert 2 * threshold == pytest.approx(max(scores), abs=2e-4)
     assert scores[2] == max(scores)
     assert 0.5 < pairwise < 1

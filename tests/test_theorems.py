@@ -1,4 +1,4 @@
-"""The theorems of paper 001 in exact rationals, on all masks that a small map has."""
+"""The theorems of Nordström et al. 2022 in exact rationals, on all masks that a small map has."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_when_the_dice_optimal_mask_is_larger(map_: tuple[list[int], int], k: in
 
 
 def soft_dice(m: list[Fraction], c: list[Fraction]) -> Fraction:
-    """1 - SD_m(c) (paper 000, eq. 2); 0/0 is 1."""
+    """1 - SD_m(c) (Nordström et al. 2023, eq. 2); 0/0 is 1."""
     return oracles._ratio(
         2 * sum((a * b for a, b in zip(m, c, strict=True)), Fraction(0)), sum(m) + sum(c)
     )
@@ -182,7 +182,7 @@ def test_optimal_soft_segmentations(map_: tuple[list[int], int], data: st.DataOb
 def test_what_is_nearly_optimal_for_soft_dice_is_so_for_dice_once_thresholded(
     map_: tuple[list[int], int], data: st.DataObject
 ) -> None:
-    """Paper 002: D* - D(s) <= 2 (D* - D(c)) (|c| + |m|) / (|s| + |m|), for s = [c >= 1/2].
+    """D* - D(s) <= 2 (D* - D(c)) (|c| + |m|) / (|s| + |m|), for s = [c >= 1/2].
 
     As D* - D(c) = 2 sum |m - D*/2| |c - c*| / (|c| + |m|) for the optimum c* that is nearest, and
     thresholding at 1/2 at most doubles |c - c*| wherever c* is 0 or 1.

@@ -1,4 +1,4 @@
-"""The examples on volumes: Table 1 of paper 001, masks in NRRD files, the pictures, the page."""
+"""The examples on volumes: Table 1 of their paper, masks in NRRD files, the pictures, the page."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def png_size(path: Path) -> tuple[int, int]:
 def test_row_l_of_table_1(
     volumes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole database: what paper 001 prints, to its three digits."""
+    """The whole database: what Nordström et al. 2022 prints, to its three digits."""
     file, picture = tmp_path / "volumes.json", tmp_path / "volumes.png"
     assert volumes.main(["--json", str(file), "--output", str(picture)]) == 0
     text = capsys.readouterr().out

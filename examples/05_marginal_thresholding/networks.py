@@ -1,4 +1,4 @@
-"""The 3D U-Net of paper 000, and the lean one of paper 002: one class with a list of channels.
+"""A 3D U-Net as Nordström et al. 2023, and a lean one: one class with a list of channels.
 
     python examples/05_marginal_thresholding/networks.py
 

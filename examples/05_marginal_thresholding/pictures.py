@@ -1,4 +1,4 @@
-"""Pictures of results: Figures 1 and 3 of paper 000, and calibration curves."""
+"""Pictures of results: Figures 1 and 3 of Nordström et al. 2023, and calibration curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of results: the layout of Table 1 of paper 000, its figures beside, and tests."""
+"""Tables of results, laid out as Table 1 of Nordström et al. 2023, its figures beside; tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METHODS = {  # name: the loss, and the decision on the prediction
     "CE(m)": ("ce", "optimal"),
 }
 ALIASES = {"kidney_right": "kidney"}
-PAPER = {  # Table 1 of paper 000: CE(1/2), SD(1/2), CE(m); Dice with noisy labels, 5 folds
+PAPER = {  # their CE(1/2), SD(1/2), CE(m); Dice with noisy labels, 5 folds
     ("kidney", 0.00): (0.9611, 0.9634, 0.9615),
     ("kidney", 0.01): (0.8762, 0.8794, 0.8774),
     ("kidney", 0.02): (0.7883, 0.7914, 0.7909),

@@ -22,7 +22,8 @@ def noisy_labels(case: Case, settings: Settings, seed: int, epoch: int, index: i
     """The labels of a case's raters, (raters, z, y, x): the real ones, or simulated.
 
     A simulated rater's label follows from the seed, the epoch, and the numbers of case and rater:
-    asking for more raters changes none. Outside the patch is background (paper 000, eq. 18).
+    asking for more raters changes none. Outside the patch is background (Nordström et al.
+    2023, eq. 18).
     """
     if case.raters is not None:
         return case.raters

@@ -1,4 +1,4 @@
-"""Training of one network as in Section 5.3 of paper 000: resumable, on one or several ranks."""
+"""Training of one network (Nordström et al. 2023, 5.3): resumable, on one or several ranks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listing 2 of paper 000 on a GPU, with CuPy."""
+"""Listing 2 of Nordström et al. 2023 on a GPU, with CuPy."""
 
 import cupy
 import cupyx.scipy.ndimage as ndimage
