@@ -92,7 +92,7 @@ class Marginals:
     method: str
     rule: _labels.Rule
     classes: tuple[int, ...] | None  # of each chunk of the class axis
-    num_classes: int
+    num_classes: int | None
 
 
 @_task

@@ -206,7 +206,7 @@ def _marginals(
         method,
         _labels.rule(labels, mode, cval, ignore_index),
         classes,
-        2 if num_classes is None else int(num_classes),
+        None if num_classes is None else int(num_classes),
     )
     axis = None if classes is None else lead
     return _map(_blocks.marginals, parts, chunks, np.float32, axis, plan=plan)

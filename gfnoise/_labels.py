@@ -38,13 +38,21 @@ def rule(labels: NDArray[Any], mode: str, cval: object, ignore_index: object) ->
 
 
 def in_classes(
-    name: str, codes: NDArray[Any], dtype: np.dtype[Any], classes: int, rule: Rule
+    name: str, codes: NDArray[Any], dtype: np.dtype[Any], num_classes: int | None, rule: Rule
 ) -> None:
-    """Raise ValueError unless every label is in range(classes), or to be ignored."""
-    stranger = _array.stranger(codes, classes, rule)
+    """Raise ValueError unless every label is in range(num_classes), or to be ignored.
+
+    None: in {0, 1}.
+    """
+    stranger = _array.stranger(codes, num_classes or 2, rule)
     if stranger is not None:
-        found = codes.flat[stranger].view(dtype.newbyteorder("="))
-        raise ValueError(f"{name} must be in [0, {classes - 1}], got {found}")
+        found = codes.reshape(-1)[stranger : stranger + 1].view(dtype.newbyteorder("="))
+        raise _no_class(name, num_classes, found[0])
+
+
+def _no_class(name: str, num_classes: int | None, found: object) -> ValueError:
+    expected = "{0, 1} (or give num_classes)" if num_classes is None else f"[0, {num_classes - 1}]"
+    return ValueError(f"{name} must be in {expected}, got {found}")
 
 
 def count(num_classes: object) -> int:
@@ -65,11 +73,8 @@ def narrow(name: str, labels: NDArray[Any], num_classes: object) -> NDArray[Any]
     if plain.size:
         least, most = _array.extremes(plain)
         if least < 0 or most >= classes:
-            expected = f"[0, {classes - 1}]" if num_classes is not None else "{0, 1}"
-            hint = "" if num_classes is not None else " (or give num_classes)"
-            raise ValueError(
-                f"{name} must be in {expected}{hint}, got {least if least < 0 else most}"
-            )
+            given = None if num_classes is None else classes
+            raise _no_class(name, given, least if least < 0 else most)
     return plain.astype(kind, copy=False)
 
 

@@ -357,12 +357,10 @@ class GaussianField:
         ndim = _checks.dimensions(self.ndim, labels.ndim)
         _checks.choice("method", method, METHODS)
         rule = _labels.rule(labels, mode, cval, ignore_index)
-        classes = 2 if num_classes is None else _checks.integer("num_classes", num_classes, 1)
+        given = None if num_classes is None else _checks.integer("num_classes", num_classes, 1)
+        classes = given or 2
         codes = _labels.encode(labels, ndim)
-        stranger = _array.stranger(codes, classes, rule)
-        if stranger is not None:
-            expected = f"[0, {classes - 1}]" if num_classes else "{0, 1} (or give num_classes)"
-            raise ValueError(f"labels must be in {expected}, got {labels.reshape(-1)[stranger]}")
+        _labels.in_classes("labels", codes, labels.dtype, given, rule)
         if mode == "constant" and cval != ignore_index and not 0 <= cval < classes:
             raise ValueError(f"cval must be a class in [0, {classes - 1}], got {cval}")
         lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]

@@ -119,7 +119,7 @@ FIELD = GaussianField(1.0, 5.0, ndim=2)
         (
             lambda: FIELD.marginals(da.full((20, 20), 3, chunks=5)).compute(),
             ValueError,
-            r"labels must be in \[0, 1\], got 3",
+            r"labels must be in \{0, 1\} \(or give num_classes\), got 3",
         ),
         (
             lambda: score(LABELS, LABELS),
