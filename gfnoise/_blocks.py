@@ -278,10 +278,10 @@ def decided(states: NDArray[Any]) -> NDArray[np.float64]:
 @_task
 def votes(block: NDArray[Any], *, plan: Decisions) -> NDArray[np.int64]:
     """A chunk's share of the number of voxels with 0, 1, ... votes, (*batch, 1, ..., 1, levels)."""
-    from gfnoise._cpu import chunks
+    from gfnoise._cpu import thresholding as kernels
 
     assert plan.raters is not None
-    counts = chunks.count_votes(plan.maps(block), plan.raters)
+    counts = kernels.count_votes(plan.maps(block), plan.raters)
     return counts.reshape(*plan.batch(block), *(1,) * plan.ndim, counts.shape[1])
 
 

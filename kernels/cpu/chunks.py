@@ -4,14 +4,12 @@ Tallies are integers, whose sum is exact in any order: the thresholds have the s
 maps in memory.
 """
 
-import math
-from functools import partial
 
 import numpy as np
 
-from . import _pool
+from . import thresholding
 from ._jit import same_type
-from .thresholding import _SMALL, BINS, DIGITS, _descend, _levels, _parts, _solve, _tally_maps
+from .thresholding import _SMALL, BINS, DIGITS, _descend, _parts, _tally_maps
 
 WHOLE = _SMALL
 """Voxels of a map up to which it is decided otherwise, without tallies."""
@@ -74,24 +72,6 @@ def descend(tables, states, *, dtype, weight, level):
     return after
 
 
-def count_votes(maps, raters):
-    """How many voxels of (maps, voxels) have 0, 1, ... votes: (maps, raters + 1)."""
-    maps = same_type(maps)
-    counts = np.zeros((len(maps), raters + 1), np.int64)
-    _pool.run([partial(_levels, *one, 0, maps.shape[1]) for one in zip(maps, counts, strict=True)])
-    return counts
-
-
-def decide_votes(counts, *, raters, weight, metric, volume):
-    """Of each map's counts: threshold, least votes of the largest and of the smallest set, rank.
-
-    As `thresholding.optimal_level`; a row of four float64, which hold all of them exactly.
-    """
-    rows = np.empty((len(counts), 4))
-    for row, tally_of_map in zip(rows, counts.tolist(), strict=True):
-        threshold, rank = _solve(tally_of_map, raters, weight, metric, volume)
-        none = threshold > 1  # no voxel
-        least = raters + 1 if none else math.ceil(raters * threshold)
-        beyond = raters + 1 if none else math.floor(raters * threshold) + 1
-        row[:] = float(threshold), least, beyond, rank
-    return rows
+def decide_votes(counts, **decision):
+    """As `thresholding.decide_votes`; rows of four float64, which hold all of it exactly."""
+    return np.stack(thresholding.decide_votes(counts, **decision), axis=1, dtype=np.float64)

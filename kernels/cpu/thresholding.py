@@ -305,10 +305,13 @@ def optimal_threshold(maps, *, weight, rank):
 def _threshold_group(bits, dtype, weight, ranks, thresholds):
     maps, voxels = bits.shape
     tasks = _parts(maps, voxels)
-    # A large map is shared by the threads: each lane of tasks has tables of its own.
-    shared = voxels > _CHUNK
-    lanes = min(_pool.threads(), len(tasks)) if shared else 1
-    tables = np.empty((lanes, maps, BINS, 3), np.int64)
+    if voxels > _CHUNK:  # the threads share a map: each lane of tasks has a table of its own
+        lanes = min(_pool.threads(), len(tasks))
+        tables = np.empty((lanes, maps, BINS, 3), np.int64)
+        shares = [(tables[lane], tasks[lane::lanes]) for lane in range(lanes)]
+    else:
+        tables = np.empty((1, maps, BINS, 3), np.int64)
+        shares = [(tables[0], [task]) for task in tasks]
     prefixes, states = np.zeros(maps, np.uint64), np.zeros((maps, 4))
     states[:, 3] = -1
     words = np.empty(BINS, bits.dtype)
@@ -317,14 +320,8 @@ def _threshold_group(bits, dtype, weight, ranks, thresholds):
         shift -= width
         tables[...] = 0
         args = (bits, prefixes, shift, width)
-        shares = [tasks[lane::lanes] for lane in range(lanes)] if shared else [[t] for t in tasks]
-        _pool.run(
-            [
-                partial(_tally_tasks, *args, tables[lane % lanes], share)
-                for lane, share in enumerate(shares)
-            ]
-        )
-        total = tables.sum(0) if shared else tables[0]
+        _pool.run([partial(_tally_tasks, *args, *share) for share in shares])
+        total = tables[0] if len(tables) == 1 else tables.sum(0)
         scratch = words, words.view(dtype)
         _descend(total, prefixes, shift, width, states, weight, ranks, thresholds, scratch)
 
@@ -334,22 +331,34 @@ def _tally_tasks(bits, prefixes, shift, width, tables, tasks):
         _tally_maps(bits, prefixes, shift, width, tables, *task)
 
 
+def count_votes(votes, raters):
+    """How many voxels of (maps, voxels) have 0, 1, ... votes: (maps, raters + 1)."""
+    votes = same_type(votes)
+    counts = np.zeros((len(votes), raters + 1), np.int64)
+    maps = zip(votes, counts, strict=True)
+    _pool.run([partial(_levels, *one, 0, votes.shape[1]) for one in maps])
+    return counts
+
+
 def optimal_level(votes, *, raters, weight, metric, volume):
     """As `optimal_threshold` for integer votes (maps, voxels), in exact arithmetic.
 
     Returns the thresholds as fractions of `raters`, the least votes of the largest and of the
     smallest optimal set, and the ranks.
     """
-    counts = np.zeros((len(votes), raters + 1), np.int64)
-    votes = same_type(votes)
-    _pool.run([partial(_levels, votes[m], counts[m], 0, votes.shape[1]) for m in range(len(votes))])
+    counts = count_votes(votes, raters)
+    return decide_votes(counts, raters=raters, weight=weight, metric=metric, volume=volume)
+
+
+def decide_votes(counts, *, raters, weight, metric, volume):
+    """As `optimal_level`, of the counts of each map's votes."""
     rows = [_solve(tally.tolist(), raters, weight, metric, volume) for tally in counts]
-    thresholds = [float(threshold) for threshold, _ in rows]
+    thresholds, ranks = [threshold for threshold, _ in rows], [rank for _, rank in rows]
     # Votes are integers: v >= raters t where v >= ceil(raters t), v > raters t beyond its floor.
-    least = [min(math.ceil(raters * t), raters + 1) if t < 2 else raters + 1 for t, _ in rows]
-    beyond = [math.floor(raters * t) + 1 if t < 2 else raters + 1 for t, _ in rows]
-    ranks = np.array([rank for _, rank in rows], np.int64)
-    return np.array(thresholds, np.float64), np.array(least), np.array(beyond), ranks
+    least = [math.ceil(raters * t) if t <= 1 else raters + 1 for t in thresholds]
+    beyond = [math.floor(raters * t) + 1 if t <= 1 else raters + 1 for t in thresholds]
+    found = np.array([float(t) for t in thresholds], np.float64)
+    return found, np.array(least), np.array(beyond), np.array(ranks, np.int64)
 
 
 def _solve(tally, raters, weight, metric, volume):
