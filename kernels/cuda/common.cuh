@@ -24,5 +24,16 @@ __device__ __forceinline__ int clamp(int index, int size) { return min(max(index
 
 __device__ __forceinline__ int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
+// Add up `sums` rows of a block's partial sums, one of each thread: the first of a row is its sum.
+__device__ __forceinline__ void add_partials(double* partial, int threads, int sums) {
+  __syncthreads();
+  for (int half = threads / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half)
+      for (int k = 0; k < sums; ++k)
+        partial[k * threads + threadIdx.x] += partial[k * threads + threadIdx.x + half];
+    __syncthreads();
+  }
+}
+
 __device__ __forceinline__ float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 __device__ __forceinline__ double multiply_add(double a, double b, double c) { return fma(a, b, c); }

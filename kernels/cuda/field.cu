@@ -89,11 +89,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   double sum = 0;
   for (int k = threadIdx.x; k < frequencies; k += blockDim.x) sum += folded_weight(stream, axis, k);
   partial[threadIdx.x] = sum;
-  __syncthreads();
-  for (int half = blockDim.x / 2; half > 0; half /= 2) {
-    if (threadIdx.x < half) partial[threadIdx.x] += partial[threadIdx.x + half];
-    __syncthreads();
-  }
+  add_partials(partial, THREADS, 1);
   double total = partial[0];
 
   int count = at_nodes ? f.nodes : f.padded[axis];
@@ -176,21 +172,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// Contract the last axis at one place, for four rows at once: sum_l factor[l] rows[l][row..row+3].
-__device__ __forceinline__ float4 contract_four(const float* factor, int stride, const float* rows,
-                                                int terms) {
-  float4 sum = make_float4(0, 0, 0, 0);
-  for (int l = 0; l < terms; ++l) {
-    float basis = factor[(int64)l * stride];
-    float4 value = *(const float4*)(rows + l * ROWS);
-    sum.x = fmaf(basis, value.x, sum.x);
-    sum.y = fmaf(basis, value.y, sum.y);
-    sum.z = fmaf(basis, value.z, sum.z);
-    sum.w = fmaf(basis, value.w, sum.w);
-  }
-  return sum;
-}
-
 // A block's part of the window: ROWS rows of one plane of one stream, `runs` runs of each.
 struct Tile {
   int stream, z, y, run;
@@ -223,8 +204,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 3)
     for (int unit = threadIdx.x; unit < width * (ROWS / 4); unit += THREADS) {
       int x = tile.run * RUN + unit % width, row = unit / width * 4;
       for (int c = 0; c < f.components; ++c) {
-        float4 sum = contract_four(basis.x + x, f.padded[2], rows + c * terms * ROWS + row, terms);
-        float value[4] = {sum.x, sum.y, sum.z, sum.w};
+        const float *factor = basis.x + x, *at = rows + c * terms * ROWS + row;
+        float value[4] = {0};
+        for (int l = 0; l < terms; ++l, factor += f.padded[2], at += ROWS)
+          add_four(*factor, *(const float4*)at, value);
         int64 component = (int64)tile.stream * f.components + c;
         for (int i = 0; i < 4 && tile.y + row + i < f.count[1]; ++i)
           out[((component * f.count[0] + tile.z) * f.count[1] + tile.y + row + i) * f.count[2] + x] =

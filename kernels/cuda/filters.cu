@@ -63,11 +63,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   double sum = 0;
   for (int d = threadIdx.x; d <= taps.radius; d += THREADS) sum += (d ? 2 : 1) * weight_of(taps, d);
   partial[threadIdx.x] = sum;
-  __syncthreads();
-  for (int half = THREADS / 2; half > 0; half /= 2) {
-    if (threadIdx.x < half) partial[threadIdx.x] += partial[threadIdx.x + half];
-    __syncthreads();
-  }
+  add_partials(partial, THREADS, 1);
   double total = taps.integrated ? 1.0 : partial[0];  // masses sum to 1 as they are
   int filter = (first + blockIdx.x) * 3 + blockIdx.y;
   REAL* middle = weights + (int64)filter * room + taps.radius;

@@ -437,13 +437,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     sums[threadIdx.x] = inside;
     sums[THREADS + threadIdx.x] = total;
     sums[2 * THREADS + threadIdx.x] = size;
-    __syncthreads();
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-      if (threadIdx.x < half)
-        for (int k = 0; k < 3; ++k)
-          sums[k * THREADS + threadIdx.x] += sums[k * THREADS + threadIdx.x + half];
-      __syncthreads();
-    }
+    add_partials(sums, THREADS, 3);
     if (threadIdx.x < 3)
       partial[(map * gridDim.x + blockIdx.x) * 3 + threadIdx.x] = sums[threadIdx.x * THREADS];
     __syncthreads();
