@@ -1,9 +1,11 @@
 """The command line: noisy labels, marginals, thresholds and raters, from files to files."""
 
 import argparse
+import contextlib
 import importlib
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +33,7 @@ far apart two points are that still move together. `gfnoise COMMAND --help` says
 
 
 _EXPECTED = (ValueError, TypeError, ImportError, OSError, NotImplementedError, MemoryError)
+_UNREAD = 141  # 128 + SIGPIPE, as a shell says of other programs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 for bad input; 130 where the user stopped it.
+        0; 2 for bad input, or where stdout cannot be written; 130 where the user stopped it; 141
+        where nobody reads its output to the end, as of ``gfnoise ... | head -1``. Both numbers are
+        those of a shell: 128 and the signal. With 141, all files are made.
 
     Raises
     ------
@@ -58,27 +63,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     parser = _parser()
-    args = parser.parse_args(argv)
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:  # after --help as well
+        raise SystemExit(_print("gfnoise", "") or stop.code) from None
     if args.command is None:
-        parser.print_help()
-        return 0
+        return _print("gfnoise", parser.format_help())
+    name = f"gfnoise {args.command}"
     try:
         result = importlib.import_module("gfnoise._commands").RUN[args.command](args)
     except KeyboardInterrupt:
-        print(f"gfnoise {args.command}: stopped{_resumption(args)}", file=sys.stderr)
+        _tell(f"{name}: stopped{_resumption(args)}")
         return 130
     except _EXPECTED as error:
-        print(f"gfnoise {args.command}: {str(error) or type(error).__name__}", file=sys.stderr)
+        _tell(f"{name}: {str(error) or type(error).__name__}")
         return 2
     if args.json:
         text = json.dumps(_plain(result), indent=2, allow_nan=False)
     else:
         text = importlib.import_module("gfnoise._reports").TEXT[args.command](result)
-    encoding = sys.stdout.encoding or "utf-8"  # which may have no ±, and no name of a file
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
+    status = _print(name, text + "\n")
     for failure in result.get("failed", ()):
-        print(f"gfnoise {args.command}: {failure['error']}", file=sys.stderr)
-    return 2 if result.get("failed") else 0
+        _tell(f"{name}: {failure['error']}")
+    return 2 if result.get("failed") else status
+
+
+def _print(name: str, text: str) -> int:
+    """Write to stdout all that there is, and return the exit status."""
+    if sys.stdout is None:  # closed from the start: what is printed goes nowhere
+        return 0
+    encoding = sys.stdout.encoding or "utf-8"  # which may have no ±, and no name of a file
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):  # what is left would fail again when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return _UNREAD
+        _tell(f"{name}: stdout cannot be written: {error.strerror or error}")
+        return 2
+    return 0
+
+
+def _tell(text: str) -> None:
+    """Write a line to stderr, if anybody reads it."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr)
 
 
 def _resumption(args: argparse.Namespace) -> str:

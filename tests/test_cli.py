@@ -455,6 +455,52 @@ def test_as_a_module(label: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "made 1 file from 1 of 1\n", "")
 
 
+def unread(output: str, *arguments: str) -> tuple[int, str]:
+    """Exit status and errors of a command whose stdout nobody reads, is full, or is closed."""
+    # Where nothing is buffered, argparse itself sees that its help is not read, and says nothing.
+    environment = {key: one for key, one in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-W", "error", "-m", "gfnoise", *arguments]
+    if output == "pipe":
+        read, write = os.pipe()
+        os.close(read)
+    else:
+        write = os.open("/dev/full", os.O_WRONLY)
+    try:
+        close = ["sh", "-c", 'exec "$@" >&-', "sh"] if output == "closed" else []
+        done = subprocess.run(
+            [*close, *command],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=environment,
+        )
+    finally:
+        os.close(write)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("output", "code", "reason"),
+    [("pipe", 141, ""), ("full", 2, "No space left on device"), ("closed", 0, "")],
+)
+def test_outputs_that_cannot_be_written(
+    output: str, code: int, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "m.npy", np.full((4, 5), 0.5))
+    arguments = "threshold", str(tmp_path / "in"), "--json"
+    helps = [] if output == "closed" else [["--help"], []]  # argparse turns to stderr
+    for given, prefix in ((arguments, " threshold"), *((one, "") for one in helps)):
+        expected = f"gfnoise{prefix}: stdout cannot be written: {reason}\n" if reason else ""
+        assert unread(output, *given) == (code, expected)
+    np.save(tmp_path / "in" / "x.npy", np.full((4, 5), 2.0))  # what failed is told all the same
+    status, errors = unread(output, *arguments)
+    assert status == 2
+    assert "x.npy: expected probabilities" in errors.splitlines()[-1]
+
+
 def test_what_help_and_version_import() -> None:
     code = """
 import sys
