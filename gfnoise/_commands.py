@@ -300,7 +300,8 @@ def _codes(masks: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _as(dtype: np.dtype[Any], data: NDArray[Any]) -> NDArray[Any]:
     """The labels in the dtype of the file that they are of, if it can hold them."""
-    cast = data.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):  # float16 ends at 65504
+        cast = data.astype(dtype, copy=False)
     return cast if np.array_equal(cast, data) else data
 
 

@@ -26,6 +26,7 @@ _NAMES = {
     **dict.fromkeys(("nm", "nanometer", "nanometers"), 1e-6),
 }
 _DEFLATE = 1032  # times smaller at most: a file that claims more is damaged
+_WHOLE = np.float64(2**53)  # from here on, floats skip integers; not float16, which has none so far
 _PAIR = 1e-3  # mm: how far the corners of two images of one space may lie apart
 
 
@@ -114,7 +115,7 @@ def read_labels(path: str | os.PathLike[str]) -> Image:
     image = _read(path)
     data = image.data
     if data.dtype.kind == "f":
-        whole = np.isfinite(data) & (np.abs(data) < 2**53)
+        whole = np.isfinite(data) & (np.abs(data) < _WHOLE)
         whole &= data == np.trunc(data)
         if not whole.all():
             found = data[np.unravel_index(np.argmin(whole), data.shape)]

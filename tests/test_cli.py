@@ -249,6 +249,16 @@ def test_fuse_keeps_labels_that_the_first_dtype_cannot_hold(
     )
 
 
+def test_fuse_of_labels_that_float16_cannot_hold(tmp_path: Path, capsys: Any) -> None:
+    label = np.zeros((4, 5), np.int64)
+    label[1:3, 1:3] = 70_000
+    for i, one in enumerate([np.zeros((4, 5), np.float16), label, label]):
+        np.save(tmp_path / f"{i}.npy", one)
+    paths = [tmp_path / f"{i}.npy" for i in range(3)]
+    run(capsys, "fuse", *paths, "-o", tmp_path / "fused.npy", "--method", "majority")
+    np.testing.assert_array_equal(np.load(tmp_path / "fused.npy"), label)
+
+
 def test_fit(raters: list[Path], capsys: Any) -> None:
     found = run_json(capsys, "fit", *raters)
     assert abs(found["amplitude"] - 1.5) < 4 * found["amplitude_error"]

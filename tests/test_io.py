@@ -99,6 +99,19 @@ def test_labels_that_the_header_scales(tmp_path: Path) -> None:
     assert found.dtype == np.float32
 
 
+def test_labels_of_float16(tmp_path: Path) -> None:
+    """Whose largest number, 65504, is below any bound of what labels may be."""
+    made = np.zeros((4, 5), np.float16)
+    made[1:3, 1:3], made[3, 3] = 65504, -1
+    found = io.read_labels(save(tmp_path / "a.npy", made))
+    np.testing.assert_array_equal(found.data, made)
+    assert (found.data.dtype, found.dtype) == (np.int64, np.float16)
+    for wrong, told in ((0.5, "0.5"), (np.inf, "inf"), (np.nan, "nan")):
+        made[0, 0] = wrong
+        with pytest.raises(io.FileError, match=rf"float16 with the value {told}\)"):
+            io.read_labels(save(tmp_path / "a.npy", made))
+
+
 def test_flat_labels(tmp_path: Path) -> None:
     for suffix in io.SUFFIXES:
         path = save(tmp_path / f"flat{suffix}", np.eye(5, 4, dtype=np.uint8))

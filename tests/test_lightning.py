@@ -173,8 +173,10 @@ def test_batches_of_pairs_and_spacings(tmp_path: Path) -> None:
 def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="noise must be a LabelNoise, got float"):
         GaussianFieldNoiseCallback(2.0, "label")
-    with pytest.raises(ValueError, match=r"base must be below 2\*\*63"):
+    with pytest.raises(ValueError, match=r"^seed must be below 2\*\*63, got"):
         GaussianFieldNoiseCallback(noise(), "label", seed=1 << 63)
+    with pytest.raises(ValueError, match=r"^seed must be below 2\*\*63, got"):
+        GaussianFieldNoiseCallback(noise(), "label").load_state_dict({"seed": 1 << 63})
     with pytest.raises(KeyError, match="lable"):
         fit(tmp_path, GaussianFieldNoiseCallback(noise(), "lable", seed=0))
     tuples = DataLoader([make()] * 2, batch_size=2, collate_fn=lambda items: tuple(items))

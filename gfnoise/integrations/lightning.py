@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from .. import _checks
 from ..torch import LabelNoise, item_seed
+from ..torch.streams import seed_of
 from ._labels import draw_seed, missing
 
 try:
@@ -70,7 +70,7 @@ class GaussianFieldNoiseCallback(Callback):
         if not isinstance(noise, LabelNoise):
             raise TypeError(f"noise must be a LabelNoise, got {type(noise).__qualname__}")
         if seed is not None:
-            item_seed(seed, 0, 0)
+            seed = seed_of("seed", seed)
         self.noise, self.label_key, self.seed = noise, label_key, seed
         self.clean_key, self.spacing_key = clean_key, spacing_key
 
@@ -78,7 +78,7 @@ class GaussianFieldNoiseCallback(Callback):
         """Choose the run's seed, unless it is given or restored."""
         if self.seed is None:
             given = os.environ.get("PL_GLOBAL_SEED")
-            self.seed = draw_seed() if given is None else int(given)
+            self.seed = draw_seed() if given is None else seed_of("PL_GLOBAL_SEED", int(given))
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
@@ -90,9 +90,9 @@ class GaussianFieldNoiseCallback(Callback):
                 f"{type(batch).__qualname__}"
             )
         label = batch[self.label_key]
-        base = 0 if self.seed is None else self.seed
+        seed = 0 if self.seed is None else self.seed
         first = (batch_idx * trainer.world_size + trainer.global_rank) << _ITEM_BITS
-        seeds = [item_seed(base, trainer.current_epoch, first + i) for i in range(len(label))]
+        seeds = [item_seed(seed, trainer.current_epoch, first + i) for i in range(len(label))]
         spacing = None if self.spacing_key is None else _numbers(batch[self.spacing_key])
         made = self.noise(label, seed=seeds, spacing=spacing)
         if self.clean_key is not None:
@@ -109,7 +109,7 @@ class GaussianFieldNoiseCallback(Callback):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on with the seed of a run that was stopped."""
         if state_dict["seed"] is not None:
-            self.seed = _checks.integer("seed", state_dict["seed"], 0)
+            self.seed = seed_of("seed", state_dict["seed"])
 
 
 def _numbers(spacing: Any) -> Any:
