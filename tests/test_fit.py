@@ -99,6 +99,34 @@ def test_spacing_scales_the_fit() -> None:
     assert one.field == GaussianField(one.amplitude, one.length_scale, ndim=2)
 
 
+@pytest.mark.parametrize("exponent", [-960, -512, -128, 128, 512, 960])
+def test_any_unit(exponent: int) -> None:
+    """Powers of two change no digit."""
+    raters = GaussianField(1.0, 4.0, ndim=2).sample_labels(ball(24, 7.0)[12], seed=1, n=3)
+    sizes, unit = (0.8, 1.25), 2.0**exponent
+    one = fit_field(raters, spacing=sizes)
+    found = fit_field(raters, spacing=[unit * size for size in sizes])
+    for name in ("amplitude", "amplitude_error", "length_scale", "length_scale_error"):
+        expected = math.ldexp(getattr(one, name), exponent)
+        assert getattr(found, name) == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "message"),
+    [
+        (5e-324, r"^spacing must leave room for the fit in float64, got \[5e-324, 5e-324\]"),
+        (1.7e308, r"^spacing must leave room for the fit in float64, got \[1.7e\+308, "),
+        ((1.0, 1e300), r"^spacing must not differ .* than 1e\+06 times, got \[1.0, 1e\+300\]"),
+        ((1e-300, 1.0), r"^spacing must not differ .* than 1e\+06 times, got \[1e-300, 1.0\]"),
+        ((5e-324, 1e308), r"^spacing must not differ between axes by more"),
+    ],
+)
+def test_spacings_beyond_any_voxel(spacing: Any, message: str) -> None:
+    raters = GaussianField(1.0, 4.0, ndim=2).sample_labels(ball(24, 7.0)[12], seed=1, n=3)
+    with pytest.raises(ValueError, match=message):
+        fit_field(raters, spacing=spacing)
+
+
 def test_anisotropic_voxels_are_fitted_in_mm() -> None:
     thick = ball(48, 15.0)[::2]
     field = GaussianField(2.0, 8.0, spacing=(2.0, 1.0, 1.0), ndim=3)
