@@ -20,6 +20,7 @@ from .thresholding import optimal_segmentation, optimal_threshold, score
 
 Result = dict[str, Any]
 _DIGITS = 3  # of a copy's number, at least
+_ROUNDED = 0.01  # relative: a voxel size as somebody types it
 
 
 @dataclass
@@ -253,10 +254,28 @@ def _spacing(args: argparse.Namespace, image: Image) -> tuple[float, ...]:
             raise ValueError(
                 f"--spacing must be one number, or {ndim} for {image.path}, got {args.spacing}"
             )
-        return tuple(args.spacing) * (ndim if len(args.spacing) == 1 else 1)
+        if len(args.spacing) == 1:
+            return tuple(args.spacing) * ndim
+        _check_order(args.spacing, image)
+        return tuple(args.spacing)
     if image.spacing is None:
         raise FileError(f"{image.path}: has no voxel size: give --spacing in mm, or --units voxels")
     return image.spacing
+
+
+def _check_order(sizes: list[float], image: Image) -> None:
+    """Raise FileError where sizes are the header's, but of other axes: z, y, x for x, y, z."""
+    if image.spacing is None:
+        return
+    same = np.isclose(sizes, image.spacing, rtol=_ROUNDED, atol=0).all()
+    if same or not np.isclose(sorted(sizes), sorted(image.spacing), rtol=_ROUNDED, atol=0).all():
+        return
+    header, given = (" ".join(f"{one:g}" for one in each) for each in (image.spacing, sizes))
+    axes = " ".join("xyz"[: len(sizes)])
+    raise FileError(
+        f"{image.path}: --spacing must be in the order of the header, {axes}, which says "
+        f"{header}, got {given}"
+    )
 
 
 def _binary(

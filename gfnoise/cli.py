@@ -241,7 +241,8 @@ def _figure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--amplitudes",
-        type=_positive,
+        type=_sizes,
+        action=_Joined,
         nargs="+",
         default=[1.0, 2.0, 4.0],
         metavar="A",
@@ -302,10 +303,12 @@ def _units(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--spacing",
-        type=_positive,
+        type=_sizes,
+        action=_Joined,
         nargs="+",
         metavar="S",
-        help="voxel size in mm along each axis of the array, in place of the file's",
+        help="voxel size in mm in place of the file's, one for all axes, or one for each, with "
+        "spaces or commas between: x y z for NIfTI and NRRD, the array's order for .npy",
     )
 
 
@@ -348,6 +351,23 @@ def _number(expected: str, good: Callable[[float], bool]) -> Callable[[str], flo
         return value
 
     return read
+
+
+def _sizes(text: str) -> list[float]:
+    """Positive numbers between commas."""
+    try:
+        return [_positive(part) for part in text.removesuffix(",").split(",")]
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected positive numbers, got {text!r}") from None
+
+
+class _Joined(argparse.Action):
+    """One list of those that the arguments hold."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        setattr(namespace, self.dest, [one for part in values for one in part])
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
