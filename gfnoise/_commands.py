@@ -394,6 +394,8 @@ def _run(
     """Do what is not done yet; a file that fails does not stop the others."""
     notes = None
     if folder is not None and (command == "sample" or args.input.is_dir()):
+        if folder.name.lower().endswith(io.SUFFIXES) and not folder.is_dir():
+            raise FileError(f"{folder}: expected the name of a folder, got that of a file")
         _make(folder)
         targets = [one for job in jobs for one in job.targets]
         made_with = settings | {"input": _folder(args.input)}

@@ -32,6 +32,8 @@ far apart two points are that still move together. `gfnoise COMMAND --help` says
 """
 
 
+_REPLACED = "replaced if it is there"
+_FOLDER = "for a folder of files, a folder"
 _EXPECTED = (ValueError, TypeError, ImportError, OSError, NotImplementedError, MemoryError)
 _UNREAD = 141  # 128 + SIGPIPE, as a shell says of other programs
 
@@ -185,7 +187,7 @@ def _sample(parser: argparse.ArgumentParser) -> None:
 def _marginals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, help="a label file, or a folder of them")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="the map's file; a folder for a folder"
+        "-o", "--output", type=Path, required=True, help=f"the map's file, {_REPLACED}; {_FOLDER}"
     )
     _amplitude(parser)
     _units(parser)
@@ -196,7 +198,9 @@ def _marginals(parser: argparse.ArgumentParser) -> None:
 
 def _threshold(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, help="a file of probabilities, or a folder of them")
-    parser.add_argument("-o", "--output", type=Path, help="the mask's file; a folder for a folder")
+    parser.add_argument(
+        "-o", "--output", type=Path, help=f"the mask's file, {_REPLACED}; {_FOLDER}"
+    )
     parser.add_argument(
         "--metric",
         choices=("dice", "iou", "fbeta", "accuracy", "volume"),
@@ -214,7 +218,13 @@ def _threshold(parser: argparse.ArgumentParser) -> None:
 
 def _fuse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, nargs="+", help="the raters' label files of one image")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the fused file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help=f"the fused file, {_REPLACED}",
+    )
     parser.add_argument(
         "--method",
         choices=("average", "majority", "union", "intersection", "staple", "random"),
@@ -237,7 +247,11 @@ def _fit(parser: argparse.ArgumentParser) -> None:
 def _figure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, help="a label file")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="the picture: .png, .pdf or .svg"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help=f"the picture: .png, .pdf or .svg, {_REPLACED}",
     )
     parser.add_argument(
         "--amplitudes",
@@ -334,8 +348,8 @@ def _resumed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="make anew what is there, whoever made it; without it, a run that was stopped goes on "
-        "and other files are left as they are",
+        help="where the output is a folder: make anew what is there, whoever made it; without it, "
+        "a run that was stopped goes on and other files are left as they are",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -348,6 +348,52 @@ def test_a_file_that_fails_does_not_stop_the_others(
     assert files(out) == [".gfnoise.jsonl", "a_noisy000.nii.gz", "sub/a_noisy000.nii.gz"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("sample", *NOISE), ("marginals", "--amplitude", "1"), ("threshold",)],
+)
+def test_folders_are_not_called_like_files(
+    command: tuple[str, ...], folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """`-o out.nii.gz`, from which a folder would be made."""
+    name, *options = command
+    inputs = [folder, folder / "a.nii.gz"] if name == "sample" else [folder]
+    for path in inputs:
+        for output in ("out.nii.gz", "out.NPY", "a/out.nrrd"):
+            error = run(capsys, name, path, "-o", tmp_path / output, *options, code=2)
+            expected = f"{tmp_path / output}: expected the name of a folder, got that of a file"
+            assert error == f"gfnoise {name}: {expected}\n"
+            assert files(tmp_path / "a") == []
+            assert not (tmp_path / output).exists()
+    (tmp_path / "is.nii").mkdir()  # who has made it means it
+    if name != "threshold":
+        run(capsys, name, folder, "-o", tmp_path / "is.nii", *options)
+        assert len(files(tmp_path / "is.nii")) == 4
+
+
+def test_a_file_that_is_named_is_written_anew(
+    raters: list[Path], tmp_path: Path, capsys: Any
+) -> None:
+    """By every command that makes one, and the help says so."""
+    map_ = save(tmp_path / "map.nii.gz", ball().astype(np.float32) / 2)
+    commands = {
+        "marginals": [raters[0], "--amplitude", 2],
+        "threshold": [map_],
+        "fuse": raters,
+    }
+    for name, arguments in commands.items():
+        out = tmp_path / "out.nii.gz"
+        out.write_bytes(b"of another")
+        run(capsys, name, *arguments, "-o", out)
+        assert io.read_map(out).data.shape == ball().shape
+        with pytest.raises(SystemExit):
+            cli.main([name, "--help"])
+        assert "file, replaced if it is there" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(SystemExit):
+        cli.main(["sample", "--help"])
+    assert "replaced if" not in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_in_a_folder_is_a_label(folder: Path, tmp_path: Path, capsys: Any) -> None:
     save(folder / ".cache" / "c.nii", ball())
     save(folder / "._a.nii", ball())

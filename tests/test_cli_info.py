@@ -28,7 +28,8 @@ def test_figure(name: str, tmp_path: Path, capsys: Any) -> None:
     else:
         np.save(path, data[12] if name == "flat.npy" else data)
     out = tmp_path / "f.png"
-    arguments = "figure", path, "-o", out, "--units", "voxels", "--amplitudes", 1, 2
+    amplitudes = ["1,2"] if name == "flat.npy" else [1, 2]
+    arguments = "figure", path, "-o", out, "--units", "voxels", "--amplitudes", *amplitudes
     found = run_json(capsys, *arguments)
     axis = {"a.nii.gz": 2, "a.npy": 0}.get(name)
     assert found["axis"] == axis
