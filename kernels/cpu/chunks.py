@@ -4,7 +4,6 @@ Tallies are integers, whose sum is exact in any order: the thresholds have the s
 maps in memory.
 """
 
-
 import numpy as np
 
 from . import thresholding
