@@ -177,7 +177,7 @@ def test_sample_labels(benchmark, shape, order):
 
     def verify(found: Any, expected: Any) -> None:
         changed, theirs = float((found != labels).mean()), float((expected != labels).mean())
-        assert 0.5 * theirs < changed < 2 * theirs
+        assert theirs / 3 < changed < 3 * theirs  # of one item it varies by a fourth
         host = NOISE.sample_labels(labels[:1].get(), seed=[0], order=order)
         assert (found[:1].get() != host).mean() < 1e-4
 

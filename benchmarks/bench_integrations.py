@@ -21,6 +21,7 @@ torch = pytest.importorskip("torch")
 
 STRENGTH = {"amplitude": 4.0, "length_scale": 11.3}
 ROUNDS = 120
+DRAWS = 16  # of one, the share of voxels that change varies by a third on a small label
 
 
 def measure(race, adapter, idle, labels):
@@ -31,7 +32,7 @@ def measure(race, adapter, idle, labels):
     def core():
         return field.sample_labels(array, seed=[next(seeds)], mode="nearest")
 
-    verify(np.asarray(adapter(labels)), core(), array)
+    verify(lambda: np.asarray(adapter(labels)), core, array)
     np.testing.assert_array_equal(np.asarray(idle(labels)), array)
     seconds: dict[Any, list[float]] = {core: [], idle: []}
 
@@ -53,12 +54,15 @@ def measure(race, adapter, idle, labels):
     }
 
 
-def verify(result, expected, labels):
-    """As much noise as the core's, of another seed, and no other labels."""
-    assert result.dtype == labels.dtype
-    assert result.shape == labels.shape
-    assert set(np.unique(result)) == set(np.unique(labels))
-    ours, theirs = (np.mean(one != labels) for one in (result, expected))
+def verify(adapter, core, labels):
+    """As much noise as the core's, of other seeds, and no other labels."""
+    results = [adapter() for _ in range(DRAWS)]
+    for result in results:
+        assert result.dtype == labels.dtype
+        assert result.shape == labels.shape
+        assert set(np.unique(result)) == set(np.unique(labels))
+    ours = np.mean([result != labels for result in results])
+    theirs = np.mean([core() != labels for _ in range(DRAWS)])
     assert 0.5 * theirs < ours < 2 * theirs
 
 
