@@ -112,6 +112,14 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
     return tuple(map(tuple, np.broadcast_to(array, (array.shape[0], ndim)).tolist()))
 
 
+def voxel_size(value: object, ndim: int) -> tuple[float, ...]:
+    """A spacing of one image: a number or one per axis, positive."""
+    sizes = strengths("spacing", value, ndim, zero=False)
+    if isinstance(sizes[0], tuple):
+        raise ValueError(f"spacing must be a scalar or of shape ({ndim},), got {value!r}")
+    return sizes
+
+
 def plain(expected: str, value: object) -> NDArray[Any]:
     """The value as an array; an error if it has a mask, or rows of different lengths."""
     if is_masked(value):

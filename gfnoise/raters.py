@@ -292,7 +292,8 @@ def fit_field(
     ------
     ValueError, TypeError
         If an argument is not as described: fewer than two raters, one who marked nothing, two who
-        share no voxel, or raters who are all alike.
+        share no voxel, or raters who are all alike; or if the spacing of one axis is more than 1e6
+        times another's.
 
     Notes
     -----
@@ -330,9 +331,7 @@ def fit_field(
     _checks.in_range("masks", masks, 0, 1)
     stack = _raters.stack(masks, axis, None, None, least=2)
     ndim = _checks.dimensions(len(stack.space), name="space in masks")
-    sizes = _checks.strengths("spacing", spacing, ndim, zero=False)
-    if isinstance(sizes[0], tuple):
-        raise ValueError(f"spacing must be a scalar or of shape ({ndim},), got {spacing!r}")
+    sizes = _checks.voxel_size(spacing, ndim)
     start = _checks.integer("seed", seed, 0)
     raters = np.ascontiguousarray(stack.labels, bool)
     _check_one_structure(raters)

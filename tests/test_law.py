@@ -199,3 +199,20 @@ def test_the_volume_that_order_1_keeps() -> None:
         assert abs(mean - 1) <= allowed
         mean, allowed = kept(tube, 1, inner)
         assert abs(mean - documented) <= allowed + 0.01
+
+
+def test_how_often_fields_fold() -> None:
+    """The shares of the documentation: slopes are nine independent normals of deviation a / b."""
+    n, rng = 20_000, np.random.default_rng(0)
+    for ratio, documented in ((0.25, 1 / 1800), (0.5, 0.13), (1.0, 0.40)):
+        slopes = rng.standard_normal((40 * n, 3, 3))
+        law = (np.linalg.det(np.eye(3) + ratio * slopes) <= 0).mean()
+        allowed = Z * math.sqrt(law / (40 * n))
+        assert abs(law - documented) <= allowed + 0.01 * documented
+        field = GaussianField(32.0 * ratio, 32.0, ndim=3)
+        moved = field.displacement((3, 3, 3), n, seed=5).astype(np.float64)
+        middle = moved[:, :, 1, 1, 1]
+        steps = [moved[:, :, 2, 1, 1], moved[:, :, 1, 2, 1], moved[:, :, 1, 1, 2]]
+        found = np.stack([step - middle for step in steps], axis=-1)
+        share = (np.linalg.det(np.eye(3) + found) <= 0).mean()
+        assert abs(share - law) <= Z * math.sqrt(law / n) + 0.02 * law

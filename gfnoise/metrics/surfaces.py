@@ -95,16 +95,12 @@ def hausdorff_distance(
 
     Parameters
     ----------
-    prediction, target : array of bool or an integer dtype, (*batch, *space)
-        In {0, 1}, or in range(num_classes); of two or three axes of space.
+    prediction, target
+        As in `surface_dice`.
     percentile : float, default 100.0
         How much of each surface, in per cent of its area, lies within the distance of the other.
-    spacing : float or array_like, (ndim,), default 1.0
-        Voxel size per axis.
-    num_classes : int, optional
-        Compare each class, on a last axis of the result.
-    ndim : int, optional
-        The last `ndim` axes are space. By default all are, of at most three.
+    spacing, num_classes, ndim
+        As in `surface_dice`.
 
     Returns
     -------
@@ -175,14 +171,8 @@ def average_surface_distance(
 
     Parameters
     ----------
-    prediction, target : array of bool or an integer dtype, (*batch, *space)
-        In {0, 1}, or in range(num_classes); of two or three axes of space.
-    spacing : float or array_like, (ndim,), default 1.0
-        Voxel size per axis.
-    num_classes : int, optional
-        Compare each class, on a last axis of the result.
-    ndim : int, optional
-        The last `ndim` axes are space. By default all are, of at most three.
+    prediction, target, spacing, num_classes, ndim
+        As in `surface_dice`.
 
     Returns
     -------
@@ -258,9 +248,7 @@ def _compare(
     _, first, second, _ = _arguments.pair(function, prediction, target, num_classes, ndim)
     ndimage = _arguments.ndimage(function)
     axes = _checks.dimensions(len(first.space), name="space in prediction")
-    sizes = _checks.strengths("spacing", spacing, axes, zero=False)
-    if isinstance(sizes[0], tuple):
-        raise ValueError(f"spacing must be a scalar or of shape ({axes},), got {spacing!r}")
+    sizes = _checks.voxel_size(spacing, axes)
     classes = range(1, 2) if num_classes is None else range(first.classes)
     result = np.empty((len(first.codes), len(classes)))
     for item in range(len(first.codes)):
