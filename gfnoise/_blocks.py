@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _array, _labels, thresholding
+from . import _array, _decisions, _labels, thresholding
 from ._window import Window
 from .filters import gaussian_filter
 
@@ -34,7 +34,7 @@ def _task(function: Function) -> Function:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Layout:
     """How an array was cut into chunks, of which each is given with margins.
 
     Attributes
@@ -76,17 +76,17 @@ class Cut:
 
 @_task
 def filtered(
-    part: NDArray[Any], *, cut: Cut, options: dict[str, Any], block_id: Sequence[int]
+    part: NDArray[Any], *, layout: Layout, options: dict[str, Any], block_id: Sequence[int]
 ) -> NDArray[Any]:
     """A chunk of `gaussian_filter`."""
-    return np.ascontiguousarray(gaussian_filter(part, **options)[cut.inner(block_id)])
+    return np.ascontiguousarray(gaussian_filter(part, **options)[layout.inner(block_id)])
 
 
 @dataclass(frozen=True)
 class Marginals:
     """A call of `marginals`: `sigma` is (items, ndim), in voxels."""
 
-    cut: Cut
+    layout: Layout
     ndim: int
     sigma: NDArray[np.float64]
     method: str
@@ -117,13 +117,13 @@ def marginals(
             codes,
             out,
             wanted=wanted,
-            sigma=plan.sigma[plan.cut.items(place, lead)],
+            sigma=plan.sigma[plan.layout.items(place, lead)],
             method=plan.method,
             rule=plan.rule,
         )
     class_axis = (len(wanted),) * (plan.classes is not None)
     shaped: Any = out.reshape(*part.shape[:lead], *class_axis, *space)
-    return np.ascontiguousarray(shaped[(..., *plan.cut.inner(place)[lead:])])
+    return np.ascontiguousarray(shaped[(..., *plan.layout.inner(place)[lead:])])
 
 
 # --- the noise ----------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def marginals(
 class Samples:
     """A call of `sample_labels`; `grid` and `start` say where the array is."""
 
-    cut: Cut
+    layout: Layout
     dtype: np.dtype[Any]
     seeds: NDArray[np.uint64]
     numbers: NDArray[np.uint32]
@@ -158,9 +158,9 @@ def sampled(part: NDArray[Any], *, plan: Samples, block_id: Sequence[int]) -> ND
     if plan.raters is not None:
         place.pop(lead)
         raters = plan.raters
-    starts, count, origin = zip(*plan.cut.box(place)[lead:], strict=True)
+    starts, count, origin = zip(*plan.layout.box(place)[lead:], strict=True)
     start = tuple(a + b for a, b in zip(plan.start, starts, strict=True))
-    items = plan.cut.items(place, lead)
+    items = plan.layout.items(place, lead)
     shape = (*part.shape[:lead], *((raters,) * (plan.raters is not None)), *count)
     output = _labels.Output(None, shape, plan.dtype, part)
     if output.result.size:
@@ -192,30 +192,20 @@ class Decisions:
     real: np.dtype[Any]  # of the maps, as the kernels take them
     metric: str
     weight: Fraction
-    volume: float | None
+    rank: int  # as `_digits.rank_of`
     raters: int | None
 
     def maps(self, block: NDArray[Any]) -> NDArray[Any]:
         """The maps of a chunk, checked, as (maps, voxels)."""
         if self.raters is None:
-            values = thresholding._probabilities(block)
+            values = _decisions.as_probabilities(block)
         else:
-            values = thresholding._votes(block, self.raters)
-        return thresholding._flatten(values, self.ndim)[0]
+            values = _decisions.as_votes(block, self.raters)
+        return _decisions.flatten(values, self.ndim)[0]
 
     def batch(self, block: NDArray[Any]) -> tuple[int, ...]:
         """How many maps a chunk has, per axis of the batch."""
         return block.shape[: block.ndim - self.ndim]
-
-    def rank(self) -> int:
-        """Of the value that is the threshold, where a volume is wanted; as the kernels take it."""
-        from gfnoise._cpu import thresholding as kernels
-
-        if self.metric != "volume":
-            return kernels.NO_RANK
-        if self.volume is None:
-            return kernels.OF_THE_MASS
-        return math.floor(Fraction(self.volume) * self.voxels + Fraction(1, 2))
 
 
 @_task
@@ -260,7 +250,7 @@ def descend(
 
     batch = tables.shape[:-2]
     before = (
-        chunks.begin(math.prod(batch), plan.rank())
+        chunks.begin(math.prod(batch), plan.rank)
         if states is None
         else np.ascontiguousarray(states).reshape(-1)
     )
@@ -295,7 +285,7 @@ def decided_votes(counts: NDArray[np.int64], *, plan: Decisions) -> NDArray[np.f
         raters=plan.raters,
         weight=plan.weight,
         metric=plan.metric,
-        volume=plan.volume,
+        rank=plan.rank,
     )
     return np.asarray(rows).reshape(*counts.shape[:-1], 4)
 

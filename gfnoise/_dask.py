@@ -17,7 +17,8 @@ from dask.array.overlap import overlap
 from dask.utils import parse_bytes
 from numpy.typing import NDArray
 
-from . import _array, _blocks, _labels, filters, thresholding
+from . import _array, _blocks, _decisions, _labels, filters
+from ._digits import rank_of
 from ._reach import reach
 from ._taps import marginal_taps
 from ._window import Window, cut
@@ -92,7 +93,7 @@ def _twin(source: da.Array, ndim: int) -> np.ndarray[Any, Any]:
 
 def _overlapping(
     source: da.Array, margins: Mapping[int, int], wrapped: Iterable[int] = ()
-) -> tuple[da.Array, _blocks.Cut]:
+) -> tuple[da.Array, _blocks.Layout]:
     """The chunks of an array with margins. Chunks smaller than theirs are joined to others."""
     wanted = [
         (sum(sizes),) if margins.get(axis, 0) >= sum(sizes) else _join(sizes, margins.get(axis, 1))
@@ -103,12 +104,12 @@ def _overlapping(
     border = {axis: "periodic" if axis in wrapped else "none" for axis in depth}
     parts = overlap(joined, depth, border) if any(depth.values()) else joined
     axes = range(source.ndim)
-    pieces = _blocks.Cut(
+    layout = _blocks.Layout(
         joined.chunks,
         tuple(depth.get(axis, 0) for axis in axes),
         tuple(axis in wrapped for axis in axes),
     )
-    return parts, pieces
+    return parts, layout
 
 
 def _join(sizes: tuple[int, ...], least: int) -> tuple[int, ...]:
@@ -171,9 +172,9 @@ def _gaussian_filter(
     )
     margins = {a: int(r) * (s > 0) for a, r, s in zip(numbers, radii, sigmas, strict=True)}
     wrapped = [a for a, m in zip(numbers, modes, strict=True) if m in ("wrap", "grid-wrap")]
-    parts, pieces = _overlapping(input, margins, wrapped)
+    parts, layout = _overlapping(input, margins, wrapped)
     options |= {"sigma": sigma, "output": twin.dtype}
-    return _map(_blocks.filtered, parts, pieces.chunks, twin.dtype, cut=pieces, options=options)
+    return _map(_blocks.filtered, parts, layout.chunks, twin.dtype, layout=layout, options=options)
 
 
 def _marginals(
@@ -194,13 +195,13 @@ def _marginals(
     sigma, _ = _in_voxels(self, math.prod(labels.shape[:lead]), space)
     taps = [marginal_taps(row, space, method)[-self.ndim :] for row in np.unique(sigma, axis=0)]
     margins = {lead + i: max(one[i].radius for one in taps) for i in range(self.ndim)}
-    parts, pieces = _overlapping(labels, margins)
-    chunks, classes = pieces.chunks, None
+    parts, layout = _overlapping(labels, margins)
+    chunks, classes = layout.chunks, None
     if num_classes is not None:
         classes = _class_chunks(int(num_classes), math.prod(max(sizes) for sizes in chunks))
         chunks = (*chunks[:lead], classes, *chunks[lead:])
     plan = _blocks.Marginals(
-        pieces,
+        layout,
         self.ndim,
         sigma,
         method,
@@ -258,12 +259,12 @@ def _sample_labels(
         kernels = _array.kernels("sample_labels", "field")
         far = reach(kernels, **streams, raters=raters or 1, window=part)
         margins = {lead + i: one for i, one in enumerate(far)}
-    parts, pieces = _overlapping(labels, margins)
-    chunks, axis = pieces.chunks, None
+    parts, layout = _overlapping(labels, margins)
+    chunks, axis = layout.chunks, None
     if raters is not None:
         chunks, axis = (*chunks[:lead], (raters,), *chunks[lead:]), lead
     plan = _blocks.Samples(
-        cut=pieces,
+        layout=layout,
         dtype=labels.dtype,
         **streams,
         grid=part.shape,
@@ -294,7 +295,7 @@ def _optimal_threshold(
         source = _together(marginals, plan)
         found = _per_map(_blocks.whole, lead, (), np.float64, source, options=options).compute()
     else:
-        found = _decisions(marginals, plan)[..., 0]
+        found = _decided(marginals, plan)[..., 0]
     return da.from_array(np.asarray(found), chunks=marginals.chunks[:lead])
 
 
@@ -320,7 +321,7 @@ def _optimal_segmentation(
         )
     every = tuple(range(marginals.ndim))
     batch = marginals.ndim - plan.ndim
-    decisions = da.from_array(_decisions(marginals, plan), (*marginals.chunks[:batch], (4,)))
+    decisions = da.from_array(_decided(marginals, plan), (*marginals.chunks[:batch], (4,)))
     return da.blockwise(
         _blocks.segmented,
         every,
@@ -347,7 +348,7 @@ def _plan(
     raters: int | None,
 ) -> _blocks.Decisions:
     """Check the arguments of a decision."""
-    checked = thresholding._plan(
+    checked = _decisions.plan(
         function, _twin(marginals, marginals.ndim), metric, ndim, beta, volume, raters
     )
     axes = marginals.ndim if ndim is None else int(ndim)
@@ -359,7 +360,7 @@ def _plan(
         checked.maps.dtype,
         metric,
         checked.weight,
-        checked.volume,
+        rank_of(metric, checked.volume, voxels),
         checked.raters,
     )
 
@@ -375,7 +376,7 @@ def _together(marginals: da.Array, plan: _blocks.Decisions) -> da.Array:
     return marginals.rechunk(dict.fromkeys(range(-plan.ndim, 0), -1))
 
 
-def _decisions(marginals: da.Array, plan: _blocks.Decisions) -> NDArray[np.float64]:
+def _decided(marginals: da.Array, plan: _blocks.Decisions) -> NDArray[np.float64]:
     """What is decided of each map, (*batch, 4), computed: pass after pass over the chunks."""
     kernels = _array.kernels(plan.function, "chunks")
     lead = marginals.ndim - plan.ndim

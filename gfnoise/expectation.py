@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks
+from ._decisions import METRICS, weight_of
 from ._scores import score_of
 from ._seeds import part_seed
 from .field import GaussianField
-from .thresholding import METRICS, _weight
 
 _BUDGET = 1 << 22  # bytes of the samples of an item that are held at once
 _MOST_AT_ONCE = 64
@@ -116,7 +116,7 @@ def expected_score(
     if not isinstance(field, GaussianField):
         raise TypeError(f"field must be a GaussianField, got {field!r}")
     _checks.choice("metric", metric, METRICS[:-1])
-    weight = float(_weight(metric, beta))
+    weight = float(weight_of(metric, beta))
     n = _checks.integer("n", n, 2)
     _checks.choice("cval", cval, (0, 1))
     for name, array in (("segmentation", segmentation), ("labels", labels)):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks
-from .thresholding import METRICS, _plan, _probabilities, _votes, _weight
+from ._decisions import METRICS, as_probabilities, as_votes, plan, weight_of
 
 _SORTED = 1 << 16  # voxels of a map that is sorted at no cost worth speaking of
 
@@ -310,18 +310,18 @@ def volume_range(
     """
     kernels = _array.kernels("volume_range", "volumes", marginals=marginals)
     _checks.choice("metric", metric, METRICS[:-1])
-    plan = _plan("volume_range", marginals, metric, ndim, beta, None, raters)
+    checked = plan("volume_range", marginals, metric, ndim, beta, None, raters)
 
-    decision = plan.solve()
+    decision = checked.solve()
     # Votes come as the least number of them; a map's values are floats of at most 64 bits.
     beyond = np.asarray(decision.beyond, np.float64)
     beyond = np.nextafter(beyond, np.inf) if raters is None else beyond
     mass, most, fewest = kernels.sizes(
-        plan.maps, least=np.asarray(decision.least, np.float64), beyond=beyond
+        checked.maps, least=np.asarray(decision.least, np.float64), beyond=beyond
     )
     mean = mass if raters is None else mass / raters
-    fewest, most, mean = (part.reshape(plan.batch)[()] for part in (fewest, most, mean))
-    return VolumeRange(fewest, most, mean, plan.maps.shape[1])
+    fewest, most, mean = (part.reshape(checked.batch)[()] for part in (fewest, most, mean))
+    return VolumeRange(fewest, most, mean, checked.maps.shape[1])
 
 
 @_array.tensors("mean_volume")
@@ -370,7 +370,7 @@ def volume_bounds(
         _array.kernels("volume_bounds", "volumes", mean_volume=mean_volume)
         v = _shares("volume_bounds", "mean_volume", mean_volume)
     _checks.choice("metric", metric, METRICS[:-1])
-    weight = float(_weight(metric, beta))
+    weight = float(weight_of(metric, beta))
     if metric == "accuracy":
         least, most = np.maximum(2 * v - 1, 0), np.minimum(2 * v, 1)
     else:
@@ -433,10 +433,10 @@ def volume_curves(
         raise ValueError(f"marginals must hold a voxel, got {_checks.describe(marginals)}")
     if raters is not None:
         raters = _checks.integer("raters", raters, 1)
-        counts = kernels.levels(_votes(marginals, raters).reshape(-1), raters)[::-1]
+        counts = kernels.levels(as_votes(marginals, raters).reshape(-1), raters)[::-1]
         against = np.flatnonzero(counts)
         return _curves(counts[against], (raters - against) / raters, against / raters)
-    values = _probabilities(marginals).reshape(-1)
+    values = as_probabilities(marginals).reshape(-1)
     if exact or values.size <= _SORTED:
         found, counts = np.unique(values, return_counts=True)
         steps = found[::-1].astype(np.float64)

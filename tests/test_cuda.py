@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import gfnoise
 from cuda_on_host.launcher import ORDERS, HostLauncher, redirected
-from gfnoise import GaussianField, _warm_up
+from gfnoise import GaussianField, _digits, _warm_up
 from gfnoise._cuda import _labels, _launch, field, filters
 from gfnoise._cuda import thresholding as thresholds
 from gfnoise._spectrum import harmonics
@@ -192,7 +192,7 @@ def test_values_that_are_not_checked(host: HostLauncher) -> None:
     """On a device, a map of NaN has no threshold, and is segmented as nothing."""
     maps = np.tile(np.linspace(0, 1, 50), (4, 1))
     maps[0, 3], maps[1, 4], maps[2, 5] = np.nan, -0.5, 1.5
-    found, _ = thresholds.optimal_threshold(maps, weight=1.0, rank=thresholds.NO_RANK)
+    found, _ = thresholds.optimal_threshold(maps, weight=1.0, rank=_digits.NO_RANK)
     assert np.isnan(found[:3]).all()
     assert found[3] == gfnoise.optimal_threshold(maps[3])
     mask = np.ones(maps.shape, bool)

@@ -7,8 +7,9 @@ import numpy as np
 from torch import Tensor
 
 from .. import _checks
+from .._decisions import METRICS
 from ..field import GaussianField
-from ..thresholding import METRICS, optimal_segmentation
+from ..thresholding import optimal_segmentation
 from ._labels import Noises, integers, join_seed, missing, noisy_item, voxel_size
 
 try:

@@ -6,9 +6,11 @@ maps in memory.
 
 import numpy as np
 
+from gfnoise._digits import BINS, DIGITS
+
 from . import thresholding
 from ._jit import same_type
-from .thresholding import _SMALL, BINS, DIGITS, _descend, _parts, _tally_maps
+from .thresholding import _SMALL, _descend, _parts, _tally_maps
 
 WHOLE = _SMALL
 """Voxels of a map up to which it is decided otherwise, without tallies."""

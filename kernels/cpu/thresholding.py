@@ -13,18 +13,14 @@ from functools import partial
 
 import numpy as np
 
+from gfnoise._digits import BINS, DIGITS, NO_RANK, OF_THE_MASS
 from gfnoise._scores import score_of
 
 from . import _pool
 from ._jit import device, kernel, same_type
 
-DIGITS = {4: (10, 10, 10), 8: (10, 10, 10, 10, 10, 6, 6)}
-"""Bits of each digit, from the top: the 30 and 62 bits of a float in [0, 1]."""
-BINS = 1 << 10
 _HALF = 26  # bits: sums of larger remainders are kept in two halves
 _TIE = 1e-12  # relative; a threshold this close to a value of the map is that value
-OF_THE_MASS = -2  # a rank still to be found
-NO_RANK = -1
 NOWHERE = np.uint64((1 << 64) - 1)  # a prefix that no value has
 _CHUNK = 1 << 18  # voxels of a task
 _SMALL = 1 << 13  # voxels of a map that passes over it are quicker for than tables
@@ -340,19 +336,19 @@ def count_votes(votes, raters):
     return counts
 
 
-def optimal_level(votes, *, raters, weight, metric, volume):
+def optimal_level(votes, *, raters, weight, metric, rank):
     """As `optimal_threshold` for integer votes (maps, voxels), in exact arithmetic.
 
     Returns the thresholds as fractions of `raters`, the least votes of the largest and of the
     smallest optimal set, and the ranks.
     """
     counts = count_votes(votes, raters)
-    return decide_votes(counts, raters=raters, weight=weight, metric=metric, volume=volume)
+    return decide_votes(counts, raters=raters, weight=weight, metric=metric, rank=rank)
 
 
-def decide_votes(counts, *, raters, weight, metric, volume):
+def decide_votes(counts, *, raters, weight, metric, rank):
     """As `optimal_level`, of the counts of each map's votes."""
-    rows = [_solve(tally.tolist(), raters, weight, metric, volume) for tally in counts]
+    rows = [_solve(tally.tolist(), raters, weight, metric, rank) for tally in counts]
     thresholds, ranks = [threshold for threshold, _ in rows], [rank for _, rank in rows]
     # Votes are integers: v >= raters t where v >= ceil(raters t), v > raters t beyond its floor.
     least = [math.ceil(raters * t) if t <= 1 else raters + 1 for t in thresholds]
@@ -361,18 +357,14 @@ def decide_votes(counts, *, raters, weight, metric, volume):
     return found, np.array(least), np.array(beyond), np.array(ranks, np.int64)
 
 
-def _solve(tally, raters, weight, metric, volume):
+def _solve(tally, raters, weight, metric, rank):
     """Threshold, as a Fraction or inf, and rank of one map whose level v has tally[v] voxels."""
     mass = sum(level * count for level, count in enumerate(tally))  # in votes
     if metric == "accuracy":
         return Fraction(1, 2), NO_RANK
     if metric == "volume":
-        voxels = sum(tally)
-        rank = (
-            (2 * mass + raters) // (2 * raters)
-            if volume is None
-            else math.floor(Fraction(volume) * voxels + Fraction(1, 2))
-        )
+        if rank == OF_THE_MASS:
+            rank = (2 * mass + raters) // (2 * raters)
         above = 0
         for level in range(raters, -1, -1):
             above += tally[level]

@@ -1,17 +1,12 @@
 """Thresholds of probability maps without sorting: launching `thresholding.cu`."""
 
-import math
-from fractions import Fraction
-
 import numpy as np
+
+from gfnoise._digits import BINS, DIGITS
 
 from ._launch import MOST_BLOCKS, MOST_ROWS, blocks, c_type, launcher
 
-THREADS, BINS, CHUNK = 256, 1024, 4096  # as in thresholding.cu
-DIGITS = {4: (10, 10, 10), 8: (10, 10, 10, 10, 10, 6, 6)}
-"""Bits of each digit, from the top: the 30 and 62 bits of a float in [0, 1]."""
-OF_THE_MASS = -2  # a rank still to be found
-NO_RANK = -1
+THREADS, CHUNK = 256, 4096  # as in thresholding.cu
 _METRICS = {"accuracy": 1, "volume": 2}  # else the score
 _SCORES = {"accuracy": 1, "iou": 2}  # else F-beta
 _EACH = 1 << 14  # voxels of a block that counts, at least
@@ -80,7 +75,7 @@ def optimal_threshold(maps, *, weight, rank):
     return thresholds, ranks
 
 
-def optimal_level(votes, *, raters, weight, metric, volume):
+def optimal_level(votes, *, raters, weight, metric, rank):
     """As `optimal_threshold` for integer votes (maps, voxels), in exact arithmetic. As on the CPU.
 
     Of F-beta, exact where beta² times the votes of a map is a float64, as it is for 1/2, 1 and 2.
@@ -93,11 +88,6 @@ def optimal_level(votes, *, raters, weight, metric, volume):
     _launch(votes, "clear_levels", (blocks(size, THREADS),), (np.int64(size), levels))
     args = votes, count, np.int64(votes.shape[1]), np.int32(raters), levels
     _launch(votes, "count_levels", _parts(votes), args)
-    rank = NO_RANK
-    if metric == "volume":
-        rank = OF_THE_MASS
-        if volume is not None:
-            rank = math.floor(Fraction(volume) * votes.shape[1] + Fraction(1, 2))
     args = count, np.int32(raters), np.int32(_METRICS.get(metric, 0)), np.float64(weight)
     args += np.int64(rank), levels, *results
     _launch(votes, "decide_levels", (blocks(len(votes), THREADS),), args)
