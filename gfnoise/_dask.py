@@ -17,12 +17,13 @@ from dask.array.overlap import overlap
 from dask.utils import parse_bytes
 from numpy.typing import NDArray
 
-from . import _array, _blocks, _decisions, _labels, filters
+from . import _array, _blocks, _decisions, _labels
+from ._axes import along_axes
 from ._digits import rank_of
 from ._reach import reach
+from ._strengths import in_voxels
 from ._taps import marginal_taps
 from ._window import Window, cut
-from .field import _in_voxels
 
 
 def call(
@@ -162,16 +163,9 @@ def _gaussian_filter(
 ) -> da.Array:
     options = {"axes": axes, "mode": mode, "cval": cval, "truncate": truncate, "radius": radius}
     twin = function(_twin(input, input.ndim), sigma, **options, output=output)
-    numbers = filters._axes(axes, input.ndim)
-    sigmas = filters._each("sigma", sigma, numbers)
-    modes = filters._each("mode", mode, numbers)
-    radii = (
-        [int(truncate * s + 0.5) for s in sigmas]
-        if radius is None
-        else filters._each("radius", radius, numbers)
-    )
-    margins = {a: int(r) * (s > 0) for a, r, s in zip(numbers, radii, sigmas, strict=True)}
-    wrapped = [a for a, m in zip(numbers, modes, strict=True) if m in ("wrap", "grid-wrap")]
+    along = along_axes(input.ndim, sigma, axes=axes, mode=mode, truncate=truncate, radius=radius)
+    margins = {one.axis: one.radius for one in along}
+    wrapped = [one.axis for one in along if one.mode == "wrap"]
     parts, layout = _overlapping(input, margins, wrapped)
     options |= {"sigma": sigma, "output": twin.dtype}
     return _map(_blocks.filtered, parts, layout.chunks, twin.dtype, layout=layout, options=options)
@@ -192,7 +186,7 @@ def _marginals(
     options = {"method": method, "mode": mode, "cval": cval, "ignore_index": ignore_index}
     function(self, _twin(labels, self.ndim), num_classes=num_classes, **options)
     lead, space = labels.ndim - self.ndim, labels.shape[labels.ndim - self.ndim :]
-    sigma, _ = _in_voxels(self, math.prod(labels.shape[:lead]), space)
+    sigma, _ = in_voxels(self, math.prod(labels.shape[:lead]), space)
     taps = [marginal_taps(row, space, method)[-self.ndim :] for row in np.unique(sigma, axis=0)]
     margins = {lead + i: max(one[i].radius for one in taps) for i in range(self.ndim)}
     parts, layout = _overlapping(labels, margins)
@@ -246,7 +240,7 @@ def _sample_labels(
     wanted = cut(space, window) if full_shape is None and window is not None else None
     items = math.prod(labels.shape[:lead])
     seeds, numbers, _ = self._streams(seed, items)
-    amplitude, length_scale = _in_voxels(self, items, part.shape)
+    amplitude, length_scale = in_voxels(self, items, part.shape)
     raters = None if n is None else int(n)
     streams = {
         "seeds": seeds,

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _array, _checks
+from . import _array, _checks, _modes
 
-MODES = ("constant", "nearest")
 ORDERS = (0, 1)
 MAX_CLASSES = 1 << 16  # where the kernels hold classes in two bytes
 
@@ -26,7 +25,7 @@ class Rule(NamedTuple):
 
 def rule(labels: NDArray[Any], mode: str, cval: object, ignore_index: object) -> Rule:
     """Check the arguments that say what a source outside, or to be ignored, stands for."""
-    _checks.choice("mode", mode, MODES)
+    _checks.choice("mode", mode, _modes.OF_LABELS)
     native = labels.dtype.newbyteorder("=")
     outside = _checks.label_value("cval", cval, native)
     has_ignore = ignore_index is not None

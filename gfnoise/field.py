@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks, _labels
+from ._strengths import in_voxels
 from ._window import Window, cut, whole
 
 METHODS = ("integrated", "sampled")
@@ -134,7 +135,7 @@ class GaussianField:
         raters = 1 if n is None else _checks.integer("n", n, 0)
         seeds, numbers, seed_axis = self._streams(seed, None)
         items = len(numbers)
-        amplitude, length_scale = _in_voxels(self, items, grid)
+        amplitude, length_scale = in_voxels(self, items, grid)
 
         items_axis = seed_axis or self._own_items is not None
         library = _array.module(placed.get("seed") if like is None else like)
@@ -275,7 +276,7 @@ class GaussianField:
         raters = 1 if n is None else _checks.integer("n", n, 0)
         items = math.prod(lead)
         seeds, numbers, _ = self._streams(seed, items)
-        amplitude, length_scale = _in_voxels(self, items, part.shape)
+        amplitude, length_scale = in_voxels(self, items, part.shape)
         shape = (*lead, *((raters,) * (n is not None)), *part.count)
         if out is not None:
             _checks.output(out, shape, labels.dtype, labels=labels)
@@ -365,7 +366,7 @@ class GaussianField:
             raise ValueError(f"cval must be a class in [0, {classes - 1}], got {cval}")
         lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
         items = math.prod(lead)
-        amplitude, _ = _in_voxels(self, items, space)
+        amplitude, _ = in_voxels(self, items, space)
         shape = (*lead, *((classes,) * (num_classes is not None)), *space)
         if out is not None:
             _checks.output(out, shape, np.dtype(np.float32), labels=labels)
@@ -430,40 +431,3 @@ class GaussianField:
                 f"{space} and in steps of 1, got {window!r}"
             )
         return part, (0,) * self.ndim
-
-
-@lru_cache(maxsize=256)
-def _in_voxels(
-    noise: GaussianField, items: int, shape: tuple[int, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Amplitude and length scale per item and axis, in voxels of a grid."""
-    noise._check_items(items)
-    unit = noise.spacing == "unit"
-    spacing = tuple(1 / max(size, 1) for size in shape) if unit else noise.spacing
-    # In plain Python: a strength that is drawn for each item is new at every call.
-    given = [_rows(value) for value in (noise.amplitude, noise.length_scale, spacing)]
-    own = max(map(len, given))
-    *strengths, sizes = (rows if len(rows) == own else rows * own for rows in given)
-    values = [
-        [
-            x / y
-            for row, size in zip(rows, sizes, strict=True)
-            for x, y in zip(row, size, strict=True)
-        ]
-        for rows in strengths
-    ]
-    scaled = np.array(values).reshape(2, own, noise.ndim)
-    if own != items:
-        scaled = scaled.repeat(items, axis=1)
-    scaled.flags.writeable = False  # it is kept
-    amplitude, length_scale = scaled
-    if max(map(max, values)) == math.inf or not min(values[1]):
-        bad = "amplitude" if max(values[0]) == math.inf else "length_scale"
-        value = length_scale if bad == "length_scale" else amplitude
-        raise ValueError(f"{bad} / spacing must be finite and not vanish, got {value}")
-    return amplitude, length_scale
-
-
-def _rows(value: tuple[Any, ...]) -> tuple[tuple[float, ...], ...]:
-    """A parameter as one row per item, or one for all."""
-    return value if isinstance(value[0], tuple) else (value,)

@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import _array, _checks
+from ._axes import AlongAxis, along_axes
 from ._labels import Output
 
-_SAME = {"grid-mirror": "reflect", "grid-constant": "constant", "grid-wrap": "wrap"}
-_MAX_RADIUS = 1 << 24
-_UNFILTERED = [0.0, 0, "nearest"]
-MODES = ("reflect", "constant", "nearest", "mirror", "wrap", *_SAME)
+_UNFILTERED = AlongAxis(-1, 0.0, 0, "nearest")
 
 
 @_array.tensors("input", "output")
@@ -78,35 +76,15 @@ def gaussian_filter(
     kernels = _array.kernels("gaussian_filter", "filters", input=input, output=given)
     if input.dtype.kind not in "biuf":
         raise TypeError(f"input must be of a real dtype, got {_checks.describe(input)}")
-    filtered = _axes(axes, input.ndim)
-    sigmas = [_checks.number("sigma", s, 0.0) for s in _each("sigma", sigma, filtered)]
-    modes = _each("mode", mode, filtered)
-    for one in modes:
-        _checks.choice("mode", one, MODES)
-    reach = _checks.number("truncate", truncate, 0.0)
+    along = along_axes(input.ndim, sigma, axes=axes, mode=mode, truncate=truncate, radius=radius)
     constant = _checks.number("cval", cval)
-    radii = (
-        [int(min(reach * s + 0.5, 2.0 * _MAX_RADIUS)) for s in sigmas]
-        if radius is None
-        else [_checks.integer("radius", r, 0) for r in _each("radius", radius, filtered)]
-    )
-    if max(radii, default=0) > _MAX_RADIUS:
-        raise ValueError(
-            f"sigma, truncate and radius must give a reach of at most {_MAX_RADIUS} voxels, "
-            f"got sigma {sigma!r}, truncate {truncate!r} and radius {radius!r}"
-        )
     dtype = _result_dtype(input, wanted)
     if given is not None:
         _checks.output(given, input.shape, dtype, name="output", input=input)
 
     result = Output(given, input.shape, dtype, input)
     if result.result.size:
-        plan = [
-            (axis, s, r, _SAME.get(m, m))
-            for axis, s, r, m in zip(filtered, sigmas, radii, modes, strict=True)
-            if s > 0 and r > 0
-        ]
-        _filter(kernels, _array.native(input), result.filled, plan, constant)
+        _filter(kernels, _array.native(input), result.filled, along, constant)
     return result.finish()
 
 
@@ -114,34 +92,34 @@ def _filter(
     kernels: Any,
     source: NDArray[Any],
     target: NDArray[Any],
-    plan: list[tuple[int, float, int, str]],
+    along: list[AlongAxis],
     cval: float,
 ) -> None:
-    """Filter along the axes of the plan: the last three at once, others three by three."""
-    last = {axis - source.ndim + 3: setting for axis, *setting in plan if axis >= source.ndim - 3}
-    if len(last) == len(plan):
-        settings = [last.get(axis, _UNFILTERED) for axis in range(3)]
-        _launch(kernels, source, target, settings, cval)
+    """Filter along the axes: the last three at once, others three by three."""
+    last = {one.axis - source.ndim + 3: one for one in along if one.axis >= source.ndim - 3}
+    if len(last) == len(along):
+        three = [last.get(axis, _UNFILTERED) for axis in range(3)]
+        _launch(kernels, source, target, three, cval)
         return
-    now, later = plan[-3:], plan[:-3]
-    moved = [axis for axis, *_ in now]
+    now, later = along[-3:], along[:-3]
+    moved = [one.axis for one in now]
     order = [axis for axis in range(source.ndim) if axis not in moved] + moved
     filled = _array.module(target).empty([source.shape[axis] for axis in order], target.dtype)
-    settings = [_UNFILTERED] * (3 - len(now)) + [setting for _, *setting in now]
-    _launch(kernels, source.transpose(order), filled, settings, cval)
+    three = [_UNFILTERED] * (3 - len(now)) + now
+    _launch(kernels, source.transpose(order), filled, three, cval)
     target.transpose(order)[...] = filled
     if later:
         _filter(kernels, target.copy(), target, later, cval)
 
 
 def _launch(
-    kernels: Any, source: NDArray[Any], target: NDArray[Any], settings: list[Any], cval: float
+    kernels: Any, source: NDArray[Any], target: NDArray[Any], three: list[AlongAxis], cval: float
 ) -> None:
     """Filter along the last three axes, of as many as there are."""
     space = (1,) * (3 - source.ndim) + source.shape[-3:]
-    if settings[:2] == [_UNFILTERED] * 2:  # lines that have nothing to do with each other
+    if three[:2] == [_UNFILTERED] * 2:  # lines that have nothing to do with each other
         space = (math.prod(space[:2]), 1, space[2])
-    sigma, radius, modes = zip(*settings, strict=True)
+    _, sigma, radius, modes = zip(*three, strict=True)
     kernels.gaussian_filter(
         _array.module(source).ascontiguousarray(source).reshape(-1, *space),
         target.reshape(-1, *space),
@@ -150,32 +128,6 @@ def _launch(
         modes=modes,
         cval=cval,
     )
-
-
-def _axes(axes: int | Sequence[int] | None, ndim: int) -> list[int]:
-    """The axes to filter as non-negative numbers, in ascending order of the arguments."""
-    if axes is None:
-        return list(range(ndim))
-    given = axes if isinstance(axes, (tuple, list)) else (axes,)
-    numbers = [_checks.integer("axes", axis, -ndim) for axis in given]
-    if any(axis >= ndim for axis in numbers):
-        raise ValueError(f"axes must be axes of an array of {ndim}, got {axes!r}")
-    numbers = [axis % ndim for axis in numbers]
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(f"axes must name each axis once, got {axes!r}")
-    return numbers
-
-
-def _each(name: str, value: Any, axes: Sequence[int]) -> list[Any]:
-    """One value per axis."""
-    if isinstance(value, str) or np.ndim(value) == 0:
-        return [value] * len(axes)
-    values = list(value)
-    if len(values) != len(axes):
-        raise ValueError(
-            f"{name} must be one value or one for each of {len(axes)} axes, got {value!r}"
-        )
-    return values
 
 
 def _result_dtype(source: NDArray[Any], wanted: DTypeLike | None) -> np.dtype[Any]:

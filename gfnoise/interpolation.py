@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import _array, _checks, _labels
-
-_MODES = ("constant", "grid-constant", "nearest", "reflect", "mirror", "grid-wrap", "wrap")
-_SAME = {"grid-mirror": "reflect"}
+from ._axes import displaced_axes
+from ._modes import COORDINATE_SYNONYMS, OF_COORDINATES
 
 
 @_array.tensors("labels", "displacement", "out")
@@ -73,7 +72,7 @@ def warp_labels(
         raise TypeError(
             f"displacement must be of a real dtype, got {_checks.describe(displacement)}"
         )
-    ndim = _displaced_axes(labels, displacement)
+    ndim = displaced_axes(labels, displacement)
     _checks.choice("order", order, _labels.ORDERS)
     rule = _labels.rule(labels, mode, cval, ignore_index)
     _checks.finite("displacement", displacement)
@@ -96,24 +95,6 @@ def warp_labels(
             rule=rule,
         )
     return output.finish()
-
-
-def _displaced_axes(labels: NDArray[Any], displacement: NDArray[Any]) -> int:
-    """The number of spatial axes for which the displacement fits the labels."""
-    for ndim in (3, 2):
-        lead, space = labels.shape[: max(labels.ndim - ndim, 0)], labels.shape[-ndim:]
-        fits = (
-            labels.ndim >= ndim
-            and displacement.ndim >= len(lead) + 1 + ndim
-            and displacement.shape[-ndim - 1 :] == (ndim, *space)
-            and displacement.shape[: len(lead)] == lead
-        )
-        if fits:
-            return ndim
-    raise ValueError(
-        f"displacement must be of shape (*lead, ndim, *space) with ndim 2 or 3 for labels of shape "
-        f"(*lead, *space) = {labels.shape}, got shape {displacement.shape}"
-    )
 
 
 @_array.tensors("input", "coordinates", "output")
@@ -178,7 +159,7 @@ def map_coordinates(
         if array.dtype.kind not in kinds:
             raise TypeError(f"{name} must be of a real dtype, got {_checks.describe(array)}")
     _checks.choice("order", order, _labels.ORDERS)
-    _checks.choice("mode", mode, (*_MODES, *_SAME))
+    _checks.choice("mode", mode, (*OF_COORDINATES, *COORDINATE_SYNONYMS))
     constant = _checks.number("cval", cval)
     axes = coordinates.shape[0] if coordinates.ndim else 0
     if not 1 <= axes <= min(3, input.ndim):
@@ -204,7 +185,7 @@ def map_coordinates(
         contiguous(_array.native(coordinates)).reshape(axes, points),
         result.filled.reshape(-1, points),
         order=order,
-        mode=_MODES.index(_SAME.get(mode, mode)),
+        mode=COORDINATE_SYNONYMS.get(mode, mode),
         cval=constant,
     )
     return result.finish()

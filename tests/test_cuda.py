@@ -6,12 +6,14 @@ On the host, as `tests/cuda_on_host` runs them; `test_gpu.py` has what takes a d
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import threading
 import tracemalloc
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +26,7 @@ from cuda_on_host.launcher import ORDERS, HostLauncher, redirected
 from gfnoise import GaussianField, _digits, _warm_up
 from gfnoise._cuda import _labels, _launch, field, filters
 from gfnoise._cuda import thresholding as thresholds
+from gfnoise._modes import OF_COORDINATES, OF_FILTERS
 from gfnoise._spectrum import harmonics
 
 Array = NDArray[Any]
@@ -315,9 +318,13 @@ def test_axes_that_32_bits_do_not_number(host: HostLauncher) -> None:
     assert _launch.narrow((1, 2, 3)) == (1, 2, 3)
 
 
-def test_the_modes_of_filters_are_those_that_have_names() -> None:
-    """Their order is that of the kernels' own numbers."""
-    assert gfnoise.filters.MODES[: len(filters.MODES)] == filters.MODES
+@pytest.mark.parametrize(
+    ("stem", "modes"), [("filters", OF_FILTERS), ("interpolation", OF_COORDINATES)]
+)
+def test_modes_are_numbered_as_the_kernels_do(stem: str, modes: tuple[str, ...]) -> None:
+    source = (Path(filters.__file__).parent / f"{stem}.cu").read_text()
+    (names,) = re.findall(r"^enum Mode { (.*) };", source, re.MULTILINE)
+    assert names.lower().replace("_", "-").split(", ") == list(modes)
 
 
 class _Stream:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .. import filters
+from .._axes import along_axes
 
 Tensor = torch.Tensor
 _BEYOND = 1e15  # as in the kernels: what a mode repeats is lost there
@@ -19,19 +19,13 @@ def gaussian_filter_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -
     """Keep the settings; a filter is linear and needs no more."""
     source, sigma, axes, mode, _, truncate, radius, _ = inputs
     ctx.dtype = source.dtype
-    axes = filters._axes(axes, source.dim())
-    modes = mode.split(",")
     sigma, modes, radius = (
-        values * len(axes) if values is not None and len(values) == 1 else values
-        for values in (sigma, modes, radius)
+        values[0] if values is not None and len(values) == 1 else values
+        for values in (sigma, mode.split(","), radius)
     )
-    if radius is None:
-        radius = [int(truncate * s + 0.5) for s in sigma]
-    ctx.plan = [
-        (axis, s, r, filters._SAME.get(m, m))
-        for axis, s, r, m in zip(axes, sigma, radius, modes, strict=True)
-        if s > 0 and r > 0
-    ]
+    ctx.plan = along_axes(
+        source.dim(), sigma, axes=axes, mode=modes, truncate=truncate, radius=radius
+    )
 
 
 def gaussian_filter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

@@ -12,7 +12,7 @@ import torch
 
 import gfnoise
 
-from .. import interpolation
+from .._axes import displaced_axes
 from . import _gradients
 
 LIBRARY = torch.library.Library("gfnoise", "DEF")
@@ -216,7 +216,7 @@ def _store(out: Tensor | None, result: Tensor) -> Tensor:
 
 
 def _warped(labels: Tensor, displacement: Tensor, *rest: Any) -> Tensor:
-    ndim = interpolation._displaced_axes(labels, displacement)  # type: ignore[arg-type]
+    ndim = displaced_axes(labels, displacement)  # type: ignore[arg-type]
     lead = displacement.shape[: displacement.dim() - ndim - 1]
     return labels.new_empty((*lead, *labels.shape[labels.dim() - ndim :]))
 

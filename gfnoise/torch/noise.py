@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import _array, _checks, _labels
+from .. import _array, _checks, _labels, _modes
 from ..field import GaussianField
 from . import _operators, _tensors, streams
 
@@ -89,7 +89,7 @@ class LabelNoise(torch.nn.Module):
         self.spacing = self._rows(spacing)
         self.p = _checks.share("p", p)
         _checks.choice("order", order, _labels.ORDERS)
-        _checks.choice("mode", mode, _labels.MODES)
+        _checks.choice("mode", mode, _modes.OF_LABELS)
         self.order, self.mode = order, mode
         if ignore_index is not None:
             ignore_index = _checks.label_value("ignore_index", ignore_index, np.dtype(np.int64))

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from gfnoise._modes import OF_COORDINATES
 from gfnoise._runs import RUN
 
 from . import _pool
@@ -208,8 +209,7 @@ def warp_labels(labels, displacement, out, *, order, rule):
 # --- values at coordinates ----------------------------------------------------------------------
 
 # What a mode does outside [0, n - 1]: the coordinate is folded into a period, clamped, or lost.
-MODES = ("constant", "grid-constant", "nearest", "reflect", "mirror", "grid-wrap", "wrap")
-CONSTANT, GRID_CONSTANT, NEAREST, REFLECT, MIRROR, GRID_WRAP, WRAP = range(len(MODES))
+CONSTANT, GRID_CONSTANT, NEAREST, REFLECT, MIRROR, GRID_WRAP, WRAP = range(len(OF_COORDINATES))
 _BEYOND = 1e15  # no image has coordinates like these; their fractions are lost anyway
 
 
@@ -354,12 +354,13 @@ def map_coordinates(image, coordinates, out, *, order, mode, cval):
     image, coordinates = same_type(image), same_type(coordinates)
     exact = order == 0 and image.dtype == out.dtype and out.dtype.kind in "biu"
     fill = _rounded(np.array(cval), out.dtype)[()] if exact else np.float64(cval)
+    number = OF_COORDINATES.index(mode)
     direct = exact or out.dtype in (np.float32, np.float64)
 
     def part(item, start):
         to = out[item, start : start + _pool.SLAB]
         values = to if direct else np.empty(to.size)
-        _map(image[item], coordinates, order, mode, fill, values, start)
+        _map(image[item], coordinates, order, number, fill, values, start)
         if not direct:
             to[:] = _rounded(values, to.dtype)
 

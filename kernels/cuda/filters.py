@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from gfnoise._modes import OF_FILTERS
 from gfnoise._taps import marginal_taps, sampled
 
 from ._launch import MOST_BLOCKS, MOST_ROWS, SHARED, blocks, c_type, index_type, launcher, narrow
@@ -12,7 +13,6 @@ from ._launch import MOST_BLOCKS, MOST_ROWS, SHARED, blocks, c_type, index_type,
 THREADS = 256
 EIGHT, WIDE, HIGH = 8, 64, 32  # as in filters.cu
 ITEMS = 8  # filters that are passed by value at once
-MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
 _BUDGET = 256 << 20  # bytes held between the passes, or one volume
 _TAPS = np.dtype(
     [("sigma", np.float64), ("beyond", np.float64), ("radius", np.int32), ("integrated", np.int32)],
@@ -78,7 +78,7 @@ class _Filter:
         self.device, self.real = launcher(out), out.dtype
         self.shape, self.voxels = shape, math.prod(shape)
         self.cval, self.cap = out.dtype.type(cval), out.dtype.type(cap)
-        self.modes = [MODES.index(mode) for mode in modes]
+        self.modes = [OF_FILTERS.index(mode) for mode in modes]
         self.reach, self.room = bank.reach, bank.room
         self.width = WIDE + (2 * self.reach[2] // EIGHT + 1) * EIGHT | 1
         padded = HIGH + (2 * self.reach[1] // EIGHT + 1) * EIGHT

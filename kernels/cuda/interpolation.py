@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from gfnoise._modes import OF_COORDINATES
+
 from ._labels import label_defines, rule_of, shape_of
 from ._launch import INTEGER, MOST_ROWS, blocks, c_type, index_type, launcher
 
@@ -65,7 +67,7 @@ def map_coordinates(image, coordinates, out, *, order, mode, cval):
             np.int32(len(coordinates)),
             np.int64(points),
             np.int32(order),
-            np.int32(mode),
+            np.int32(OF_COORDINATES.index(mode)),
             np.float64(cval),
             np.int32(exact),
             values,

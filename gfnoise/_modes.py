@@ -1,0 +1,17 @@
+"""What lies outside an array: the names of the modes, in the order that the kernels number them."""
+
+OF_LABELS = ("constant", "nearest")
+
+OF_FILTERS = ("reflect", "constant", "nearest", "mirror", "wrap")
+FILTER_SYNONYMS = {"grid-mirror": "reflect", "grid-constant": "constant", "grid-wrap": "wrap"}
+
+OF_COORDINATES = (
+    "constant",
+    "grid-constant",
+    "nearest",
+    "reflect",
+    "mirror",
+    "grid-wrap",
+    "wrap",
+)
+COORDINATE_SYNONYMS = {"grid-mirror": "reflect"}
