@@ -6,9 +6,9 @@
 
 Trained with cross-entropy on noisy labels, a network learns their marginal, E[L]: here it is known
 in closed form. The script prints how close the network comes on images it has not seen, and the
-expected Dice of two masks made from its probabilities: those at 1/2, and the Dice-optimal ones. It
-also prints which share of a training step the noise costs. With `--checkpoint`, a run that was
-stopped goes on with the same noise, in the same order.
+Dice with E[L], D_m, of two masks made from its probabilities: those at 1/2, and the Dice-optimal
+ones. It also prints which share of a training step the noise costs. With `--checkpoint`, a run that
+was stopped goes on with the same noise, in the same order.
 """
 
 from __future__ import annotations
@@ -175,9 +175,9 @@ def evaluate(
         "the best there is": optimal_segmentation(marginals, ndim=3),
     }
     for name, mask in masks.items():
-        expected = score(mask, marginals, ndim=3).mean().item()
+        dice = score(mask, marginals, ndim=3).mean().item()
         volume = mask.sum().item() / marginals.sum().item()
-        print(f"  {name}: expected Dice {expected:.4f}, volume {volume:.3f} of the mean volume")
+        print(f"  {name}: Dice with E[L] {dice:.4f}, volume {volume:.3f} of the mean volume")
 
 
 def timed(noise: LabelNoise, labels: Tensor) -> float:

@@ -32,7 +32,9 @@ def _threshold(result: Result) -> str:
         threshold = f"{row['threshold']:.4f}"
         table.append([str(row["input"]), threshold, dice, volume, mean, dice_half, half])
     lines = [*_aligned(table), ""]
-    lines.append(f"Volumes in {unit or 'voxels'}. Dice: expected, if the probabilities are true.")
+    lines.append(
+        f"Volumes in {unit or 'voxels'}. Dice: D_m, with the probabilities in place of a label."
+    )
     lines.append(
         "Mean volume: the sum of the probabilities. At 1/2: of the mask at probability 1/2."
     )

@@ -3,7 +3,8 @@
 On an axis of n voxels, the field is a Fourier series on a torus of whole period
 ``P = ceil(n - 1 + 4.1 b)`` voxels, with weights proportional to the kernel's spectrum
 ``exp(-w² b² / 2)`` at ``w = 2 pi k / P``. Since ``cos² + sin² = 1``, its variance is exact at
-every voxel; its covariance is off by the wrap-around term ``exp(-(P - n + 1)² / (2 b²))``.
+every voxel; its covariance is off by the wrap-around term ``exp(-(P - n + 1)² / (2 b²))``, and by
+at most twice the tail of the spectrum that is cut.
 
 Terms are numbered by frequency (0: constant, 2k - 1: cosine k, 2k: sine k), so that neither the
 size of the image nor a tolerance renumbers the coefficients of a field.

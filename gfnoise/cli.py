@@ -205,7 +205,7 @@ def _threshold(parser: argparse.ArgumentParser) -> None:
         "--metric",
         choices=("dice", "iou", "fbeta", "accuracy", "volume"),
         default="dice",
-        help="what the mask shall be best at, in expectation (default: dice)",
+        help="what the mask shall be best at, against the probabilities (default: dice)",
     )
     parser.add_argument(
         "--beta", type=_positive, help="for fbeta: the weight of recall (default: 1)"
@@ -409,7 +409,7 @@ _seed = _natural
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "sample": ("noisy copies of labels", _sample),
     "marginals": ("the probability of foreground under the noise, in closed form", _marginals),
-    "threshold": ("probabilities to the mask that is best in expectation", _threshold),
+    "threshold": ("probabilities to the mask that is best for them", _threshold),
     "fuse": ("one label, or a map, of several raters' labels", _fuse),
     "fit": ("amplitude and length scale that several raters' labels show", _fit),
     "figure": ("a picture of a label under noise: samples, marginals and optimal masks", _figure),

@@ -89,6 +89,8 @@ def expected_score(
     ------
     ValueError, TypeError
         If an argument is not as described.
+    NotImplementedError
+        For arrays that it has no kernels for: CuPy's, CUDA tensors and dask's.
 
     Notes
     -----

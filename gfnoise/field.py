@@ -180,9 +180,10 @@ class GaussianField:
             Number of raters per item, on a new axis just before space. Asking for more raters
             does not change the first ones.
         order : {0, 1}
-            0: the label of the voxel that holds the point; its law is the model's exactly. 1: the
-            (at most eight) voxels around the point vote by trilinear weight, ties to the smaller
-            label: smoother, but structures thinner than about five voxels lose volume.
+            0: the label of the voxel that holds the point; its law at each voxel is the model's
+            exactly. 1: the (at most eight) voxels around the point vote by trilinear weight, ties
+            to the smaller label: smoother, but structures thinner than about five voxels lose
+            volume.
         mode : {"constant", "nearest"}
             What lies outside the labels: class `cval`, or the nearest voxel. The default is for
             whole images: of an organ that is cut by a patch's border, "constant" takes

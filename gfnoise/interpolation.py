@@ -53,6 +53,8 @@ def warp_labels(
     ------
     ValueError, TypeError
         If an argument is not as described; nothing has been written then.
+    NotImplementedError
+        For dask arrays.
 
     Examples
     --------
@@ -136,6 +138,8 @@ def map_coordinates(
     ------
     ValueError, TypeError
         If an argument is not as described; nothing has been written then.
+    NotImplementedError
+        For dask arrays.
 
     Notes
     -----

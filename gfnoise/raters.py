@@ -69,6 +69,8 @@ def fuse_raters(
     ------
     ValueError, TypeError
         If an argument is not as described, or an item has no rater (or, for "staple", just one).
+    NotImplementedError
+        For arrays that it has no kernels for: CuPy's, CUDA tensors and dask's.
 
     See Also
     --------
@@ -77,8 +79,9 @@ def fuse_raters(
 
     Notes
     -----
-    Lemay 2022, *Soft segmentation and label fusion* (2.4; union is what any rater marked, and
-    intersection what all did). The average is the mOH of Islam and Glocker 2021.
+    Lemay 2022, *Impact of Soft Segmentation Training on Medical Image Segmentation and Uncertainty
+    Representation* (2.4; union is what any rater marked, and intersection what all did). The
+    average is the mOH of Islam and Glocker 2021.
 
     Examples
     --------
@@ -201,6 +204,8 @@ def staple(
     ------
     ValueError, TypeError
         If an argument is not as described.
+    NotImplementedError
+        For arrays that it has no kernels for: CuPy's, CUDA tensors and dask's.
 
     Notes
     -----
@@ -294,6 +299,8 @@ def fit_field(
         If an argument is not as described: fewer than two raters, one who marked nothing, two who
         share no voxel, or raters who are all alike; or if the spacing of one axis is more than 1e6
         times another's.
+    NotImplementedError
+        For arrays that it has no kernels for: CuPy's, CUDA tensors and dask's.
 
     Notes
     -----
@@ -308,8 +315,8 @@ def fit_field(
     one always draws it larger. A bias that all raters share cannot be seen from their disagreement.
 
     A surface of few length scales tells less: five raters of a ball whose radius is 1.6 length
-    scales give either parameter to about 9 %; of small deformations, whose outlines were known
-    without error, the amplitude could not be told to less than 7 %.
+    scales give either parameter to about 9 %; small deformations could not tell the amplitude to
+    less than about 7 %, even if outlines were known to 3 % of it.
 
     It takes about 120 simulations of the raters: seconds for a structure of 40³ voxels.
 

@@ -44,6 +44,8 @@ def smooth_labels(
     ------
     ValueError, TypeError
         If an argument is not as described; nothing has been written then.
+    NotImplementedError
+        For arrays that it has no kernels for: CuPy's, CUDA tensors and dask's.
 
     Notes
     -----
@@ -131,6 +133,8 @@ def svls(
     ------
     ValueError, TypeError
         If an argument is not as described; nothing has been written then.
+    NotImplementedError
+        For arrays that it has no kernels for: CuPy's, CUDA tensors and dask's.
 
     Notes
     -----

@@ -42,13 +42,14 @@ def optimal_threshold(
     volume : float, optional
         For "volume": the share of the voxels to keep, in [0, 1].
     raters : int, optional
-        `marginals` are votes out of this many: 1/3 and 1/5 are no floats, and ties, the rule with
-        few raters, would be lost. Decided in exact integer arithmetic.
+        `marginals` are votes out of this many, at most 65535: 1/3 and 1/5 are no floats, and ties,
+        the rule with few raters, would be lost. Decided in exact integer arithmetic.
 
     Returns
     -------
     float64 array of the batch's shape
-        In the unit of probabilities. A map without mass has the threshold 0.5: an empty mask.
+        In the unit of probabilities. A map without mass has the threshold 0.5, an empty mask; for
+        "volume" it is as said there.
 
     Raises
     ------
@@ -57,9 +58,10 @@ def optimal_threshold(
 
     Notes
     -----
-    No sort: a descent through the digits of the floats, with exact sums. A threshold within 1e-12
-    (relative) of a value of the map is that value, so that ties are kept. Compare a map with the
-    array that is returned, not with a Python float, which NumPy would round to the map's dtype.
+    No sort: a descent through the digits of the floats, with exact sums; of maps of at most 2**13
+    voxels, passes that converge to it, with compensated ones. A threshold within 1e-12 (relative)
+    of a value of the map is that value, so that ties are kept. Compare a map with the array that is
+    returned, not with a Python float, which NumPy would round to the map's dtype.
 
     Of a dask array whose maps are in chunks, the tallies of the chunks are added up, in three
     passes for float32 and seven for float64: the same bits. They are computed at the call, by
@@ -97,8 +99,9 @@ def optimal_segmentation(
         As in `optimal_threshold`.
     ties : {"largest", "smallest", "first"}
         What becomes of voxels at the threshold itself, which are as good in as out: the largest
-        optimal set has them (``>=``), the smallest has not (``>``). For "volume" also "first":
-        exactly k voxels, the first ones in C order.
+        optimal set has them (``>=``), the smallest has not (``>``). For "volume", where that is k
+        voxels or more, and fewer than k, also "first": exactly k, of equal ones the first in C
+        order.
     out : bool array, optional
         Where to write the result; of its shape, not overlapping the input.
 
@@ -110,17 +113,19 @@ def optimal_segmentation(
     ------
     ValueError, TypeError
         If an argument is not as described; nothing has been written then.
+    NotImplementedError
+        For `ties` "first" of dask arrays whose maps are in chunks.
 
     Notes
     -----
     A dask array gives a dask array. Where its maps are in chunks, the thresholds are computed at
-    the call, as in `optimal_threshold`, and "first" is not available.
+    the call, as in `optimal_threshold`.
 
     Examples
     --------
     >>> import numpy as np
     >>> from gfnoise import optimal_segmentation
-    >>> optimal_segmentation(np.array([1.0, 0.5, 0.45, 0.0])).tolist()  # the threshold is 0.4149
+    >>> optimal_segmentation(np.array([1.0, 0.5, 0.45, 0.0])).tolist()  # the threshold is 0.3939
     [True, True, True, False]
     >>> votes = np.array([5] * 100 + [1] * 1500)  # of five raters
     >>> int(optimal_segmentation(votes, raters=5).sum())
@@ -181,6 +186,8 @@ def score(
     ------
     ValueError, TypeError
         If an argument is not as described.
+    NotImplementedError
+        For dask arrays.
 
     Examples
     --------

@@ -267,7 +267,7 @@ def volume_range(
     beta : float, default 1.0
         Weight of recall in "fbeta"; between 1e-6 and 1e6.
     raters : int, optional
-        `marginals` are votes out of this many, decided in exact integer arithmetic.
+        `marginals` are votes out of this many, at most 65535, decided in exact integer arithmetic.
 
     Returns
     -------
@@ -278,6 +278,8 @@ def volume_range(
     ------
     ValueError, TypeError
         If an argument is not as described.
+    NotImplementedError
+        For arrays that it has no kernels for: CuPy's, CUDA tensors and dask's.
 
     See Also
     --------
@@ -348,6 +350,8 @@ def volume_bounds(
     ------
     ValueError, TypeError
         If an argument is not as described.
+    NotImplementedError
+        For arrays that it has no kernels for: CuPy's, CUDA tensors and dask's.
 
     Notes
     -----
@@ -389,7 +393,7 @@ def volume_curves(
     marginals : array, (*space)
         One map, all axes are space: probabilities in [0, 1] or, with `raters`, integer votes.
     raters : int, optional
-        `marginals` are votes out of this many.
+        `marginals` are votes out of this many, at most 65535.
     exact : bool, default False
         Sort large maps, rather than count their values in bins.
 
@@ -403,6 +407,8 @@ def volume_curves(
     ------
     ValueError, TypeError
         If an argument is not as described.
+    NotImplementedError
+        For arrays that it has no kernels for: CuPy's, CUDA tensors and dask's.
 
     Notes
     -----

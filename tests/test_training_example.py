@@ -41,7 +41,7 @@ def test_it_trains_and_resumes(script: Any, capsys: Any, tmp_path: Path) -> None
     whole = losses(text)
     assert [line[0] for line in whole] == ["0", "1", "2"]
     assert re.search(r"^network against E\[L\] on 8 new images: 0\.\d{4} mean absolute", text, re.M)
-    scores = [float(found) for found in re.findall(r"expected Dice (\d\.\d{4})", text)]
+    scores = [float(found) for found in re.findall(r"Dice with E\[L\] (\d\.\d{4})", text)]
     assert len(scores) == 3
     assert max(scores) == scores[2]  # of E[L] itself
     assert re.search(r"^noise of a batch: \S+ ms on the cpu, \S+ % of a step$", text, re.M)

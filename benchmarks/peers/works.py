@@ -102,7 +102,7 @@ def verify(work: Work, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -
 
 
 def _dice(masks: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """The expected Dice of each mask, to first order: what the papers maximise."""
+    """The Dice of each mask with its map, D_m: what the papers maximise."""
     axes = (1, 2, 3)
     masks = masks.astype(bool)
     both = np.sum(maps * masks, axes, dtype=np.float64)

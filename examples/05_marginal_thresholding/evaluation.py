@@ -33,7 +33,7 @@ def evaluate(
 
     Each decision is scored against the noisy labels (the paper's way; the mean over real raters),
     the clean label and the marginal (`score`, D_m); so are the decisions made of the marginal
-    itself, under "theory": the best that a network can do.
+    itself, under "theory": of all masks the best accuracy against it, and the best D_m.
     """
     rows, bins = [], np.zeros((4, BINS))
     for index, case in enumerate(cases):

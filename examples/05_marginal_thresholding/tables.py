@@ -207,7 +207,7 @@ def wilcoxon(differences: np.ndarray) -> float:
 
 
 def theory(size: int, count: int) -> str:
-    """What closed-form marginals of phantoms give: the expected Dice, D_m, of two decisions."""
+    """What closed-form marginals of phantoms give: the Dice against them, D_m, of two decisions."""
     lines = ["| organ | a | E[L] >= 1/2 | Dice-optimal | paper: " + ", ".join(METHODS) + " |"]
     lines.append("|---|" + "---|" * 4)
     labels: dict[str, list[np.ndarray]] = {}

@@ -190,7 +190,7 @@ class GaussianFieldMarginals(Transform):
 
 
 class OptimalSegmentation(Transform):
-    """The mask that is best in expectation for probabilities: to post-process a network's output.
+    """The mask that scores best against probabilities: to post-process a network's output.
 
     Parameters
     ----------
