@@ -29,7 +29,7 @@ def pieces(amplitude: Sequence[float], length_scale: float, step: int) -> int:
     return 1 + int(_BOUND * run**2 * max(amplitude) > 0.5 * length**2)
 
 
-def reach(
+def run_spans(
     amplitude: Sequence[float], length_scale: float, step: int, parts: int
 ) -> tuple[float, ...]:
     """How many voxels the sources of a run span per component, beyond the run: as a rule."""
@@ -57,7 +57,7 @@ def cells(
     amplitude : tuple of float
         Per axis, in voxels. Sources beyond six of them from the window are not tabulated.
     spans : tuple of float
-        The `reach`, of the last axes. Cells are small where it is little: they follow the borders
+        The `run_spans`, of the last axes. Cells are small where it is little: they follow the borders
         of the labels closely.
     """
     # Room for runs that span 1.4 times what they mostly do; an entry speaks for REACH cells less

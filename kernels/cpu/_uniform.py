@@ -174,13 +174,13 @@ class Table:
     rule : gfnoise._labels.Rule
     origin, count, step : tuple of int
         The voxels that will be displaced.
-    amplitude, reach : array, (3,)
+    amplitude, spans : tuple of float, (3,)
         As in `gfnoise._runs.cells`.
     """
 
-    def __init__(self, labels, rule, origin, count, step, amplitude, reach):
+    def __init__(self, labels, rule, origin, count, step, amplitude, spans):
         self.labels = labels
-        self.bits, self.first, number = _cells(labels.shape, origin, count, step, amplitude, reach)
+        self.bits, self.first, number = _cells(labels.shape, origin, count, step, amplitude, spans)
         self.sizes = tuple(1 << bits for bits in self.bits)
         self.low = np.empty(number, labels.dtype)  # of a cell's first voxel
         self.alike = np.empty((2, 2, *number), np.uint8)
@@ -192,13 +192,13 @@ class Table:
     def filling(self):
         """The tasks that tabulate the cells."""
         planes, rows, columns = self.low.shape
-        share = max(1, _SLAB // (rows * columns * math.prod(self.sizes)))
+        depth = max(1, _SLAB // (rows * columns * math.prod(self.sizes)))
         labels = as_bytes(self.labels).reshape(*self.labels.shape[:2], -1)
         args = labels, np.uint64(self.background), self.sizes, tuple(self.first)
         low, alike = as_bytes(self.low), self.alike.reshape(2, 2, planes, -1)
         return [
-            partial(_tabulate, *args, low, alike, self.extent, start, min(start + share, planes))
-            for start in range(0, planes, share)
+            partial(_tabulate, *args, low, alike, self.extent, start, min(start + depth, planes))
+            for start in range(0, planes, depth)
         ]
 
     def arguments(self):

@@ -18,7 +18,7 @@ from itertools import product
 import numpy as np
 
 from gfnoise._kept import kept
-from gfnoise._runs import RUN, pieces, reach
+from gfnoise._runs import RUN, pieces, run_spans
 from gfnoise._spectrum import KEPT, axis_basis
 
 from . import _pool
@@ -31,7 +31,7 @@ from .interpolation import keep_ignored, run_scratch, take_run
 
 BLOCK = 64  # rows of a block at most: its contractions stay in the first cache
 _BUDGET = 1 << 24  # coefficients held at once
-_SHARE = 1 << 13  # coefficients of a task
+_TERMS = 1 << 13  # coefficients of a task
 _CHUNK = 256  # that are drawn at once, by loops that vectorise
 _LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
 _ZERO = np.int64(0)  # of the type of variables: with literals, functions would be compiled twice
@@ -304,13 +304,13 @@ def _tiles(basis, tile):
 
 
 def _nodes(amplitude, length_scale, window):
-    """The nodes of the runs: a basis, the limits of its terms, and the reach of a run.
+    """The nodes of the runs: a basis, the limits of its terms, and the spans of a run.
 
-    The reach is how many voxels the sources of a run span, per component.
+    The spans are how many voxels the sources of a run are apart, per component.
     """
     length, step = length_scale[-1], window.step[-1]
     parts = pieces(amplitude, length, step)
-    return *_node_basis(length, window, parts), reach(amplitude, length, step, parts)
+    return *_node_basis(length, window, parts), run_spans(amplitude, length, step, parts)
 
 
 @kept(KEPT)
@@ -362,8 +362,8 @@ class _Streams:
         for item, rater, out in batch:
             stream = np.uint64(self.seeds[item]), np.uint32(self.numbers[item]), np.uint32(rater)
             args = out.reshape(len(out), -1), *stream, self.amplitude[item], *out.shape[2:]
-            for start in range(0, args[0].shape[1], _SHARE):
-                stop = min(start + _SHARE, args[0].shape[1])
+            for start in range(0, args[0].shape[1], _TERMS):
+                stop = min(start + _TERMS, args[0].shape[1])
                 tasks.append(partial(_coefficients, *args, start, stop))
         return tasks
 
@@ -396,14 +396,14 @@ def displacement(out, *, seeds, numbers, amplitude, length_scale, window):
     streams = _Streams(seeds, numbers, amplitude, bases, out.shape[1])
     volumes = out if out.ndim == 6 else out[:, :, :, None]
     nz, ny, nx = volumes.shape[3:]
-    share = max(1, _pool.SLAB // (ny * nx))
+    planes = max(1, _pool.SLAB // (ny * nx))
     for batch in streams.batches():
         _pool.run(streams.filling(batch))
         tasks = []
         for item, rater, coefficients in batch:
             args = coefficients.reshape(*coefficients.shape[:2], -1), bases[item]
-            for start in range(0, nz, share):
-                stop = min(start + share, nz)
+            for start in range(0, nz, planes):
+                stop = min(start + planes, nz)
                 tasks.append(partial(_displacement, *args, volumes[item, rater], start, stop))
         _pool.run(tasks)
 
@@ -425,8 +425,8 @@ def sample_labels(
     origin, step = (0,) * missing + tuple(origin), (1,) * missing + tuple(window.step)
     count = out.shape[2:]
     tables = [
-        Table(label, rule, origin, count, step, (0.0,) * missing + one, reach)
-        for label, one, (*_, reach) in zip(labels, amplitudes, nodes, strict=True)
+        Table(label, rule, origin, count, step, (0.0,) * missing + one, spans)
+        for label, one, (*_, spans) in zip(labels, amplitudes, nodes, strict=True)
     ]
 
     sources, noisy, codes = as_bytes(labels), as_bytes(out), of_codes(rule)
@@ -434,6 +434,7 @@ def sample_labels(
     arguments = None
     for batch in streams.batches():
         filling = streams.filling(batch)
+        # Of small labels, each kind is one short task: both on one thread, rather than wake another.
         _pool.run(filling + tabulation, at_once=max(len(filling), len(tabulation)))
         if arguments is None:
             arguments, tabulation = [table.arguments() for table in tables], []

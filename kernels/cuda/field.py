@@ -6,7 +6,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from gfnoise._runs import REACH, RUN, cells, pieces, reach
+from gfnoise._runs import REACH, RUN, cells, pieces, run_spans
 from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
 
 from ._labels import label_defines, rule_of, shape_of
@@ -131,7 +131,7 @@ class _Plan:
         """The records with the tables of labels of that shape, and room for an item's cells."""
         records, ndim = self.records.copy(), int(self.field["components"])
         for record, amplitude, length in zip(records, self.amplitude, self.length, strict=True):
-            spans = reach(amplitude[-ndim:], length[-1], self.step[-1], self.parts)
+            spans = run_spans(amplitude[-ndim:], length[-1], self.step[-1], self.parts)
             geometry = cells(shape, origin, self.count, self.step, amplitude, spans)
             record["bits"], record["first"], record["cells"] = geometry
         return records, int(records["cells"].astype(np.int64).prod(1).max())
