@@ -57,7 +57,7 @@ def cells(
     amplitude : tuple of float
         Per axis, in voxels. Sources beyond six of them from the window are not tabulated.
     spans : tuple of float
-        The `run_spans`, of the last axes. Cells are small where it is little: they follow the borders
+        The `run_spans`, of the last axes. Cells are small where these are: they follow the borders
         of the labels closely.
     """
     # Room for runs that span 1.4 times what they mostly do; an entry speaks for REACH cells less

@@ -434,7 +434,7 @@ def sample_labels(
     arguments = None
     for batch in streams.batches():
         filling = streams.filling(batch)
-        # Of small labels, each kind is one short task: both on one thread, rather than wake another.
+        # Of a small label each kind is one short task: both on one thread, rather than wake one.
         _pool.run(filling + tabulation, at_once=max(len(filling), len(tabulation)))
         if arguments is None:
             arguments, tabulation = [table.arguments() for table in tables], []
