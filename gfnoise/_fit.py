@@ -32,7 +32,7 @@ _REPEATS = 20  # of the whole procedure, simulated
 _SHORTEST = 2.0  # length scale, in voxels
 _LONGEST = 2.0  # in diameters of the structure
 _REACH = np.array([0.3, 0.5])  # of the later rounds' simulations, to each side, in logarithms
-_STEP = 64  # of the exponents of the power of two that lengths are counted in
+_DIGITS = 6  # of the shape of a voxel: the same in millimetres and in inches
 _UNEQUAL = 1e6  # the sizes of a voxel at most: no outline says anything of both
 _FAR = 700.0  # from 0, of logarithms: float64 ends at 708
 _TERMS = 6  # of a quadratic in two variables
@@ -53,27 +53,21 @@ def fit(masks: NDArray[np.bool_], spacing: _Floats, seed: int) -> Fit:
     ValueError
         If the spacing is such that float64 cannot hold what is fitted.
     """
-    unit = _unit(spacing)
-    log, error = _fit(masks, np.ldexp(spacing, -unit), seed)
-    log = log + unit * math.log(2)
+    unit = spacing.min()
+    if np.ptp(np.log(spacing)) > math.log(_UNEQUAL):
+        raise ValueError(
+            f"spacing must not differ between axes by more than {_UNEQUAL:g} times, "
+            f"got {spacing.tolist()}"
+        )
+    log, error = _fit(masks, np.round(spacing / unit, _DIGITS), seed)
+    log = log + math.log(unit)
     if not (abs(log) < _FAR).all():
         raise ValueError(f"spacing must leave room for the fit in float64, got {spacing.tolist()}")
     return Fit(log, error)
 
 
-def _unit(spacing: _Floats) -> int:
-    """The power of two to count lengths in: 0 for any unit that people count in."""
-    log = np.log2(spacing)
-    if np.ptp(log) > math.log2(_UNEQUAL):
-        raise ValueError(
-            f"spacing must not differ between axes by more than {_UNEQUAL:g} times, "
-            f"got {spacing.tolist()}"
-        )
-    return _STEP * round(float(log.mean()) / _STEP)
-
-
 def _fit(masks: NDArray[np.bool_], spacing: _Floats, seed: int) -> Fit:
-    """`fit`, where squares of the spacing are far from the ends of float64."""
+    """`fit`, where the least spacing is 1."""
     consensus = _consensus(masks)
     start = _amplitude(masks, consensus, spacing)
     inside = np.argwhere(masks.any(0))
