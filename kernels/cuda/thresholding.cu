@@ -1,7 +1,7 @@
 // Thresholds of probability maps without sorting: a descent through the digits of their bits.
 //
-// As on the CPU: a level counts and sums, per value of the next ten bits, the voxels that share
-// the digits found so far; within such a bin all values have one exponent, so their sum is exact
+// As on the CPU: a level counts and sums, per value of the next bits, ten at most, the voxels that
+// share the digits found so far; within such a bin all values have one exponent, so their sum is exact
 // in integers, whatever the order. One block per map then fixes the digit, on the device.
 
 // VALUE is float or double, BOUND then double; or, of VOTES, an unsigned integer and long long.
@@ -154,6 +154,68 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
+// Take a bin out of its table, which the next level expects empty. Also give its edge, of these bits,
+// and the sum of its values: of one exponent, they were tallied in units of their last bit.
+__device__ __forceinline__ Bin take_bin(Bin* from, uint64 bits, double* edge, Sum* sum) {
+  Bin bin = *from;
+  *from = {0, 0, 0};
+  *edge = value_of(bits);
+  double unit = value_of(bits + 1) - *edge;
+  double above_edge = ((double)bin.low + (double)bin.high * (1 << HALF)) * unit;
+  *sum = {(double)bin.count * *edge + above_edge, 0};
+  return bin;
+}
+
+// Give each thread of a block the sums and counts of all up to it, in log2(BINS) steps: as Hillis and
+// Steele do, and so in one order, whatever a map has.
+__device__ __forceinline__ void inclusive_scan(Sum* sums, int64* counts) {
+  int me = threadIdx.x;
+  __syncthreads();
+  for (int step = 1; step < BINS; step *= 2) {
+    Sum left = {0, 0};
+    int64 number = 0;
+    if (me >= step) left = sums[me - step], number = counts[me - step];
+    __syncthreads();
+    sums[me] = add(left, sums[me]);
+    counts[me] += number;
+    __syncthreads();
+  }
+}
+
+// Choose one of the block's bins that have voxels: the first that is found or, for a root, else the
+// last; -1 where there is none.
+__device__ __forceinline__ int choose_bin(const Search& search, const Bin& bin, bool found,
+                                          int* chosen) {
+  int me = threadIdx.x;
+  if (bin.count) {
+    if (found) atomicMin(chosen, me);
+    atomicMax(chosen + 1, me);
+  }
+  __syncthreads();
+  return chosen[0] < BINS ? chosen[0] : search.rank >= 0 ? -1 : chosen[1];
+}
+
+// The root, as the search found it: in the bin at `edge`, below what it has above. The bin's voxels
+// belong to the optimal set, or are as good as out of it, or are out; `with` is the ratio with them.
+__device__ __forceinline__ double root_in(const Search& search, double weight, double edge,
+                                          double with) {
+  double without =
+      (search.total.value + search.total.lost) / (search.above + weight * search.mass);
+  double threshold = search.above > 0 && without > with ? without : with;
+  return fabs(threshold - edge) <= TIE * threshold ? edge : threshold;
+}
+
+// Keep how far the search of a map is. At the last level it ends: nothing reaches the threshold of
+// rank 0, infinity, and invalid values have none, NaN.
+__device__ __forceinline__ void store_search(const Search& search, int64 map, int last_level,
+                                             Search* searches, double* thresholds, int64* ranks) {
+  searches[map] = search;
+  if (!last_level) return;
+  if (search.rank == 0) thresholds[map] = __longlong_as_double(0x7ff0000000000000ll);
+  if (search.invalid) thresholds[map] = __longlong_as_double(0x7ff8000000000000ll);
+  ranks[map] = search.rank;
+}
+
 // Fix the next digit of each map, a block for each; thread 0 has the highest bin. With a rank, the
 // bin is that of the rank-th largest value; else that of the least value at or above the root of
 // sum (m - t)+ = t weight sum m or, if all values are above it, the last.
@@ -163,52 +225,30 @@ extern "C" __global__ void __launch_bounds__(BINS)
   DYNAMIC_SHARED(arena);
   Sum* sums = (Sum*)arena;
   int64* counts = (int64*)(sums + BINS);
-  int* chosen = (int*)(counts + BINS);
+  int* chosen = (int*)(counts + BINS);  // the first bin that is found, the last that has voxels
   int me = threadIdx.x, bins = 1 << width;
   for (int64 map = blockIdx.x; map < maps; map += gridDim.x) {
     Search search = searches[map];
     Bin bin = {0, 0, 0};
     double edge = 0;
     if (me < bins && search.prefix != NOWHERE) {
-      Bin* from = tables + map * BINS + (bins - 1 - me);
-      bin = *from;
-      *from = {0, 0, 0};
       uint64 bits = (search.prefix << width | (uint64)(bins - 1 - me)) << shift;
-      edge = value_of(bits);
-      double unit = value_of(bits + 1) - edge;
-      double above_edge = ((double)bin.low + (double)bin.high * (1 << HALF)) * unit;
-      sums[me] = {(double)bin.count * edge + above_edge, 0};
+      bin = take_bin(tables + map * BINS + (bins - 1 - me), bits, &edge, sums + me);
     } else {
       sums[me] = {0, 0};
     }
     counts[me] = (int64)bin.count;
     if (me == 0) chosen[0] = BINS, chosen[1] = -1;
-    __syncthreads();
-    for (int step = 1; step < BINS; step *= 2) {
-      Sum left = {0, 0};
-      int64 number = 0;
-      if (me >= step) left = sums[me - step], number = counts[me - step];
-      __syncthreads();
-      sums[me] = add(left, sums[me]);
-      counts[me] += number;
-      __syncthreads();
-    }
+    inclusive_scan(sums, counts);
     if (search.mass < 0) {
       search.mass = sums[BINS - 1].value + sums[BINS - 1].lost;
       if (search.rank == OF_THE_MASS) search.rank = (int64)(search.mass + 0.5);
     }
     int64 count = search.above + counts[me];
     Sum total = add(search.total, sums[me]);
-    double reached = total.value + total.lost;
-    bool found = search.rank >= 0
-                     ? count >= search.rank
-                     : reached >= edge * (count + weight * search.mass) * (1 - 0.5 * TIE);
-    if (bin.count) {
-      if (found) atomicMin(chosen, me);
-      atomicMax(chosen + 1, me);
-    }
-    __syncthreads();
-    int best = chosen[0] < BINS ? chosen[0] : search.rank >= 0 ? -1 : chosen[1];
+    double reached = total.value + total.lost, size = count + weight * search.mass;
+    bool found = search.rank >= 0 ? count >= search.rank : reached >= edge * size * (1 - 0.5 * TIE);
+    int best = choose_bin(search, bin, found, chosen);
     if (me == (best < 0 ? 0 : best)) {
       double threshold = edge;
       if (best < 0) {
@@ -220,23 +260,11 @@ extern "C" __global__ void __launch_bounds__(BINS)
           search.total = add(search.total, sums[me - 1]);
         }
         search.prefix = search.prefix << width | (uint64)(bins - 1 - me);
-        // The bin's voxels belong to the optimal set, or are as good as out of it, or are out.
-        if (search.rank < 0) {
-          double with = reached / (count + weight * search.mass);
-          double without = (search.total.value + search.total.lost) /
-                           (search.above + weight * search.mass);
-          threshold = search.above > 0 && without > with ? without : with;
-          if (fabs(threshold - edge) <= TIE * threshold) threshold = edge;
-        }
+        if (search.rank < 0) threshold = root_in(search, weight, edge, reached / size);
       }
       // Once nowhere, a map keeps the threshold that it was given then.
       if (best >= 0 || searches[map].prefix != NOWHERE) thresholds[map] = threshold;
-      searches[map] = search;
-      if (last_level) {
-        if (search.rank == 0) thresholds[map] = __longlong_as_double(0x7ff0000000000000ll);
-        if (search.invalid) thresholds[map] = __longlong_as_double(0x7ff8000000000000ll);
-        ranks[map] = search.rank;
-      }
+      store_search(search, map, last_level, searches, thresholds, ranks);
     }
     __syncthreads();
   }
