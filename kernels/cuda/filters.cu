@@ -173,81 +173,118 @@ __device__ __forceinline__ void correlate(const Load& load, const REAL* weights,
   for (int k = 0; k < EIGHT; ++k) sum[k] += total[k];
 }
 
+// Where in a plane the outputs of a block are, HIGH x WIDE, and how far its filters reach beyond them.
+struct Tile {
+  int64 volume, item;
+  INDEX plane;  // where the plane starts in its volume
+  int top, left, radius_y, radius_x;
+
+  __device__ __forceinline__ Tile(const Volumes& of, int64 work, const int* radii) {
+    int across = ceil_div(of.nx, WIDE), down = ceil_div(of.ny, HIGH);
+    left = (int)(work % across) * WIDE, top = (int)(work / across % down) * HIGH;
+    int z = (int)(work / across / down % of.nz);
+    volume = work / across / down / of.nz, item = (of.first + volume) / of.classes;
+    radius_y = radii[item * 3 + 1], radius_x = radii[item * 3 + 2];
+    plane = (INDEX)z * of.ny * of.nx;
+  }
+
+  __device__ __forceinline__ int rows() const { return HIGH + 2 * radius_y; }
+};
+
+// Load what a tile is filtered from, with what lies outside: (rows, width). Give its first value, and
+// note whether another differs from it.
+__device__ __forceinline__ REAL load_tile(const Input& input, const Volumes& of, const Tile& tile,
+                                          int width, REAL* values, int* row_of, int* differ) {
+  const int rows = tile.rows(), columns = WIDE + 2 * tile.radius_x;
+  for (int row = threadIdx.x; row < rows; row += THREADS)
+    row_of[row] = source_of(tile.top - tile.radius_y + row, of.ny, of.mode[1]);
+  if (threadIdx.x == 0) *differ = 0;
+  __syncthreads();
+  auto load = [&](int row, int x) {
+    int y = row_of[row];
+    return y < 0 || x < 0 ? input.fill : input.at(tile.plane + (INDEX)y * of.nx + x);
+  };
+  REAL first = load(0, source_of(tile.left - tile.radius_x, of.nx, of.mode[2]));
+  bool different = false;
+  for (int column = threadIdx.x % 32; column < columns; column += 32) {
+    int x = source_of(tile.left - tile.radius_x + column, of.nx, of.mode[2]);
+#pragma unroll 4
+    for (int row = threadIdx.x / 32; row < rows; row += THREADS / 32) {
+      REAL value = load(row, x);
+      values[row * width + column] = value;
+      different |= !(value == first);
+    }
+  }
+  if (different) atomicOr(differ, 1);
+  __syncthreads();
+  return first;
+}
+
+// Store one value as all outputs of a tile.
+__device__ __forceinline__ void store_value(REAL value, const Volumes& of, const Tile& tile,
+                                            REAL* out) {
+  int x = tile.left + threadIdx.x % WIDE, bottom = min(tile.top + HIGH, of.ny);
+  if (x < of.nx)
+    for (int y = tile.top + threadIdx.x / WIDE; y < bottom; y += THREADS / WIDE)
+      out[(INDEX)y * of.nx + x] = value;
+}
+
+// Filter a tile's rows along x: (rows, width) -> (rows, WIDE + 1).
+__device__ __forceinline__ void filter_rows(const REAL* values, const Tile& tile, int width,
+                                            const REAL* weights, bool sparse, REAL* lines) {
+  const int rows = tile.rows();
+  for (int unit = threadIdx.x; unit < rows * (WIDE / EIGHT); unit += THREADS) {
+    int row = unit % rows, x = unit / rows * EIGHT;
+    const REAL* line = values + row * width + x;
+    REAL sum[EIGHT];
+    correlate([&](int i) { return line[i]; }, weights, tile.radius_x, sparse, sum);
+#pragma unroll
+    for (int i = 0; i < EIGHT; ++i) lines[row * (WIDE + 1) + x + i] = sum[i];
+  }
+}
+
+// Filter a tile's columns along y, and store what is in the plane.
+__device__ __forceinline__ void filter_columns(const REAL* lines, const Volumes& of,
+                                               const Tile& tile, const REAL* weights, bool sparse,
+                                               REAL cap, REAL* out) {
+  for (int unit = threadIdx.x; unit < WIDE * (HIGH / EIGHT); unit += THREADS) {
+    int x = unit % WIDE, y = unit / WIDE * EIGHT;
+    const REAL* line = lines + y * (WIDE + 1) + x;
+    REAL sum[EIGHT];
+    correlate([&](int i) { return line[i * (WIDE + 1)]; }, weights, tile.radius_y, sparse, sum);
+#pragma unroll
+    for (int i = 0; i < EIGHT; ++i)
+      if (tile.left + x < of.nx && tile.top + y + i < of.ny)
+        out[(INDEX)(tile.top + y + i) * of.nx + tile.left + x] = sum[i] > cap ? cap : sum[i];
+  }
+}
+
 // Filter planes along x and y: (volumes, z, y, x), blocks of HIGH x WIDE outputs.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     filter_planes(const SOURCE* source, Volumes of, int64 blocks_of_work, Indicator indicator,
                   const REAL* weights, const int* radii, int room, int width,
                   REAL cval, REAL cap, REAL* out) {
   DYNAMIC_SHARED(arena);
-  REAL* tile = (REAL*)arena;  // (rows, width), of an odd width: a column meets all banks
-  int across = ceil_div(of.nx, WIDE), down = ceil_div(of.ny, HIGH);
+  REAL* values = (REAL*)arena;  // (rows, width), of an odd width: a column meets all banks
   const bool sparse = indicator.values != PLAIN;
   int64 voxels = (int64)of.nz * of.ny * of.nx;
   for (int64 work = blockIdx.x; work < blocks_of_work; work += gridDim.x) {
-    int left = (int)(work % across) * WIDE, top = (int)(work / across % down) * HIGH;
-    int z = (int)(work / across / down % of.nz);
-    int64 volume = work / across / down / of.nz, item = (of.first + volume) / of.classes;
-    int radius_y = radii[item * 3 + 1], radius_x = radii[item * 3 + 2];
-    const REAL* weights_y = weights + (item * 3 + 1) * room;
-    const REAL* weights_x = weights_y + room;
-    int rows = HIGH + 2 * radius_y, columns = WIDE + 2 * radius_x;
-    int padded = HIGH + (2 * radius_y / EIGHT + 1) * EIGHT;
-    REAL* lines = tile + rows * width;  // (padded rows, WIDE + 1)
-    int* from = (int*)(lines + padded * (WIDE + 1));  // each row's row of the source
-    int* differ = from + rows;
-    Input input(source + (indicator.values == OF_LABELS ? item : volume) * voxels, indicator,
-                (int)((of.first + volume) % of.classes), cval);
-
-    for (int row = threadIdx.x; row < rows; row += THREADS)
-      from[row] = source_of(top - radius_y + row, of.ny, of.mode[1]);
-    if (threadIdx.x == 0) *differ = 0;
-    __syncthreads();
-    const INDEX plane = (INDEX)z * of.ny * of.nx;
-    auto load = [&](int row, int x) {
-      int y = from[row];
-      return y < 0 || x < 0 ? input.fill : input.at(plane + (INDEX)y * of.nx + x);
-    };
-    REAL first = load(0, source_of(left - radius_x, of.nx, of.mode[2]));
-    bool different = false;
-    for (int column = threadIdx.x % 32; column < columns; column += 32) {
-      int x = source_of(left - radius_x + column, of.nx, of.mode[2]);
-#pragma unroll 4
-      for (int row = threadIdx.x / 32; row < rows; row += THREADS / 32) {
-        REAL value = load(row, x);
-        tile[row * width + column] = value;
-        different |= !(value == first);
-      }
-    }
-    if (different) atomicOr(differ, 1);
-    __syncthreads();
-
-    REAL* to = out + volume * voxels + plane;
-    if (!*differ) {
-      int x = left + threadIdx.x % WIDE, bottom = min(top + HIGH, of.ny);
-      if (x < of.nx)
-        for (int y = top + threadIdx.x / WIDE; y < bottom; y += THREADS / WIDE)
-          to[(INDEX)y * of.nx + x] = first;
+    const Tile tile(of, work, radii);
+    const REAL* weights_y = weights + (tile.item * 3 + 1) * room;
+    int padded = HIGH + (2 * tile.radius_y / EIGHT + 1) * EIGHT;
+    REAL* lines = values + tile.rows() * width;         // (padded rows, WIDE + 1)
+    int* row_of = (int*)(lines + padded * (WIDE + 1));  // each row's row of the source
+    int* differ = row_of + tile.rows();
+    Input input(source + (indicator.values == OF_LABELS ? tile.item : tile.volume) * voxels,
+                indicator, (int)((of.first + tile.volume) % of.classes), cval);
+    REAL first = load_tile(input, of, tile, width, values, row_of, differ);
+    REAL* to = out + tile.volume * voxels + tile.plane;
+    if (*differ) {
+      filter_rows(values, tile, width, weights_y + room, sparse, lines);
       __syncthreads();
-      continue;
-    }
-    for (int unit = threadIdx.x; unit < rows * (WIDE / EIGHT); unit += THREADS) {
-      int row = unit % rows, x = unit / rows * EIGHT;
-      const REAL* line = tile + row * width + x;
-      REAL sum[EIGHT];
-      correlate([&](int i) { return line[i]; }, weights_x, radius_x, sparse, sum);
-#pragma unroll
-      for (int i = 0; i < EIGHT; ++i) lines[row * (WIDE + 1) + x + i] = sum[i];
-    }
-    __syncthreads();
-    for (int unit = threadIdx.x; unit < WIDE * (HIGH / EIGHT); unit += THREADS) {
-      int x = unit % WIDE, y = unit / WIDE * EIGHT;
-      const REAL* line = lines + y * (WIDE + 1) + x;
-      REAL sum[EIGHT];
-      correlate([&](int i) { return line[i * (WIDE + 1)]; }, weights_y, radius_y, sparse, sum);
-#pragma unroll
-      for (int i = 0; i < EIGHT; ++i)
-        if (left + x < of.nx && top + y + i < of.ny)
-          to[(INDEX)(top + y + i) * of.nx + left + x] = sum[i] > cap ? cap : sum[i];
+      filter_columns(lines, of, tile, weights_y, sparse, cap, to);
+    } else {
+      store_value(first, of, tile, to);
     }
     __syncthreads();
   }
