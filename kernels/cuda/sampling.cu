@@ -111,6 +111,22 @@ struct Sampling {  // what a call says of all blocks: it costs them no registers
   int rows, edge, slack, left, count, work, plane, basis_y, nodes, curvature;
 };
 
+// What a kernel that samples is given. References to it cost nothing, as all is inlined.
+struct Call {
+  const Field& f;
+  const Sampling& sampling;
+  const Stream* streams;
+  int first;  // of the batch's streams
+  float* bases;
+  const float* planes;
+  const LABEL* volumes;
+  Shape of;
+  const Rule& rule;
+  const LABEL* low;
+  const unsigned char* uniform;
+  LABEL* out;
+};
+
 // What a block is at: one thread finds it out for all, and none has to keep it in registers.
 struct Work {
   const float *plane, *y, *x, *nodes, *curvature;  // coefficients of the plane, and bases
@@ -120,6 +136,24 @@ struct Work {
   int z, top, terms[3];
   Cells cells;
 };
+
+// Find out what the block that takes a strip is at, by the strip's index in the batch.
+__device__ __forceinline__ void find_work(const Call& call, int64 index, Work& work) {
+  const Field& f = call.f;
+  const Sampling& sampling = call.sampling;
+  int64 plane = index / sampling.down, at = plane / f.count[0];
+  int64 item = (call.first + at) / f.raters;
+  int64 voxels = (int64)call.of.nz * call.of.ny * call.of.nx;
+  Bases basis(f, call.bases, item);
+  work = {call.planes + plane * f.components * f.terms[1] * f.terms[2],
+          basis.y, basis.x, basis.nodes, basis.curvature,
+          call.volumes + item * voxels, call.low + item * sampling.cells_room,
+          call.uniform + item * sampling.cells_room, call.out + plane * f.count[1] * f.count[2],
+          sampling.origin[0] + sampling.step[0] * (int)(plane - at * f.count[0]),
+          (int)(index - plane * sampling.down) * sampling.strip * ROWS};
+  for (int axis = 0; axis < 3; ++axis) work.terms[axis] = call.streams[item].terms[axis];
+  work.cells = call.streams[item].cells;
+}
 
 // Copy `rows` pieces of `width` floats, `stride` apart, to pieces `pitch` apart.
 __device__ __forceinline__ void stage(const float* from, int64 stride, int rows, int width, int pitch,
@@ -133,6 +167,22 @@ __device__ __forceinline__ void stage(const float* from, int64 stride, int rows,
 __device__ __forceinline__ void stage(const float* from, int floats, float* to) {
 #pragma unroll 2
   for (int i = threadIdx.x; i < floats; i += THREADS) to[i] = from[i];
+}
+
+// Contract the second axis for the rows of a tile.
+template <bool STAGED>
+__device__ __forceinline__ void contract_tile(const Field& f, const Sampling& sampling,
+                                              const Work& work, int tile_y, float* arena,
+                                              float* rows) {
+  const float* from = work.y + tile_y;
+  if (STAGED) {
+    float* basis = arena + sampling.basis_y;
+    stage(from, f.padded[1], work.terms[1], ROWS, ROWS, basis);
+    __syncthreads();
+    contract_rows<int>(f, work.terms, arena + sampling.plane, basis, ROWS, rows);
+  } else {
+    contract_rows<int64>(f, work.terms, work.plane, from, f.padded[1], rows);
+  }
 }
 
 // How far the displacement may leave the interval of its values at two nodes: per component and row.
@@ -187,12 +237,15 @@ __device__ __forceinline__ void evaluate_nodes(const Field& f, int terms, const 
 }
 
 // The entry of the table that settles a run, or -1.
-__device__ __forceinline__ int settle(const Field& f, const Sampling& sampling, const Volume& labels,
-                                      const Cells& cells, const LABEL* low,
-                                      const unsigned char* uniform, const Rule& rule,
-                                      const float* edge, const float* slack, int run,
-                                      int row, int z, int y, int x, int length) {
-  int cell = 0, shape[3] = {labels.nz, labels.ny, labels.nx}, origin[3] = {z, y, x};
+__device__ __forceinline__ int settle(const Call& call, const Work& work, const float* edge,
+                                      const float* slack, int run, int row, int y, int x,
+                                      int length) {
+  const Field& f = call.f;
+  const Sampling& sampling = call.sampling;
+  const Rule& rule = call.rule;
+  const LABEL* low = work.low;
+  const unsigned char* uniform = work.uniform;
+  int cell = 0, shape[3] = {call.of.nz, call.of.ny, call.of.nx}, origin[3] = {work.z, y, x};
   bool outside = false, spoken = true;
 #pragma unroll
   for (int axis = 0; axis < 3; ++axis) {
@@ -203,7 +256,7 @@ __device__ __forceinline__ int settle(const Field& f, const Sampling& sampling, 
     if (f.parts == 2) least = fminf(least, at[1]), most = fmaxf(most, at[1]);
     int span = axis == 2 ? sampling.step[2] * (length - 1) : 0;
     spoken &= confine(least, most, slack[c * ROWS + row], origin[axis], span, shape[axis], axis,
-                      cells, &cell, &outside);
+                      work.cells, &cell, &outside);
   }
   if (!spoken || !uniform[cell]) return -1;
   LABEL label = low[cell];
@@ -227,14 +280,38 @@ __device__ __forceinline__ void store_run(const Volume& labels, LABEL label, con
   }
 }
 
+// Settle a tile's runs by the table, a run for each thread, and list those that are left.
+__device__ __forceinline__ void settle_runs(const Call& call, const Work& work, const float* edge,
+                                            const float* slack, int tile_x, int tile_runs, int y,
+                                            int height, int* left, int* count, LABEL* out) {
+  const Field& f = call.f;
+  const Sampling& sampling = call.sampling;
+  int run = threadIdx.x % TILE_RUNS, row = threadIdx.x / TILE_RUNS;
+  if (row >= height || run >= tile_runs) return;
+  int at = (tile_x + run) * RUN, length = min(RUN, f.count[2] - at);
+  int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
+  const Volume labels(work.labels, call.of, 0);
+  int cell = settle(call, work, edge, slack, run, row, sy, sx, length);
+  if (cell < 0) {
+    left[atomicAdd(count, 1)] = threadIdx.x;
+  } else {
+    store_run(labels, work.low[cell], call.rule, work.z, sy, sx, sampling.step[2], length,
+              out + ((INDEX)row * f.count[2] + at));
+  }
+}
+
 // Decide two neighbours along x at a time of the runs that are left.
-__device__ __forceinline__ void decide_left(const Field& f, const Sampling& sampling,
-                                            const Volume& labels, const Rule& rule, int terms,
-                                            const float* basis, const float* rows, const int* left,
-                                            int count, int first_run, int z, int y, LABEL* plane) {
+__device__ __forceinline__ void decide_left(const Call& call, const Work& work, const float* rows,
+                                            const int* left, int count, int tile_x, int y,
+                                            LABEL* out) {
+  const Field& f = call.f;
+  const Sampling& sampling = call.sampling;
+  const Volume labels(work.labels, call.of, 0);
+  const float* basis = work.x;
+  const int terms = work.terms[2], z = work.z;
   for (int unit = threadIdx.x; unit < count * (RUN / 2); unit += THREADS) {
     int which = left[unit / (RUN / 2)], row = which / TILE_RUNS;
-    int x = (first_run + which % TILE_RUNS) * RUN + unit % (RUN / 2) * 2;
+    int x = (tile_x + which % TILE_RUNS) * RUN + unit % (RUN / 2) * 2;
     if (x >= f.count[2]) continue;
     float shift[3] = {0, 0, 0}, next[3] = {0, 0, 0};
     const float* factor = basis + x;  // there is room for whole runs
@@ -260,11 +337,11 @@ __device__ __forceinline__ void decide_left(const Field& f, const Sampling& samp
         factor += f.padded[2];
       }
     }
-    LABEL* to = plane + ((INDEX)row * f.count[2] + x);
+    LABEL* to = out + ((INDEX)row * f.count[2] + x);
 #pragma unroll 1
     for (int i = 0; i < 2 && x + i < f.count[2]; ++i) {
       to[i] = decide(labels, z, y + sampling.step[1] * row,
-                     sampling.origin[2] + sampling.step[2] * (x + i), shift, rule);
+                     sampling.origin[2] + sampling.step[2] * (x + i), shift, call.rule);
       shift[0] = next[0], shift[1] = next[1], shift[2] = next[2];
     }
   }
@@ -273,12 +350,9 @@ __device__ __forceinline__ void decide_left(const Field& f, const Sampling& samp
 // Fill (streams, z, y, x) with noisy labels of (items, z, y, x). A block takes a strip of tiles of
 // one plane of one stream.
 template <bool STAGED>
-__device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
-                                       const Stream* streams, int first, float* bases,
-                                       const float* planes, float* spare, const LABEL* volumes,
-                                       Shape of, const Rule& rule, const LABEL* low,
-                                       const unsigned char* uniform, LABEL* out,
-                                       unsigned char* memory) {
+__device__ __forceinline__ void sample(const Call& call, float* spare, unsigned char* memory) {
+  const Field& f = call.f;
+  const Sampling& sampling = call.sampling;
   float* const arena = (float*)memory;
   float* const rows =
       STAGED || !spare ? arena + sampling.rows
@@ -288,19 +362,7 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
 
   Work& work = *(Work*)(arena + sampling.work);
   for (int64 index = blockIdx.x; index < sampling.strips; index += gridDim.x) {
-    if (threadIdx.x == 0) {
-      int64 plane = index / sampling.down, at = plane / f.count[0];
-      int64 item = (first + at) / f.raters, voxels = (int64)of.nz * of.ny * of.nx;
-      Bases basis(f, bases, item);
-      work = {planes + plane * f.components * f.terms[1] * f.terms[2],
-              basis.y, basis.x, basis.nodes, basis.curvature,
-              volumes + item * voxels, low + item * sampling.cells_room,
-              uniform + item * sampling.cells_room, out + plane * f.count[1] * f.count[2],
-              sampling.origin[0] + sampling.step[0] * (int)(plane - at * f.count[0]),
-              (int)(index - plane * sampling.down) * sampling.strip * ROWS};
-      for (int axis = 0; axis < 3; ++axis) work.terms[axis] = streams[item].terms[axis];
-      work.cells = streams[item].cells;
-    }
+    if (threadIdx.x == 0) find_work(call, index, work);
     __syncthreads();
     if (STAGED) {
       stage(work.plane, f.components * f.terms[1] * f.terms[2], arena + sampling.plane);
@@ -310,18 +372,13 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
     for (int tile_y = work.top; tile_y < bottom; tile_y += ROWS) {
       const int height = min(ROWS, f.count[1] - tile_y);
       const int y = sampling.origin[1] + sampling.step[1] * tile_y;
-      if (STAGED) {
-        stage(work.y + tile_y, f.padded[1], work.terms[1], ROWS, ROWS, arena + sampling.basis_y);
-        __syncthreads();
-        contract_rows<int>(f, work.terms, arena + sampling.plane, arena + sampling.basis_y, ROWS, rows);
-      } else {
-        contract_rows<int64>(f, work.terms, work.plane, work.y + tile_y, f.padded[1], rows);
-      }
+      contract_tile<STAGED>(f, sampling, work, tile_y, arena, rows);
       for (int tile_x = 0; tile_x < sampling.runs; tile_x += sampling.tile_runs) {
         const int tile_runs = min(sampling.tile_runs, sampling.runs - tile_x);
         const int nodes = tile_runs * f.parts + 1;
         if (threadIdx.x == 0) *count = 0;
         const float* at_nodes = work.nodes + tile_x * f.parts;
+        // A single tile along x has the same nodes all down the strip.
         if (STAGED && (tile_y == work.top || tile_runs < sampling.runs))
           stage(at_nodes, f.nodes, work.terms[2], nodes, sampling.across, arena + sampling.nodes);
         __syncthreads();
@@ -333,23 +390,9 @@ __device__ __forceinline__ void sample(const Field& f, const Sampling& sampling,
         __syncthreads();
 
         LABEL* to = work.out + (INDEX)tile_y * f.count[2];
-        int run = threadIdx.x % TILE_RUNS, row = threadIdx.x / TILE_RUNS;
-        if (row < height && run < tile_runs) {
-          int at = (tile_x + run) * RUN, length = min(RUN, f.count[2] - at);
-          int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
-          const Volume labels(work.labels, of, 0);
-          int cell = settle(f, sampling, labels, work.cells, work.low, work.uniform, rule, edge,
-                            slack, run, row, work.z, sy, sx, length);
-          if (cell < 0) {
-            left[atomicAdd(count, 1)] = threadIdx.x;
-          } else {
-            store_run(labels, work.low[cell], rule, work.z, sy, sx, sampling.step[2], length,
-                      to + ((INDEX)row * f.count[2] + at));
-          }
-        }
+        settle_runs(call, work, edge, slack, tile_x, tile_runs, y, height, left, count, to);
         __syncthreads();
-        decide_left(f, sampling, Volume(work.labels, of, 0), rule, work.terms[2], work.x, rows,
-                    left, *count, tile_x, work.z, y, to);
+        decide_left(call, work, rows, left, *count, tile_x, y, to);
         __syncthreads();
       }
     }
@@ -369,8 +412,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
                   const float* planes, const LABEL* volumes, Shape of, Rule rule, const LABEL* low,
                   const unsigned char* uniform, LABEL* out) {
   DYNAMIC_SHARED(arena);
-  sample<true>(f, sampling, streams, first, bases, planes, nullptr, volumes, of, rule, low, uniform,
-               out, arena);
+  sample<true>({f, sampling, streams, first, bases, planes, volumes, of, rule, low, uniform, out},
+               nullptr, arena);
 }
 
 #else
@@ -381,8 +424,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
                  const float* planes, float* spare, const LABEL* volumes, Shape of, Rule rule,
                  const LABEL* low, const unsigned char* uniform, LABEL* out) {
   DYNAMIC_SHARED(arena);
-  sample<false>(f, sampling, streams, first, bases, planes, spare, volumes, of, rule, low, uniform,
-                out, arena);
+  sample<false>({f, sampling, streams, first, bases, planes, volumes, of, rule, low, uniform, out},
+                spare, arena);
 }
 
 #endif
