@@ -11,8 +11,8 @@ from collections.abc import Sequence
 RUN = 8
 """Voxels along x that are decided together."""
 
-REACH = 4
-"""Cells per axis that an entry of the table speaks for."""
+SIDE = 4
+"""Cells per axis that an entry of the table speaks for: it stands for a box of them."""
 
 _BOUND = 0.7  # times a h² / b²: what the bound between two nodes comes to, on average
 _SHORT, _LONG = 0.1, 1e9  # voxels; length scales beyond are as good as these
@@ -60,11 +60,11 @@ def cells(
         The `run_spans`, of the last axes. Cells are small where these are: they follow the borders
         of the labels closely.
     """
-    # Room for runs that span 1.4 times what they mostly do; an entry speaks for REACH cells less
+    # Room for runs that span 1.4 times what they mostly do; an entry speaks for SIDE cells less
     # the part of the first one that is before the run.
     rooms = [0.0] * (3 - len(spans)) + [1.4 * min(float(one), 1e6) for one in spans]
     rooms[-1] += RUN * step[-1]
-    bits = [math.ceil(math.log2(max(2.0, room / (REACH - 0.5)))) for room in rooms]
+    bits = [math.ceil(math.log2(max(2.0, room / (SIDE - 0.5)))) for room in rooms]
     margins = [RUN + _MARGIN * min(float(a), max(shape)) for a in amplitude]
     bounds = [
         (max(0, at - math.ceil(margin)), min(size, at + s * n + math.ceil(margin)))

@@ -5,7 +5,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from gfnoise._runs import REACH, RUN, cells
+from gfnoise._runs import SIDE, RUN, cells
 
 from . import _pool
 from ._codes import address, as_bytes, code_at, entry, fill, keep_alike, put, read, repeat
@@ -164,7 +164,7 @@ def _join_planes(low, alike, stride):
 class Table:
     """For each cell its label, and how many cells from it on along x share it.
 
-    They are counted for rods of 2 or REACH cells along z, and as many along y, from the cell on.
+    They are counted for rods of 2 or SIDE cells along z, and as many along y, from the cell on.
     For each line of cells along x also the extent of what is not background: a class that what
     lies outside has as well, and most of a volume.
 
@@ -207,7 +207,7 @@ class Table:
         _join_planes(low, alike, math.prod(self.low.shape[1:]))
         most = [
             limit if size <= LONGEST else _NEVER
-            for size, limit in zip(self.labels.shape, (REACH, REACH, _MOST), strict=True)
+            for size, limit in zip(self.labels.shape, (SIDE, SIDE, _MOST), strict=True)
         ]
         axes = zip(self.bits, self.first, self.low.shape, most, strict=True)
         background = np.uint64(self.background), self.has_background, self.extent

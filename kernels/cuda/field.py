@@ -6,7 +6,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from gfnoise._runs import REACH, RUN, cells, pieces, run_spans
+from gfnoise._runs import SIDE, RUN, cells, pieces, run_spans
 from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
 
 from ._labels import label_defines, rule_of, shape_of
@@ -340,7 +340,7 @@ class _Table:
         rows = min(streams.plan.items, MOST_ROWS)
         args = records, np.int32(streams.plan.items), room, self.low, same
         of, shared = (self.labels, shape_of(self.labels)), THREADS * (self.low.itemsize + 1)
-        grid = blocks(self.room, THREADS - REACH + 1), rows
+        grid = blocks(self.room, THREADS - SIDE + 1), rows
         streams.launch("tabulate_cells", grid, (*of, *args), shared=shared, defines=self.defines)
         grid = blocks(self.room, THREADS), rows
         streams.launch("merge_cells", grid, (*args, self.uniform), defines=self.defines)

@@ -12,9 +12,9 @@
 
 // --- the table of uniform cells -------------------------------------------------------------------
 
-#define CELLS (THREADS - REACH + 1)  // that a block tabulates: the last threads look ahead for it
+#define CELLS (THREADS - SIDE + 1)  // that a block tabulates: the last threads look ahead for it
 
-// Note each cell's first label, and whether it and the REACH - 1 cells after it along x, as far as
+// Note each cell's first label, and whether it and the SIDE - 1 cells after it along x, as far as
 // there are any, hold that label alone: (items, cells). Bounded, as NVRTC 12 else spills for a few
 // more blocks.
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
@@ -52,9 +52,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
     __syncthreads();
     if (there && threadIdx.x < CELLS) {
       bool shared = true;
-      int last = min(REACH, (int)(nx - place % nx));
+      int last = min(SIDE, (int)(nx - place % nx));
 #pragma unroll
-      for (int ahead = 0; ahead < REACH; ++ahead) {
+      for (int ahead = 0; ahead < SIDE; ++ahead) {
         int next = threadIdx.x + min(ahead, last - 1);
         shared &= alike[next] && label[next] == label[threadIdx.x];
       }
@@ -65,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
   }
 }
 
-// Note whether the REACH cells from each cell on along all axes, as far as there are any, hold one
+// Note whether the SIDE cells from each cell on along all axes, as far as there are any, hold one
 // label: those along x do, by the table so far.
 extern "C" __global__ void __launch_bounds__(THREADS)
     merge_cells(const Stream* streams, int items, int64 room, const LABEL* low,
@@ -82,10 +82,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     LABEL first = *label;
     bool shared = true;
 #pragma unroll
-    for (int ahead = 0; ahead < REACH; ++ahead) {
+    for (int ahead = 0; ahead < SIDE; ++ahead) {
       int plane = min(ahead, nz - 1 - z) * ny * nx;
 #pragma unroll
-      for (int down = 0; down < REACH; ++down) {
+      for (int down = 0; down < SIDE; ++down) {
         int next = plane + min(down, ny - 1 - y) * nx;
         shared &= alike[next] && label[next] == first;
       }

@@ -1,6 +1,6 @@
 // Where a label is uniform: a table over small cells, and the runs of voxels that it settles.
 
-#define REACH 4  // cells per axis that an entry of the table speaks for
+#define SIDE 4  // cells per axis that an entry of the table speaks for
 
 struct Cells {      // of one item
   int bits[3];      // log2 of a cell's size, per axis
@@ -23,7 +23,7 @@ __device__ __forceinline__ bool confine(float least_shift, float most_shift, flo
   int away_cell = (away >> cells.bits[axis]) - cells.first[axis];
   *outside |= least != near || most != away;
   *cell = *cell * cells.count[axis] + clamp(near_cell, cells.count[axis]);
-  return away_cell - near_cell < REACH && near_cell >= 0 && away_cell < cells.count[axis];
+  return away_cell - near_cell < SIDE && near_cell >= 0 && away_cell < cells.count[axis];
 }
 
 #endif
