@@ -5,7 +5,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from gfnoise._runs import SIDE, RUN, cells
+from gfnoise._runs import RUN, SIDE, cells
 
 from . import _pool
 from ._codes import address, as_bytes, code_at, entry, fill, keep_alike, put, read, repeat

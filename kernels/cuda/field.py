@@ -6,7 +6,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from gfnoise._runs import SIDE, RUN, cells, pieces, run_spans
+from gfnoise._runs import RUN, SIDE, cells, pieces, run_spans
 from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
 
 from ._labels import label_defines, rule_of, shape_of
