@@ -49,14 +49,14 @@ def tensors(*names: str) -> Callable[[Function], Function]:
 
 
 def _guest(root: str) -> Any:
-    """What lets the arrays of a library in; torch.compile traces imports of this kind alone."""
-    if root == "torch":
-        from .torch import _tensors
+    """What lets the arrays of a library in."""
+    if root != "torch":
+        return load("gfnoise._dask")
+    if not sys.modules["torch"].compiler.is_compiling():
+        load("gfnoise.torch._tensors")
+    from .torch import _tensors  # torch.compile traces imports of this kind alone
 
-        return _tensors
-    from . import _dask
-
-    return _dask
+    return _tensors
 
 
 def library(array: object) -> str | None:

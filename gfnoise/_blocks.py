@@ -8,16 +8,22 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _array, _decisions, _labels, thresholding
+from ._loading import load
 from ._window import Window
 from .filters import gaussian_filter
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _kernels(stem: str) -> ModuleType:
+    return load(f"gfnoise._cpu.{stem}")
 
 
 def _task(function: Function) -> Function:
@@ -25,9 +31,7 @@ def _task(function: Function) -> Function:
 
     @functools.wraps(function)
     def task(*args: Any, **kwargs: Any) -> Any:
-        from gfnoise._cpu import _pool
-
-        with _pool.alone():
+        with _kernels("_pool").alone():
             return function(*args, **kwargs)
 
     return task  # type: ignore[return-value]
@@ -100,8 +104,6 @@ def marginals(
     part: NDArray[Any], *, plan: Marginals, block_id: Sequence[int]
 ) -> NDArray[np.float32]:
     """A chunk of `GaussianField.marginals`."""
-    from gfnoise._cpu import filters
-
     lead = part.ndim - plan.ndim
     place, wanted = list(block_id), range(1, 2)
     if plan.classes is not None:
@@ -113,7 +115,7 @@ def marginals(
     space = part.shape[lead:]
     out = np.empty((len(codes), len(wanted), *_labels.volume(space)), np.float32)
     if out.size:
-        filters.marginals(
+        _kernels("filters").marginals(
             codes,
             out,
             wanted=wanted,
@@ -149,8 +151,6 @@ class Samples:
 @_task
 def sampled(part: NDArray[Any], *, plan: Samples, block_id: Sequence[int]) -> NDArray[Any]:
     """A chunk of `GaussianField.sample_labels`."""
-    from gfnoise._cpu import field
-
     ndim = len(plan.grid)
     lead = part.ndim - ndim
     place = list(block_id)
@@ -164,7 +164,7 @@ def sampled(part: NDArray[Any], *, plan: Samples, block_id: Sequence[int]) -> ND
     shape = (*part.shape[:lead], *((raters,) * (plan.raters is not None)), *count)
     output = _labels.Output(None, shape, plan.dtype, part)
     if output.result.size:
-        field.sample_labels(
+        _kernels("field").sample_labels(
             _labels.encode(part, ndim),
             output.codes((len(items), raters, *_labels.volume(count))),
             seeds=plan.seeds[items],
@@ -225,15 +225,13 @@ def tally(
     block: NDArray[Any], states: NDArray[Any] | None = None, *, plan: Decisions, level: int
 ) -> NDArray[np.int64]:
     """A chunk's share of the tables for the next digit, (*batch, 1, ..., 1, BINS, SUMS)."""
-    from gfnoise._cpu import chunks
-
     maps = plan.maps(block)
     prefixes = (
         np.zeros(len(maps), np.uint64)
         if states is None
         else np.ascontiguousarray(states["prefix"]).reshape(-1)
     )
-    tables = chunks.tally(maps, prefixes, level=level)
+    tables = _kernels("chunks").tally(maps, prefixes, level=level)
     return tables.reshape(*plan.batch(block), *(1,) * plan.ndim, *tables.shape[1:])
 
 
@@ -246,16 +244,16 @@ def descend(
     level: int,
 ) -> NDArray[Any]:
     """The states after a digit, of the batch's shape."""
-    from gfnoise._cpu import chunks
-
     batch = tables.shape[:-2]
     before = (
-        chunks.begin(math.prod(batch), plan.rank)
+        _kernels("chunks").begin(math.prod(batch), plan.rank)
         if states is None
         else np.ascontiguousarray(states).reshape(-1)
     )
     tables = tables.reshape(-1, *tables.shape[-2:])
-    after = chunks.descend(tables, before, dtype=plan.real, weight=float(plan.weight), level=level)
+    after = _kernels("chunks").descend(
+        tables, before, dtype=plan.real, weight=float(plan.weight), level=level
+    )
     return after.reshape(batch)
 
 
@@ -268,19 +266,15 @@ def decided(states: NDArray[Any]) -> NDArray[np.float64]:
 @_task
 def votes(block: NDArray[Any], *, plan: Decisions) -> NDArray[np.int64]:
     """A chunk's share of the number of voxels with 0, 1, ... votes, (*batch, 1, ..., 1, levels)."""
-    from gfnoise._cpu import thresholding as kernels
-
     assert plan.raters is not None
-    counts = kernels.count_votes(plan.maps(block), plan.raters)
+    counts = _kernels("thresholding").count_votes(plan.maps(block), plan.raters)
     return counts.reshape(*plan.batch(block), *(1,) * plan.ndim, counts.shape[1])
 
 
 @_task
 def decided_votes(counts: NDArray[np.int64], *, plan: Decisions) -> NDArray[np.float64]:
     """What the votes decide, (*batch, 4)."""
-    from gfnoise._cpu import chunks
-
-    rows = chunks.decide_votes(
+    rows = _kernels("chunks").decide_votes(
         counts.reshape(-1, counts.shape[-1]),
         raters=plan.raters,
         weight=plan.weight,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks, _fusion, _raters
+from ._loading import load
 from .field import GaussianField
 
 METHODS = ("average", "majority", "union", "intersection", "staple", "random")
@@ -332,8 +333,6 @@ def fit_field(
     True
     """
     _array.kernels("fit_field", "raters", masks=masks)
-    from . import _fit
-
     _checks.integral("masks", masks)
     _checks.in_range("masks", masks, 0, 1)
     stack = _raters.stack(masks, axis, None, None, least=2)
@@ -343,7 +342,7 @@ def fit_field(
     raters = np.ascontiguousarray(stack.labels, bool)
     _check_one_structure(raters)
 
-    found = _fit.fit(raters, np.array(sizes), start)
+    found = load("gfnoise._fit").fit(raters, np.array(sizes), start)
     (a, b), (a_error, b_error) = np.exp(found.log).tolist(), found.error.tolist()
     field = GaussianField(a, b, spacing=sizes, ndim=ndim)
     return FieldFit(field, a, b, a * a_error, b * b_error)

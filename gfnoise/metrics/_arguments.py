@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .. import _checks, _labels
 from .._array import kernels as kernels
 from .._array import real_dtype
+from .._loading import load
 
 TOLERANCE = 1e-3  # of the sum of a voxel's probabilities
 
@@ -85,10 +86,9 @@ def without(array: NDArray[Any], silent: NDArray[np.bool_] | None) -> NDArray[An
 def ndimage(function: str) -> ModuleType:
     """SciPy's part for images."""
     try:
-        import scipy.ndimage
+        return load("scipy.ndimage")
     except ImportError as error:
         raise ImportError(f'{function} needs SciPy: pip install "gfnoise[metrics]"') from error
-    return scipy.ndimage
 
 
 def same_shape(name: str, array: NDArray[Any], target: NDArray[Any]) -> None:
