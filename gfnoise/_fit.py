@@ -226,6 +226,10 @@ class _Quadratic(NamedTuple):
         # The inverse of an estimated covariance is too large by this, on average.
         excess = (count - 1) / (count - size - 2)
         covariance = np.cov(differences, rowvar=False) + 1e-9 * np.eye(size)
+        # Repeats that are all alike, of noise that hardly moves a voxel, do not tell their scatter.
+        least = np.linalg.inv(self.precision) / 4
+        if (np.diag(covariance) < np.diag(least)).any():
+            covariance += least
         precision = np.linalg.inv(covariance) / excess
         return self._replace(precision=np.asarray(precision))
 

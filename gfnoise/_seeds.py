@@ -8,5 +8,8 @@ def part_seed(seed: int | np.uint64, number: int | np.uint32, part: int) -> int:
 
     Neighbours are as far apart as any two: seeds 0 and 1 share no part of theirs.
     """
-    words = np.random.SeedSequence((int(seed), int(number), part)).generate_state(1, np.uint64)
+    high, low = divmod(int(seed), 1 << 32)
+    # SeedSequence takes words of 32 bits: a number of several would end where another may begin.
+    entropy = low, high & 0xFFFFFFFF, int(number), part, high >> 32
+    words = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))

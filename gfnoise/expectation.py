@@ -110,7 +110,7 @@ def expected_score(
     >>> mask = optimal_segmentation(m)
     >>> found = expected_score(mask, label, noise, n=2000, seed=0)
     >>> f"{found.mean:.2f}, but D_m(s) = {score(mask, m):.2f}"
-    '0.51, but D_m(s) = 0.52'
+    '0.50, but D_m(s) = 0.52'
     """
     kernels = _array.kernels(
         "expected_score", "expectation", segmentation=segmentation, labels=labels

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from test_staple import ball
 
 from gfnoise import GaussianField, fit_field
-from gfnoise._fit import _REPEATS, _SIMULATIONS
+from gfnoise._fit import _REPEATS, _SIMULATIONS, _Quadratic
 from gfnoise._outline import Outline, Statistic
+from gfnoise._seeds import part_seed
 
 STRUCTURE = ball(64, 15.0)
 PAIRS = [(2.0, 7.0), (1.0, 5.0), (2.5, 9.0)]
@@ -99,6 +100,17 @@ def test_spacing_scales_the_fit() -> None:
     assert one.field == GaussianField(one.amplitude, one.length_scale, ndim=2)
 
 
+def test_repeats_that_are_all_alike_are_no_certainty() -> None:
+    """As of raters who differ by two voxels: most of their simulations do not differ at all."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (40, 2))
+    surface = _Quadratic.through(points, points + 0.3 * rng.standard_normal((40, 2)))
+    alike, apart = np.zeros((20, 2)), 0.3 * rng.standard_normal((20, 2))
+    sure, usual = (surface.weighted_by(one).error(np.zeros(2)) for one in (alike, apart))
+    assert (sure > 0.3 * usual).all()
+    assert (sure < usual).all()
+
+
 @pytest.mark.parametrize("unit", [2.0**-960, 1e-150, 1e-3, 1 / 25.4, 0.7, 10.0, 1e150, 2.0**960])
 def test_any_unit(unit: float) -> None:
     """The voxels' shape counts, not what it is measured in."""
@@ -152,6 +164,18 @@ def test_fits_of_almost_nothing_are_finite_or_say_so() -> None:
         assert 0 < fit.length_scale < 100
         assert fit.amplitude_error > 0
         assert fit.length_scale_error > 0
+
+
+def test_seeds_of_parts_do_not_run_into_each_other() -> None:
+    numbers = (
+        (5, 3, 0),
+        (5 + (3 << 32), 0, 0),
+        (5, 0, 3),
+        (5 + (3 << 32), 3, 0),
+        (5 + (3 << 64), 0, 0),
+    )
+    assert len({part_seed(*one) for one in numbers}) == len(numbers)
+    assert all(0 <= part_seed(*one) < 2**63 for one in numbers)
 
 
 def test_neighbouring_seeds_share_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
