@@ -290,6 +290,69 @@ def test_a_run_resumes_with_other_batches(kind: Any, first: Any, second: Any, si
     assert other.epoch == 2
 
 
+class Slow(Items):
+    """The first item comes behind the fourth, of another worker, whatever the machine's pace."""
+
+    def __init__(self) -> None:
+        self.fourth = multiprocessing.get_context("fork").Event()
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index == 3:
+            self.fourth.set()
+        assert index or self.fourth.wait(LIMIT)
+        return super().__getitem__(index)
+
+
+def test_batches_out_of_order_have_no_state() -> None:
+    """But for a pass that has not begun or that gave out all; each item has its own noise."""
+    options: dict[str, Any] = {"num_workers": 2, "multiprocessing_context": "fork"}
+    options |= {"in_order": False, "timeout": LIMIT}
+    loader = NoisyLabelLoader(Slow(), NOISE, "label", **options)
+    assert loader.state_dict()["items"] == 0
+    found: list[tuple[int, str]] = []
+    for batch in loader:
+        found += labels_of([batch])
+        if len(found) < COUNT:
+            with pytest.raises(
+                ValueError,
+                match=r"^in_order must be True .* while a pass runs, got False: .* between passes",
+            ):
+                loader.state_dict()
+        else:
+            assert loader.state_dict()["items"] == COUNT
+    assert found[0][0] != 0
+    assert dict(found) == EPOCHS[0]
+    assert (loader.state_dict()["epoch"], loader.state_dict()["items"]) == (1, 0)
+
+
+def test_a_state_of_batches_in_order_serves_those_out_of_order() -> None:
+    first = NoisyLabelLoader(Items(), NOISE, "label", batch_size=4)
+    found = labels_of([next(iter(first))])
+    options: dict[str, Any] = {"num_workers": 2, "timeout": LIMIT, "batch_size": 3}
+    second = NoisyLabelLoader(Items(), NOISE, "label", in_order=False, **options)
+    second.load_state_dict(first.state_dict())
+    assert second.state_dict() == first.state_dict()
+    found += labels_of(second)
+    assert (len(found), dict(found)) == (COUNT, EPOCHS[0])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_one_worker_is_always_in_order(workers: int) -> None:
+    options: dict[str, Any] = {"num_workers": workers, "timeout": LIMIT * workers}
+    loader = NoisyLabelLoader(Items(), NOISE, "label", in_order=False, **options)
+    for i, _ in enumerate(loader):
+        assert loader.state_dict()["items"] == i + 1
+
+
+def test_iterables_out_of_order_have_no_state() -> None:
+    options: dict[str, Any] = {"num_workers": 2, "timeout": LIMIT}
+    loader = NoisyLabelLoader(Stream(), NOISE, 0, in_order=False, **options)
+    for _ in loader:
+        with pytest.raises(ValueError, match=r"^in_order must be True"):
+            loader.state_dict()
+    assert loader.state_dict()["epoch"] == 1
+
+
 def test_states() -> None:
     loader = NoisyLabelLoader(Items(), NOISE, "label", batch_size=4, seed=3)
     assert loader.state_dict() == {"version": 2, "seed": 3, "epoch": 0, "items": 0}
