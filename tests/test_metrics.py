@@ -169,6 +169,8 @@ def test_the_composite_score() -> None:
     assert abs(composite_score(values, weights).mean()) < 1e-12
     values[:, 1] = 0.1 + 0.2
     assert np.isfinite(composite_score(values)).all()
+    for size in (1e308, 1e-308):
+        assert composite_score([[size], [-size], [size], [-size]]).tolist() == [1, -1, 1, -1]
 
 
 # -------------------------------------------------------------------------------- lesions, surfaces
@@ -421,6 +423,11 @@ PAIR = np.full((2, 4, 5), 0.5)
         (lambda: composite_score([1.0, 2.0]), r"of shape \(candidates, metrics\)"),
         (lambda: composite_score([[1.0], [np.nan]]), "values must be finite"),
         (lambda: composite_score([[1.0], [2.0]], [1, 1]), r"weights must be of shape \(1,\)"),
+        (lambda: composite_score([[1.0], [2.0, 3.0]]), "values must be an array of real numbers"),
+        (lambda: search_threshold(MAP, MASK, thresholds=[0.5, [1]]), "thresholds must be an array"),
+        (lambda: calibration_error(MAP, MASK, bins=1 << 40), "bins must be at most 16777216, got"),
+        (lambda: reliability_curve(MAP, MASK, bins=10**400), "bins must be at most 16777216"),
+        (lambda: adaptive_calibration_error(MAP, MASK, ranges=1 << 31), "ranges must be at most"),
     ],
 )
 def test_bad_values(call: Any, message: str) -> None:
@@ -436,6 +443,24 @@ def test_bad_values(call: Any, message: str) -> None:
         (lambda: entropy(MAP + 1j), "probabilities must be of a real dtype, got complex128"),
         (lambda: calibration_error(MAP, MAP), "labels must be of bool or an integer dtype"),
         (lambda: surface_dice(MASK, MASK, "1"), "tolerance must be a finite number"),
+        (lambda: composite_score([["1"], ["2"]]), "values must be an array of real numbers, got"),
+        (lambda: composite_score([[1j], [2]]), "values must be an array of real numbers, got"),
+        (lambda: composite_score([[10**400], [1]]), "values must be an array of real numbers, got"),
+        (lambda: composite_score([[1], [2]], [None]), "weights must be an array of real numbers"),
+        (
+            lambda: composite_score(np.ma.array([[1.0], [2.0]], mask=[[True], [False]])),
+            "values must be an array of real numbers, got a masked array",
+        ),
+        (lambda: search_threshold(MAP, MASK, thresholds={}), "thresholds must be an array of real"),
+        (lambda: search_threshold(MAP, MASK, thresholds=["0.5"]), "thresholds must be an array of"),
+        (
+            lambda: dice(MASK.astype("M8[s]"), MASK, ignore_index=1),
+            r"prediction must be of bool or an integer dtype, got datetime64\[s\]",
+        ),
+        (
+            lambda: dice(np.zeros((4, 5), [("a", "u1")]), MASK, ignore_index=1),
+            "prediction must be of bool or an integer dtype, got",
+        ),
     ],
 )
 def test_bad_types(call: Any, message: str) -> None:
@@ -454,6 +479,10 @@ def test_tensors_give_tensors() -> None:
     assert search_threshold(q, y, ndim=2).threshold == search_threshold(p, labels, ndim=2).threshold
     with pytest.raises(TypeError, match=r"takes arrays of one library|tensor"):
         dice(y, labels, ndim=2)
+    scores = composite_score(q[0].requires_grad_().detach(), weights=[1] * 9)
+    np.testing.assert_array_equal(scores.numpy(), composite_score(p[0]))
+    with pytest.raises(NotImplementedError, match=r"^composite_score has no gradient"):
+        composite_score(q[0].requires_grad_())
 
 
 def test_odd_memory() -> None:
