@@ -19,7 +19,8 @@ def brier_score(
     Parameters
     ----------
     probabilities, target : array, (*batch, *space)
-        In [0, 1]; the target may be soft: an average of raters. A class axis is a batch axis.
+        In [0, 1]; the target may be soft: an average of raters. A class axis is one of the batch,
+        before space: give `ndim`.
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
 

@@ -250,7 +250,8 @@ def search_threshold(
     Parameters
     ----------
     probabilities : array, (*batch, *space)
-        Probability maps, or soft masks, in [0, 1].
+        Probability maps, or soft masks, in [0, 1]. A class axis is one of the batch, before space:
+        give `ndim`.
     target : array of bool or of integers in {0, 1}, (*batch, *space)
     thresholds : array_like, optional
         Rising, in (0, 1]. By default 0.05 to 0.95 in steps of 0.05.
