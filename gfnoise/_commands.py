@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from .io import FileError, Image
 from .thresholding import optimal_segmentation, optimal_threshold, score
 
 Result = dict[str, Any]
+_T = TypeVar("_T")
 _DIGITS = 3  # of a copy's number, at least
 _ROUNDED = 0.01  # relative: a voxel size as somebody types it
 
@@ -35,14 +36,27 @@ class Job:
     targets: list[Path]
     notes: _notes.Notes | None = None
     digest: str = ""  # of the source
+    found: list[str | None] | None = None  # the targets' digests, once they are looked at
+
+    def look(self) -> None:
+        """Read the bytes of what is there."""
+        if self.source.is_file():  # else it is told when it is read
+            self.digest = _notes.digest(self.source)
+        self.found = [_notes.digest(one) if one.is_file() else None for one in self.targets]
+
+    def look_ahead(self) -> None:
+        """Look before the turn, if nothing is missing: the source is likely not to be read then."""
+        if self.notes is not None and all(one.is_file() for one in self.targets):
+            self.look()
 
     def due(self) -> list[int]:
         """Which targets are to be made."""
         if self.notes is None:
             return list(range(len(self.targets)))
-        if self.source.is_file():  # else it is told when it is read
-            self.digest = _notes.digest(self.source)
-        return [i for i, one in enumerate(self.targets) if self.notes.due(one, self.digest)]
+        if self.found is None:
+            self.look()
+        rows = enumerate(zip(self.targets, self.found or (), strict=True))
+        return [i for i, (one, made) in rows if self.notes.due(one, made, self.digest)]
 
     def write(self, i: int, data: NDArray[Any], like: Image) -> None:
         """Make a target."""
@@ -402,10 +416,13 @@ def _run(
         notes = _notes.Notes(folder, command, made_with, targets, args.overwrite)
     done: list[Result] = []
     failed: list[Result] = []
-    for job in _progress(jobs, args.quiet):
-        row: Result = {"input": job.source, "outputs": job.targets}
+    for job in jobs:
         job.notes = notes
+    ahead = _notes.side_by_side(job.look_ahead for job in jobs)
+    for job, looked in _progress(zip(jobs, ahead, strict=True), len(jobs), args.quiet):
+        row: Result = {"input": job.source, "outputs": job.targets}
         try:
+            looked.result()
             due = job.due()
             if job.targets and not due:
                 done.append(row | {"there_already": True})
@@ -431,21 +448,21 @@ def _make(folder: Path) -> None:
         raise FileError(f"{folder}: cannot be made: {error.strerror}") from error
 
 
-def _progress(jobs: list[Job], quiet: bool) -> Iterable[Job]:
+def _progress(jobs: Iterable[_T], count: int, quiet: bool) -> Iterable[_T]:
     """The jobs, with a bar where somebody watches."""
-    if quiet or len(jobs) < 2 or not sys.stderr.isatty():
+    if quiet or count < 2 or not sys.stderr.isatty():
         return jobs
     try:
         from tqdm import tqdm
     except ImportError:
-        return _counted(jobs)
-    bar: Iterable[Job] = tqdm(jobs, unit="file", file=sys.stderr)
+        return _counted(jobs, count)
+    bar: Iterable[_T] = tqdm(jobs, total=count, unit="file", file=sys.stderr)
     return bar
 
 
-def _counted(jobs: list[Job]) -> Iterator[Job]:
+def _counted(jobs: Iterable[_T], count: int) -> Iterator[_T]:
     for i, job in enumerate(jobs):
-        print(f"\r{i + 1} of {len(jobs)} files", end="", file=sys.stderr, flush=True)
+        print(f"\r{i + 1} of {count} files", end="", file=sys.stderr, flush=True)
         yield job
     print(file=sys.stderr)
 

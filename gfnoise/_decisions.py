@@ -15,6 +15,7 @@ from ._digits import rank_of
 METRICS = ("dice", "iou", "fbeta", "accuracy", "volume")
 _MAX_RATERS = 65535
 _LEAST_BETA = Fraction(1e-6)
+_ROUNDING = 1e-3  # how far from [0, 1] probabilities may be by it, in float16 as well
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,13 @@ def as_probabilities(marginals: NDArray[Any]) -> NDArray[Any]:
     """The values as float32 or float64; ValueError outside [0, 1]."""
     if marginals.dtype.kind not in "biuf":
         raise TypeError(f"marginals must be of a real dtype, got {_checks.describe(marginals)}")
-    _checks.in_range("marginals", marginals, 0, 1)
+    try:
+        _checks.in_range("marginals", marginals, 0, 1)
+    except ValueError as error:
+        least, most = _array.extremes(marginals)
+        is_close = least >= -_ROUNDING and most <= 1 + _ROUNDING
+        remedy = ": if that is rounding, marginals.clip(0, 1) removes it"
+        raise ValueError(f"{error}{remedy * bool(is_close)}") from None
     return _array.module(marginals).ascontiguousarray(marginals, _array.real_dtype(marginals))
 
 

@@ -3,23 +3,29 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .io import FileError
 
 NAME = ".gfnoise.jsonl"
 _REMEDY = "choose another folder, or --overwrite"
+_THREADS = 4  # that read files: the kernels' pool would load Numba where nothing is to be done
+_T = TypeVar("_T")
 
 
 class Notes:
     """The notes of a folder, for a run: a command with its settings.
 
     A file is known by its bytes, and so is what it was made of: no clock is asked, and a copy of
-    the folder is as good. The line is written when the file is whole but not yet under its name.
-    Lines only ever add what a run made: without them, or where they are damaged, a file is a
-    stranger, which is neither taken for a result nor written over.
+    the folder is as good. So all of them are read when a run goes on, on several threads. The line
+    is written when the file is whole but not yet under its name. Lines only ever add what a run
+    made: without them, or where they are damaged, a file is a stranger, which is neither taken for
+    a result nor written over.
 
     Parameters
     ----------
@@ -57,7 +63,11 @@ class Notes:
         if overwrite or self._latest.get(command) != self._run:
             lines.append({"command": command, "settings": self._settings})
         if overwrite:
-            lines += [self._line(one, digest(one), None) for one in there]
+            digests = side_by_side(partial(digest, one) for one in there)
+            lines += [
+                self._line(one, made.result(), None)
+                for one, made in zip(there, digests, strict=True)
+            ]
         else:
             self._check_mixture()
             for one in there:
@@ -65,17 +75,22 @@ class Notes:
                     raise self._stranger(one)
         self._append(lines)
 
-    def due(self, target: Path, source: str) -> bool:
+    def due(self, target: Path, found: str | None, source: str) -> bool:
         """Whether a target is missing, or not made of a source with this digest.
+
+        Parameters
+        ----------
+        found : str or None
+            The target's own digest, if it is there.
 
         Raises
         ------
         FileError
             If it is there, and this run did not make it.
         """
-        if not target.is_file():
+        if found is None:
             return True
-        key = (self._run, self._name(target), digest(target))
+        key = (self._run, self._name(target), found)
         if key not in self._made and self._path.stat().st_size != self._size:
             self._read()  # the same command may run twice at once
         if key not in self._made:
@@ -174,6 +189,17 @@ def digest(path: Path) -> str:
     """The BLAKE2b digest of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def side_by_side(functions: Iterable[Callable[[], _T]]) -> Iterator[Future[_T]]:
+    """Call functions on threads, as many ahead of the one that is asked for."""
+    waiting: deque[Future[_T]] = deque()
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for one in functions:
+            waiting.append(threads.submit(one))
+            if len(waiting) > _THREADS:
+                yield waiting.popleft()
+        yield from waiting
 
 
 def _key(command: str, settings: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from gfnoise import cli
 
 SIZES = (0.8, 0.9, 2.5)
+NOISE = ["--amplitude", "2", "--length-scale", "8"]
 
 
 def ball(radius: float = 6, shape: tuple[int, ...] = (24, 20, 12)) -> np.ndarray:
@@ -25,6 +26,14 @@ def save(path: Path, data: np.ndarray, sizes: tuple[float, ...] = SIZES) -> Path
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(data, np.diag([*sizes, 1])), path)
     return path
+
+
+def labels_in(folder: Path) -> Path:
+    """A folder of three labels, and of what is none."""
+    for name, radius in (("a.nii.gz", 5), ("b.nii", 6), ("sub/a.nii.gz", 5)):
+        save(folder / name, ball(radius))
+    (folder / "notes.txt").write_text("not a label")
+    return folder
 
 
 def run(capsys: Any, *arguments: Any, code: int = 0) -> str:

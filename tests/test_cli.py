@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -14,12 +13,10 @@ import numpy as np
 import pytest
 
 import gfnoise
-from commands import SIZES, ball, files, run, run_json, save
+from commands import NOISE, SIZES, ball, files, labels_in, run, run_json, save
 from gfnoise import GaussianField, _commands, cli, io
 
 nibabel = pytest.importorskip("nibabel")
-
-NOISE = ["--amplitude", "2", "--length-scale", "8"]
 
 
 @pytest.fixture
@@ -29,10 +26,7 @@ def label(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, radius in (("a.nii.gz", 5), ("b.nii", 6), ("sub/a.nii.gz", 5)):
-        save(tmp_path / "in" / name, ball(radius))
-    (tmp_path / "in" / "notes.txt").write_text("not a label")
-    return tmp_path / "in"
+    return labels_in(tmp_path / "in")
 
 
 # --- sample -------------------------------------------------------------------------------------
@@ -86,69 +80,6 @@ def test_labels_that_are_ignored_stay(label: Path, tmp_path: Path, capsys: Any) 
     noisy = io.read_labels(tmp_path / "x" / "label_noisy000.nii.gz").data
     np.testing.assert_array_equal(noisy == 9, data == 9)
     assert (noisy != data).any()
-
-
-def test_units(tmp_path: Path, capsys: Any) -> None:
-    path = tmp_path / "a.npy"
-    np.save(path, ball())
-    arguments = "marginals", path, "-o", tmp_path / "m.npy", "--amplitude", 2
-    error = run(capsys, *arguments, code=2)
-    assert "a.npy: has no voxel size: give --spacing in mm, or --units voxels" in error
-    assert not (tmp_path / "m.npy").exists()
-    for options, spacing in (
-        (["--units", "voxels"], 1.0),
-        (["--spacing", *map(str, SIZES)], SIZES),
-        (["--spacing", "0.5"], 0.5),
-    ):
-        run(capsys, *arguments, *options)
-        field = GaussianField(2, 1, spacing=spacing, ndim=3)
-        np.testing.assert_array_equal(np.load(tmp_path / "m.npy"), field.marginals(ball()))
-    assert "one number, or 3" in run(capsys, *arguments, "--spacing", 1, 2, code=2)
-    error = run(capsys, *arguments, "--spacing", 1, "--units", "voxels", code=2)
-    assert "--spacing goes with --units mm" in error
-
-
-def test_spacings_with_commas_or_spaces(tmp_path: Path, capsys: Any) -> None:
-    """And a run that was stopped goes on in either spelling."""
-    np.save(tmp_path / "a.npy", ball())
-    arguments = "sample", tmp_path / "a.npy", "-o", tmp_path / "out", *NOISE, "--spacing"
-    for given in (["0.8,0.9,2.5"], ["0.8,", "0.9,", "2.5"], ["0.8,0.9", "2.5"]):
-        (row,) = run_json(capsys, *arguments, *given)["files"]
-    assert row["there_already"]
-    (row,) = run_json(capsys, *arguments, 0.8, 0.9, 2.5)["files"]
-    assert row["there_already"]
-    for given in ("0.8,,0.9", ",1", ",", "1,nan,1", "1,0,1", "1;1;1"):
-        with pytest.raises(SystemExit):
-            cli.main([*map(str, arguments), given])
-        error = capsys.readouterr().err
-        assert f"argument --spacing: expected positive numbers, got '{given}'" in error
-
-
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
-def test_spacings_in_another_order_than_the_header(
-    suffix: str, tmp_path: Path, capsys: Any
-) -> None:
-    sizes = (0.7421875, 0.8, 3.0)
-    if suffix == ".nrrd":
-        nrrd = pytest.importorskip("nrrd")
-        nrrd.write(str(tmp_path / "a.nrrd"), ball(), {"spacings": sizes})
-    else:
-        save(tmp_path / "a.nii.gz", ball(), sizes)
-    path = tmp_path / f"a{suffix}"
-    arguments = "marginals", path, "-o", tmp_path / f"m{suffix}", "--amplitude", 2, "--spacing"
-    for given in ("3,0.8,0.7421875", "3 .8 .742", "0.8,0.74,3"):
-        error = run(capsys, *arguments, *given.split(), code=2)
-        listed = " ".join(f"{float(one):g}" for one in given.replace(",", " ").split())
-        assert (
-            f"a{suffix}: --spacing must be in the order of the header, x y z, which says "
-            f"0.742188 0.8 3, got {listed}" in error
-        )
-        assert not (tmp_path / f"m{suffix}").exists()
-    for given in ("0.7421875,0.8,3", "0.742,.8,3", "0.8", "3,1,1", "1,1,3"):
-        run(capsys, *arguments, given)
-    flat = save(tmp_path / "flat.nii", ball()[..., 5], (0.8, 2.5, 1))
-    error = run(capsys, "fit", flat, flat, "--spacing", "2.5,0.8", code=2)
-    assert "in the order of the header, x y, which says 0.8 2.5, got 2.5 0.8" in error
 
 
 # --- marginals and threshold --------------------------------------------------------------------
@@ -425,28 +356,6 @@ def test_memory_that_is_not_enough(
     assert error == f"gfnoise sample: {folder / 'b.nii'}: MemoryError\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there")
-def test_names_and_terminals_beyond_unicode(tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    np.save(folder / os.fsdecode(b"\xff.npy"), np.full((4, 4), 0.25))
-    for arguments in (
-        ["threshold", str(folder)],
-        ["fuse", "--help"],
-        ["threshold", str(folder), "-o", str(tmp_path / "out")],
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "gfnoise", *arguments],
-            capture_output=True,
-            check=False,
-            env=os.environ | {"PYTHONIOENCODING": "ascii"},
-        )
-        assert (done.returncode, done.stderr) == (0, b"")
-    assert b"\\udcff.npy" in done.stdout
-    assert set(os.listdir(os.fsencode(tmp_path / "out"))) == {b".gfnoise.jsonl", b"\xff.npy"}
-    assert _commands._seed(0, "\udcff.npy", 0) != _commands._seed(0, "?.npy", 0)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -509,18 +418,6 @@ def test_a_folder_that_is_not_writable(label: Path, tmp_path: Path, capsys: Any)
 # --- the rest -----------------------------------------------------------------------------------
 
 
-def test_help_of_every_command(capsys: Any) -> None:
-    assert cli.main([]) == 0
-    text = capsys.readouterr().out
-    for name in cli._COMMANDS:
-        assert re.search(rf"^    {name}\b", text, re.M)
-        with pytest.raises(SystemExit) as caught:
-            cli.main([name, "--help"])
-        assert caught.value.code == 0
-        assert "--json" in capsys.readouterr().out
-    assert set(cli._COMMANDS) == set(_commands.RUN)
-
-
 def test_the_examples_of_the_help_and_the_readme_run(
     label: Path, raters: list[Path], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -552,77 +449,3 @@ def test_as_a_module(label: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "made 1 file from 1 of 1\n", "")
-
-
-def unread(output: str, *arguments: str) -> tuple[int, str]:
-    """Exit status and errors of a command whose stdout nobody reads, is full, or is closed."""
-    # Where nothing is buffered, argparse itself sees that its help is not read, and says nothing.
-    environment = {key: one for key, one in os.environ.items() if key != "PYTHONUNBUFFERED"}
-    command = [sys.executable, "-W", "error", "-m", "gfnoise", *arguments]
-    if output == "pipe":
-        read, write = os.pipe()
-        os.close(read)
-    else:
-        write = os.open("/dev/full", os.O_WRONLY)
-    try:
-        close = ["sh", "-c", 'exec "$@" >&-', "sh"] if output == "closed" else []
-        done = subprocess.run(
-            [*close, *command],
-            stdout=write,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            env=environment,
-        )
-    finally:
-        os.close(write)
-    return done.returncode, done.stderr
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-@pytest.mark.parametrize(
-    ("output", "code", "reason"),
-    [("pipe", 141, ""), ("full", 2, "No space left on device"), ("closed", 0, "")],
-)
-def test_outputs_that_cannot_be_written(
-    output: str, code: int, reason: str, tmp_path: Path
-) -> None:
-    (tmp_path / "in").mkdir()
-    np.save(tmp_path / "in" / "m.npy", np.full((4, 5), 0.5))
-    arguments = "threshold", str(tmp_path / "in"), "--json"
-    helps = [] if output == "closed" else [["--help"], []]  # argparse turns to stderr
-    for given, prefix in ((arguments, " threshold"), *((one, "") for one in helps)):
-        expected = f"gfnoise{prefix}: stdout cannot be written: {reason}\n" if reason else ""
-        assert unread(output, *given) == (code, expected)
-    np.save(tmp_path / "in" / "x.npy", np.full((4, 5), 2.0))  # what failed is told all the same
-    status, errors = unread(output, *arguments)
-    assert status == 2
-    assert "x.npy: expected probabilities" in errors.splitlines()[-1]
-
-
-def test_what_help_and_version_import() -> None:
-    code = """
-import sys
-from gfnoise.cli import main
-main([])
-heavy = {"numba", "scipy", "torch", "matplotlib", "nibabel", "nrrd", "tqdm"}
-sys.exit(len(heavy & set(sys.modules)))
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
-@pytest.mark.parametrize("with_tqdm", [True, False])
-def test_progress(
-    with_tqdm: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    if with_tqdm:
-        pytest.importorskip("tqdm")
-    else:
-        monkeypatch.setitem(sys.modules, "tqdm", None)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    cli.main(["sample", str(folder), "-o", str(tmp_path / "x"), *NOISE, "--json"])
-    out, err = capsys.readouterr()
-    assert json.loads(out)["files"]
-    assert re.search("3/3" if with_tqdm else "3 of 3 files", err)
-    cli.main(["sample", str(folder), "-o", str(tmp_path / "y"), *NOISE, "--quiet"])
-    assert capsys.readouterr().err == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,48 @@ def test_a_run_that_was_stopped_goes_on(
 
     assert run(capsys, *arguments, "-n", 2) == MADE_NONE
     assert run(capsys, *arguments, "-n", 3).startswith("made 3 files from 3 of 3")  # more copies
+
+
+def test_what_is_there_is_read_side_by_side(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files at least; one that cannot be read stops no other."""
+    arguments = "sample", folder, "-o", tmp_path / "out", *NOISE
+    run(capsys, *arguments)
+    digest, both = _notes.digest, threading.Barrier(2, timeout=20)
+
+    def meet(path: Path) -> str:
+        if path in (folder / "a.npy", folder / "b.npy"):
+            both.wait()
+        return digest(path)
+
+    monkeypatch.setattr(_notes, "digest", meet)
+    assert run(capsys, *arguments) == MADE_NONE
+
+    def fail(path: Path) -> str:
+        if path == folder / "b.npy":
+            raise OSError(5, "Input/output error")
+        return digest(path)
+
+    monkeypatch.setattr(_notes, "digest", fail)
+    error = run(capsys, *arguments, code=2)
+    assert error == f"gfnoise sample: {folder / 'b.npy'}: [Errno 5] Input/output error\n"
+
+
+def test_a_label_is_not_read_before_its_turn(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which there is more to make: what was read twice may have changed in between."""
+    digest, names = _notes.digest, []
+
+    def note(path: Path) -> str:
+        names.append(path.name)
+        return digest(path)
+
+    monkeypatch.setattr(_notes, "digest", note)
+    run(capsys, "sample", folder, "-o", tmp_path / "out", *NOISE)
+    assert len(names) == 6
+    assert names[::2] == ["a.npy", "b.npy", "a.npy"]  # each before what is made of it
 
 
 def test_a_label_that_changed_is_done_again(folder: Path, tmp_path: Path, capsys: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 import oracles_soft as oracles
 from gfnoise import GaussianField
 from gfnoise._cpu import _pool
-from gfnoise.metrics import energy_distance
+from gfnoise.metrics import energy, energy_distance
 
 LABEL = np.zeros((24, 24), np.uint8)
 LABEL[6:18, 6:18] = 1
@@ -162,6 +163,69 @@ def test_threads_and_memory_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         assert energy_distance(*sets, num_classes=3) == found[0]
     same = np.broadcast_to(samples[:1], samples.shape)  # zero strides
     assert energy_distance(same, samples[:1], num_classes=3) == 0
+
+
+@pytest.mark.parametrize("ignore_index", [None, 2])
+@pytest.mark.parametrize("layout", ["C", "F", "raters last", "reversed", "of 8 bytes"])
+def test_little_is_held_beside_the_labels(
+    layout: str, ignore_index: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever their layout and dtype: of two threads, 10 MB beside 32."""
+    monkeypatch.setattr(_pool, "threads", lambda: 2)
+    shape = (5, 2048, 3200) if layout != "of 8 bytes" else (5, 512, 1600)
+    labels = np.zeros(shape, np.uint8 if layout != "of 8 bytes" else np.int64)
+    labels[:, ::3] = np.arange(5).reshape(5, 1, 1) > 2
+    if layout == "F":
+        labels = np.asfortranarray(labels)
+    elif layout == "raters last":
+        labels = np.moveaxis(labels, 0, -1).copy()
+    elif layout == "reversed":
+        labels = labels[:, ::-1, ::-1]
+    axis = -1 if layout == "raters last" else 0
+    parts = np.moveaxis(labels, axis, 0)
+    sets = np.moveaxis(parts[:3], 0, axis), np.moveaxis(parts[3:], 0, axis)
+    options: dict[str, Any] = {"axis": axis, "ignore_index": ignore_index}
+    energy_distance(*(one[:3] for one in sets), **options)  # compiled, and imported
+    tracemalloc.start()
+    try:
+        found = energy_distance(*sets, **options)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == 2
+    assert peak < 10e6
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.lists(st.integers(0, 5), min_size=2, max_size=5),
+    axis=st.integers(0, 4),
+    ndim=st.integers(1, 3),
+    most=st.integers(1, 200),
+    order=st.permutations(range(5)),
+    seed=st.integers(0, 9),
+)
+def test_blocks_change_nothing(
+    shape: list[int], axis: int, ndim: int, most: int, order: list[int], seed: int
+) -> None:
+    axis, ndim = axis % len(shape), min(ndim, len(shape) - 1)
+    rng = np.random.default_rng(seed)
+    axes = [one for one in order if one < len(shape)]
+    sets = []
+    for n in (3, 2):
+        shape[axis] = n
+        labels = rng.integers(0, 4, [shape[one] for one in axes]).transpose(np.argsort(axes))
+        assert list(labels.shape) == shape
+        sets.append(labels)
+    items = [one for i, one in enumerate(shape) if i != axis][:-ndim]
+    there = rng.random((*items, 2)) < 0.5
+    there[..., 0] = True
+    options: dict[str, Any] = {"axis": axis, "ndim": ndim, "num_classes": 3, "ignore_index": 3}
+    options["annotated"] = there
+    expected = energy_distance(*sets, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(energy, "_BLOCK", most)
+        np.testing.assert_array_equal(energy_distance(*sets, **options), expected)
 
 
 def test_tensors_give_tensors() -> None:

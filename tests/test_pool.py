@@ -1,237 +1,25 @@
-"""The thread pool: many threads, forked and spawned processes, errors, and how many threads."""
+"""The thread pool: its tasks, their errors, and how many threads."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import hashlib
-import multiprocessing
 import os
-import subprocess
-import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gfnoise import GaussianField, optimal_threshold, warp_labels
 from gfnoise._cpu import _pool
+from pools import LIMIT, run_python, wait_for
 
-# Python 3.12 warns of any fork while threads run: what is tested here.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
-LIMIT = 60  # seconds until something that hangs is a failure
-
-
-def job(number: int) -> list[str]:
-    """Every kernel on enough voxels for several tasks; hashes of the results."""
-    shape = (24, 70, 68)
-    labels = np.zeros(shape, np.uint8)
-    labels[4 + number % 5 : 20, 10:50, 8:60] = 1 + number % 2
-    labels[:, 30 + number % 7, 20:40] = 3
-    field = GaussianField(1.0 + number % 3, 5.0, ndim=3)
-    move = field.displacement(shape, seed=number)
-    marginals = field.marginals(labels, num_classes=4)
-    results = [
-        field.sample_labels(labels, seed=number, n=2, order=number % 2),
-        move,
-        warp_labels(labels, move, order=1),
-        marginals,
-        np.asarray(optimal_threshold(marginals, ndim=3)),
-    ]
-    return [hashlib.sha256(result.tobytes()).hexdigest() for result in results]
-
-
-@pytest.fixture(scope="module")
-def serial() -> list[list[str]]:
-    threads = _pool.threads
-    _pool.threads = lambda: 1
-    try:
-        return [job(number) for number in range(8)]
-    finally:
-        _pool.threads = threads
-
-
-@pytest.fixture
-def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_pool, "threads", lambda: 4)
-
-
-def wait_for(reached: Callable[[], bool]) -> None:
-    """Of what comes a moment later; fails where it does not."""
-    end = time.monotonic() + LIMIT / 4
-    while not reached():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
-def in_processes(method: str) -> list[list[str]]:
-    """Four jobs at once in as many processes, the first twice."""
-    context = multiprocessing.get_context(method)
-    with context.Pool(4) as pool:
-        try:
-            return pool.map_async(job, [0, 1, 2, 3, 0], chunksize=1).get(LIMIT)
-        finally:
-            pool.terminate()
-
-
-# -------------------------------------------------------------------- threads and processes
-
-
-@pytest.mark.usefixtures("four_threads")
-def test_eight_threads_at_once(serial: list[list[str]]) -> None:
-    start = threading.Barrier(8)
-
-    def together(number: int) -> list[str]:
-        start.wait(LIMIT)
-        return job(number)
-
-    with ThreadPoolExecutor(8) as executor:
-        for _ in range(3):
-            found = [executor.submit(together, number) for number in range(8)]
-            assert [one.result(LIMIT) for one in found] == serial
-
-
-@pytest.mark.usefixtures("four_threads")
-def test_four_forked_processes_at_once(serial: list[list[str]]) -> None:
-    assert job(0) == serial[0]  # the parent has used its pool
-    assert _pool._pools
-    assert in_processes("fork") == [serial[i] for i in (0, 1, 2, 3, 0)]
-    assert job(1) == serial[1]  # and can go on
-
-
-@pytest.mark.usefixtures("four_threads")
-def test_forks_from_a_thread_while_others_work(serial: list[list[str]]) -> None:
-    busy = threading.Event()
-
-    def work() -> None:
-        while not busy.is_set():
-            assert job(5) == serial[5]
-
-    with ThreadPoolExecutor(3) as executor:
-        workers = [executor.submit(work) for _ in range(2)]
-        try:
-            forked = executor.submit(in_processes, "fork").result(LIMIT)
-        finally:
-            busy.set()
-        assert forked == [serial[i] for i in (0, 1, 2, 3, 0)]
-        for worker in workers:
-            worker.result(LIMIT)
-
-
-@pytest.mark.usefixtures("four_threads")
-def test_a_fork_while_the_lock_is_held(serial: list[list[str]]) -> None:
-    with _pool._lock:
-        assert in_processes("fork")[3] == serial[3]
-
-
-def test_a_fork_while_another_thread_makes_the_first_call() -> None:
-    """What the call imports is locked by a thread that the child does not have."""
-    code = """
-import importlib.abc
-import os
-import signal
-import sys
-import threading
-import time
-import warnings
-import numpy as np
-import gfnoise
-
-warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)  # of Python 3.12
-importing = threading.Event()
-
-class Slow(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name == "gfnoise._cpu.filters":
-            importing.set()
-            time.sleep(0.3)
-
-def call():
-    return gfnoise.gaussian_filter(np.ones((4, 5)), 1.0).shape
-
-sys.meta_path.insert(0, Slow())
-thread = threading.Thread(target=call)
-thread.start()
-importing.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(30)
-    os._exit(call()[1])
-thread.join()
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    assert run_python(code) == "5"
-
-
-def test_a_fork_that_could_not_wait_is_told_so() -> None:
-    """Of an import that never ends, as it waits for what the fork has taken."""
-    code = """
-import os
-import signal
-import threading
-import warnings
-import numpy as np
-import gfnoise
-from gfnoise import _loading
-
-warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)  # of Python 3.12
-_loading._PATIENCE = 0.1
-held, done = threading.Event(), threading.Event()
-
-def load():
-    with _loading._lock:
-        held.set()
-        done.wait(60)
-
-def call():
-    try:
-        return gfnoise.gaussian_filter(np.ones((4, 5)), 1.0).shape[1]
-    except RuntimeError as error:
-        return 50 + ("forked while another thread used it for the first time" in str(error))
-
-thread = threading.Thread(target=load)
-thread.start()
-held.wait()
-child = os.fork()
-if child == 0:
-    signal.alarm(30)
-    os._exit(call())
-done.set()
-thread.join()
-again = os.fork()
-if again == 0:
-    signal.alarm(30)
-    os._exit(call())
-print(*(os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in (child, again)), call())
-"""
-    assert run_python(code) == "51 5 5"
-
-
-def side_by_side(_: int) -> None:
-    """Two tasks that wait for each other: they need two threads."""
-    meet = threading.Barrier(2, timeout=LIMIT / 4)
-    _pool.run([meet.wait, meet.wait])
-
-
-@pytest.mark.usefixtures("four_threads")
-def test_forked_processes_have_threads_of_their_own() -> None:
-    side_by_side(0)
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        pool.map_async(side_by_side, range(4)).get(LIMIT)
-    side_by_side(0)
-
-
-def test_spawned_processes(serial: list[list[str]]) -> None:
-    assert in_processes("spawn") == [serial[i] for i in (0, 1, 2, 3, 0)]
 
 
 # ----------------------------------------------------------------------------- the tasks
@@ -319,8 +107,8 @@ def test_a_pool_that_is_busy_keeps_nothing_alive(monkeypatch: pytest.MonkeyPatch
         occupied.result(LIMIT)
 
 
-@pytest.mark.usefixtures("four_threads")
-def test_what_failed_is_kept_by_its_exception_alone() -> None:
+def test_what_failed_is_kept_by_its_exception_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pool, "threads", lambda: 4)
     meet = threading.Barrier(2, timeout=LIMIT)
 
     def fails(values: Any) -> None:
@@ -400,21 +188,6 @@ def test_there_is_one_pool_of_the_largest_size(monkeypatch: pytest.MonkeyPatch) 
     assert [size for size, _ in _pool._pools] == [8]
 
 
-def run_python(code: str, **environment: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    found = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=Path(__file__).parent,
-        env={**kept, **environment},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-    assert found.returncode == 0, found.stderr
-    return found.stdout.strip()
-
-
 def test_no_thread_is_woken_for_what_is_not_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_pool, "threads", lambda: 4)
     monkeypatch.setattr(_pool, "_pool", lambda workers: pytest.fail("a thread was asked for"))
@@ -491,7 +264,7 @@ def test_threads_of_the_environment(setting: str, expected: int) -> None:
 
 
 def test_labels_do_not_depend_on_the_threads_of_the_environment() -> None:
-    code = "import test_pool; print(test_pool.job(3))"
+    code = "import pools; print(pools.job(3))"
     found = {run_python(code, OMP_NUM_THREADS=threads) for threads in ("1", "5")}
     assert len(found) == 1
 

@@ -1,13 +1,11 @@
-"""Data sets and loaders: the same noise whatever the workers, the batches, the rank, the resume."""
+"""Data sets and loaders: the same noise whatever the workers, the batches, the rank."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import multiprocessing
 import pickle
 from collections import UserDict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,22 +13,31 @@ import numpy as np
 import pytest
 
 from gfnoise import GaussianField
-from gfnoise._cpu import _pool
 
 torch = pytest.importorskip("torch")
 
 from torch.utils.data import (  # noqa: E402
     BatchSampler,
     DataLoader,
-    Dataset,
     DistributedSampler,
-    IterableDataset,
     RandomSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
 
 from gfnoise.torch import LabelNoise, NoisyLabelLoader, NoisyLabels, item_seed  # noqa: E402
+from labelled import (  # noqa: E402
+    COUNT,
+    EPOCHS,
+    LABEL,
+    LIMIT,
+    NOISE,
+    Here,
+    Items,
+    Stream,
+    digest,
+    labels_of,
+)
 
 # Python 3.12 warns of any fork while threads run: what is tested here.
 # Torch warns of more workers than cores.
@@ -38,62 +45,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
 ]
-LIMIT = 60  # seconds until a worker that hangs is a failure
-COUNT = 11
-LABEL = torch.zeros(1, 24, 26, dtype=torch.uint8)
-LABEL[0, 6:18, 5:20] = 1
 HOT = torch.cat([1 - LABEL, LABEL])
-NOISE = LabelNoise((1.0, 3.0), (4.0, 6.0), ndim=2)
 NOISED = NOISE(LABEL[None], seed=[item_seed(0, 0, 0)])
-
-
-class Items(Dataset[Any]):
-    """The same label for all, so that only the noise differs."""
-
-    def __len__(self) -> int:
-        return COUNT
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if not -COUNT <= index < COUNT:
-            raise IndexError(index)
-        info = {"threads": _pool.threads(), "info": torch.utils.data.get_worker_info() is not None}
-        return {"image": torch.zeros(1, 2, 2), "label": LABEL.clone(), "id": index % COUNT, **info}
-
-
-class Stream(IterableDataset[Any]):
-    """The items, shared out among the workers."""
-
-    def __iter__(self) -> Iterator[Any]:
-        info = torch.utils.data.get_worker_info()
-        first, step = (0, 1) if info is None else (info.id, info.num_workers)
-        for i in range(first, COUNT, step):
-            yield LABEL.clone(), i
-
-
-def digest(label: Any) -> str:
-    return hashlib.sha256(label.numpy().tobytes()).hexdigest()
-
-
-def labels_of(batches: Any) -> list[tuple[int, str]]:
-    """Item and label, in the order of the batches."""
-    return [
-        (int(index), digest(label))
-        for batch in batches
-        for index, label in zip(batch["id"], batch["label"], strict=True)
-    ]
-
-
-def expected(epoch: int, seed: int = 0) -> dict[int, str]:
-    """The core's noise of each item, by hand."""
-    found = {}
-    for index in range(COUNT):
-        (params,) = NOISE.sample_params(1, seed=[item_seed(seed, epoch, index)])
-        field = GaussianField(params["amplitude"], params["length_scale"], ndim=2)
-        found[index] = digest(field.sample_labels(LABEL, seed=[params["seed"]], mode="nearest"))
-    return found
-
-
-EPOCHS = [expected(epoch) for epoch in range(4)]
 
 
 def test_no_two_items_or_epochs_share_their_noise() -> None:
@@ -181,13 +134,6 @@ def test_forked_workers_after_threads() -> None:
         assert (batch["threads"] == 1).all()
 
 
-class Here(NoisyLabelLoader):
-    """Makes noise where a device would get it: on batches, in this process."""
-
-    def _noise_is_made_here(self) -> bool:
-        return True
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_noise_on_batches_is_that_on_samples(workers: int) -> None:
     loader = Here(Items(), NOISE, "label", batch_size=4, num_workers=workers, clean_key="clean")
@@ -232,141 +178,6 @@ def test_two_ranks(tmp_path: Path) -> None:
     # With replacement, positions count over the ranks: all different.
     drawn = [label for _, label in found[0][2] + found[1][2]]
     assert len(set(drawn)) == len(drawn) == 16
-
-
-# ---------------------------------------------------------------------------------- resuming
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_resumed_run_continues(workers: int) -> None:
-    def make() -> NoisyLabelLoader:
-        options: dict[str, Any] = {"batch_size": 2, "shuffle": True, "num_workers": workers}
-        return NoisyLabelLoader(Items(), NOISE, "label", seed=5, **options)
-
-    whole = make()
-    batches = [labels_of([batch]) for _ in range(3) for batch in whole]
-    assert len(batches) == 18
-    for stop in (0, 1, 4, 6, 8, 12):
-        first = make()
-        state, given = first.state_dict(), []
-        while len(given) < stop:
-            for batch in first:
-                given.append(labels_of([batch]))
-                state = copy.deepcopy(first.state_dict())
-                if len(given) == stop:
-                    break
-        second = make()
-        second.load_state_dict(state)
-        rest = []
-        while len(given) + len(rest) < 18:
-            rest += [labels_of([batch]) for batch in second]
-        assert given + rest == batches, stop
-
-
-@pytest.mark.parametrize("kind", [NoisyLabelLoader, Here])
-@pytest.mark.parametrize(
-    ("first", "second", "sizes"),
-    [
-        ({"batch_size": 4}, {"batch_size": 2}, [2, 1]),
-        ({"batch_size": 2}, {"batch_size": 4}, [4, 3]),
-        ({"batch_size": 1}, {"batch_size": 4, "drop_last": True}, [4, 4]),
-        ({"batch_size": 2}, {"batch_sampler": [[*range(5)], [*range(5, 9)], [9, 10]]}, [1, 4, 2]),
-        ({"batch_size": 2, "by": "position"}, {"batch_size": 3, "by": "position"}, [3, 3, 1]),
-    ],
-)
-def test_a_run_resumes_with_other_batches(kind: Any, first: Any, second: Any, sizes: Any) -> None:
-    """What counts is the items: none is left out, none is repeated."""
-    one, other = (kind(Items(), NOISE, "label", **options) for options in (first, second))
-    passing = iter(one)
-    found = labels_of([next(passing), next(passing)])
-    assert one.state_dict()["items"] == len(found)
-    other.load_state_dict(one.state_dict())
-    batches = list(other)
-    assert [len(batch["id"]) for batch in batches] == sizes
-    found += labels_of(batches)
-    assert [index for index, _ in found] == [*range(len(found))]
-    assert all(EPOCHS[0][index] == label for index, label in found)
-    assert dict(labels_of(other)).items() <= EPOCHS[1].items()  # the next pass is whole again
-    assert other.epoch == 2
-
-
-def test_states() -> None:
-    loader = NoisyLabelLoader(Items(), NOISE, "label", batch_size=4, seed=3)
-    assert loader.state_dict() == {"version": 2, "seed": 3, "epoch": 0, "items": 0}
-    passing = iter(loader)
-    next(passing)
-    assert (loader.state_dict()["epoch"], loader.state_dict()["items"]) == (0, 4)
-    assert len(list(passing)) == 2
-    assert (loader.epoch, loader.state_dict()["items"]) == (1, 0)
-    dataset = NoisyLabels(Items(), NOISE, "label", seed=3)
-    dataset.set_epoch(2)
-    other = NoisyLabels(Items(), NOISE, "label")
-    other.load_state_dict(dataset.state_dict())
-    assert (other.epoch, digest(other[4]["label"])) == (2, expected(2, seed=3)[4])
-    for one, version in (loader, 2), (dataset, 1):
-        before = one.state_dict()
-        for bad, error, match in (
-            (before | {"version": 3}, ValueError, f"^state must be of version {version}, got"),
-            ({"version": version, "seed": 7}, ValueError, "^state must hold seed, epoch.*, got "),
-            (None, TypeError, "^state must be a dict, got NoneType"),
-            (before | {"seed": -7}, ValueError, "^seed must be .*got -7"),
-            (before | {"epoch": 1 << 23}, ValueError, r"^epoch must be below 2\*\*23"),
-            (before | {"epoch": 0.5}, TypeError, "^epoch must be an integer"),
-        ):
-            with pytest.raises(error, match=match):
-                one.load_state_dict(bad)
-        assert one.state_dict() == before
-    old = {"version": 1, "seed": 0, "epoch": 0, "batches": 2, "items": 0}  # of which none is known
-    with pytest.raises(ValueError, match=r"^state must be of version 2, got \{'version': 1"):
-        loader.load_state_dict(old)
-    with pytest.raises(ValueError, match=r"^items must be an integer of at least 0, got -1"):
-        loader.load_state_dict(loader.state_dict() | {"items": -1})
-    with pytest.raises(ValueError, match=r"^state must hold seed, epoch, items, got \{'v"):
-        loader.load_state_dict(dataset.state_dict() | {"version": 2})
-    assert loader.seed == 3
-
-
-def test_a_warning_where_the_noise_repeats() -> None:
-    def draw(dataset: Any) -> None:
-        for _ in range(3):
-            list(dataset)
-
-    dataset = NoisyLabels(Items(), NOISE, "label")
-    list(dataset)  # once: it may be all there is
-    with pytest.warns(UserWarning, match=r"^the noise of epoch 0 .*set_epoch\(epoch\)") as caught:
-        draw(dataset)
-    assert len(caught) == 1
-    quiet = NoisyLabels(Items(), NOISE, "label")
-    quiet.set_epoch(0)
-    draw(quiet)
-    clean = NoisyLabels(Items(), copy.deepcopy(NOISE).eval(), "label")
-    draw(clean)
-
-
-def test_a_warning_from_workers() -> None:
-    """They count together, and live for one epoch each; a warning is an error here."""
-    options: dict[str, Any] = {"num_workers": 2, "multiprocessing_context": "fork"}
-    loader = DataLoader(NoisyLabels(Items(), NOISE, "label"), timeout=LIMIT, **options)
-    list(loader)
-    with pytest.raises(UserWarning, match="the noise of epoch 0"):
-        assert [*loader, *loader, *loader]
-    assert len([*loader, *loader, *loader]) == 3 * COUNT  # once
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
-def test_copies_have_an_epoch_of_their_own(copied: Any) -> None:
-    dataset = NoisyLabels(Items(), NOISE, "label")
-    dataset.set_epoch(1)
-    other = copied(dataset)
-    dataset.set_epoch(2)
-    assert (other.epoch, digest(other[0]["label"])) == (1, EPOCHS[1][0])
-    assert digest(dataset[-1]["label"]) == EPOCHS[2][COUNT - 1]
-    assert len(list(dataset)) == COUNT
-    options: dict[str, Any] = {"num_workers": 1, "multiprocessing_context": "fork"}
-    loader = DataLoader(other, persistent_workers=True, timeout=LIMIT, **options)
-    for epoch in (1, 3):
-        other.set_epoch(epoch)
-        assert dict(labels_of(loader)) == EPOCHS[epoch]
 
 
 # ------------------------------------------------------------------ iterables and replacement

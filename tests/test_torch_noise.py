@@ -397,6 +397,40 @@ def test_channels_that_only_begin_like_one_hot_labels() -> None:
     assert NOISE(labels, seed=1).shape == labels.shape
 
 
+@pytest.mark.parametrize(
+    ("shape", "ndim"),
+    [((2, 32, 40, 1), 2), ((2, 40, 32, 4), 2), ((2, 30, 40, 1), 2), ((2, 32, 32, 20, 1), 3)],
+)
+def test_channels_at_the_end_are_refused(shape: tuple[int, ...], ndim: int) -> None:
+    """By their shape alone: as many channels as voxels, and next to no voxels along an axis."""
+    labels = torch.zeros(shape, dtype=torch.uint8)
+    labels[:, 8:20, 8:20] = 1
+    noise = LabelNoise(1.0, 4.0, ndim=ndim)
+    listed = ", ".join(map(str, shape))
+    match = rf"^labels must be of shape \(B, C, \*space\), got \({listed}\), .* movedim\(-1, 1\)$"
+    with pytest.raises(ValueError, match=match):
+        noise(labels)
+    listed = ", ".join(map(str, shape[1:]))
+    match = (
+        rf"^a sample's 0 must be of shape \(C, \*space\), got \({listed}\), .* movedim\(-1, 0\)$"
+    )
+    with pytest.raises(ValueError, match=match):
+        NoisyLabels([(labels[0],)], noise, 0)[0]
+    assert noise(labels.movedim(-1, 1)).shape == (2, shape[-1], *shape[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "ndim"),
+    [
+        *[((2, 4, 32, 40, 1), 3), ((2, 1, 8, 9), 2), ((2, 8, 16, 16, 2), 3), ((2, 0, 8, 9), 2)],
+        *[((2, 5, 0, 0), 2), ((0, 32, 32, 1), 2), ((2, 16, 16, 1), 3), ((2, 8, 8, 8), 2)],
+    ],
+)
+def test_flat_images_and_many_raters_are_not(shape: tuple[int, ...], ndim: int) -> None:
+    labels = torch.zeros(shape, dtype=torch.uint8)
+    assert LabelNoise(1.0, 4.0, ndim=ndim)(labels).shape == shape
+
+
 def test_a_generator_of_another_device() -> None:
     class Elsewhere:
         device = torch.device("cuda", 0)

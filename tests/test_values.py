@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 import gfnoise
 from gfnoise import _array
@@ -37,3 +40,19 @@ def test_one_stranger_is_found_anywhere(dtype: type) -> None:
         if np.iinfo(dtype).min:
             with pytest.raises(ValueError, match=r"labels must be in \[0, 2\], got -"):
                 gfnoise.smooth_labels(labels, 3, 0.1)
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
+def test_probabilities_off_by_rounding_are_refused_with_the_remedy(library: Any) -> None:
+    """As a sum of softmax channels in float32 gives them; of logits, it would be none."""
+    logits = np.random.default_rng(0).normal(0, 3, (5, 40, 40)).astype(np.float32)
+    shares = np.exp(logits) / np.exp(logits).sum(0)
+    maps = library(shares.sum(0))
+    remedy = r"a maximum of 1\.000000\d*: if that is rounding, marginals\.clip\(0, 1\) removes it$"
+    for function in (gfnoise.optimal_threshold, gfnoise.optimal_segmentation):
+        with pytest.raises(ValueError, match=remedy):
+            function(maps)
+        assert function(maps.clip(0, 1)) is not None
+        for bad in (-shares[0] - 0.1, logits[0], np.full((2, 2), np.nan)):
+            with pytest.raises(ValueError, match=r"^marginals must .* maximum of [-.\dnae]+$"):
+                function(library(bad))

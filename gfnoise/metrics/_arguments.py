@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks, _labels
 from .._array import kernels as kernels
@@ -13,6 +13,7 @@ from .._array import real_dtype
 from .._loading import load
 
 TOLERANCE = 1e-3  # of the sum of a voxel's probabilities
+_MOST_PARTS = 1 << 24  # of a table: what float32 can count
 
 
 class Labels(NamedTuple):
@@ -59,6 +60,7 @@ def pair(
     """Check two label arrays of one shape."""
     found = kernels(function, "metrics", prediction=prediction, target=target)
     same_shape("prediction", prediction, target)
+    _checks.integral("prediction", prediction)
     axes = space_axes("prediction", prediction, ndim)
     silent = ignored("target", target, ignore_index)
     first = labels("prediction", without(prediction, silent), num_classes, axes)
@@ -105,6 +107,23 @@ def reals(name: str, array: NDArray[Any], *, masks: bool = False) -> NDArray[Any
     if masks and array.dtype in (np.bool_, np.uint8):
         return np.ascontiguousarray(array).view(np.uint8)
     return np.ascontiguousarray(array, real_dtype(array))
+
+
+def numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Real numbers, in whatever NumPy makes an array of, as float64."""
+    expected = f"{name} must be an array of real numbers"
+    array = _checks.plain(expected, values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{expected}, got {values!r}")
+    return array.astype(np.float64)
+
+
+def parts(name: str, value: object) -> int:
+    """Of how many parts a table is, checked."""
+    number = _checks.integer(name, value, 1)
+    if number > _MOST_PARTS:
+        raise ValueError(f"{name} must be at most {_MOST_PARTS}, got {number}")
+    return number
 
 
 def probabilities(name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -19,7 +19,8 @@ def brier_score(
     Parameters
     ----------
     probabilities, target : array, (*batch, *space)
-        In [0, 1]; the target may be soft: an average of raters. A class axis is a batch axis.
+        In [0, 1]; the target may be soft: an average of raters. A class axis is one of the batch,
+        before space: give `ndim`.
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
 
@@ -208,7 +209,7 @@ def reliability_curve(
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
     bins : int, default 10
-        Number of bins of confidence, of equal width.
+        Number of bins of confidence, of equal width; at most 2**24.
 
     Returns
     -------
@@ -296,7 +297,7 @@ def adaptive_calibration_error(
     threshold : float, default 1e-3
         Probabilities up to here are left out; in [0, 1].
     ranges : int, default 15
-        Number of ranges of equally many probabilities per class.
+        Number of ranges of equally many probabilities per class; at most 2**24.
 
     Returns
     -------
@@ -322,7 +323,7 @@ def adaptive_calibration_error(
     0.2
     """
     least = _checks.share("threshold", threshold)
-    count = _checks.integer("ranges", ranges, 1)
+    count = _arguments.parts("ranges", ranges)
     kernels, values, codes, batch = _classified(
         "adaptive_calibration_error", probabilities, labels, num_classes, ndim
     )
@@ -339,7 +340,7 @@ def _reliability(
     bins: int,
 ) -> Reliability:
     """The reliability diagram, for the function that asks."""
-    count = _checks.integer("bins", bins, 1)
+    count = _arguments.parts("bins", bins)
     kernels, values, codes, batch = _classified(
         function, probabilities, labels, num_classes, ndim, check=False
     )

@@ -1,15 +1,22 @@
 """How far sampled labels are from several raters', as sets: the generalised energy distance."""
 
+import itertools
 import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _array, _checks, _labels, _raters
+from .._loading import load
 from . import _arguments
 
 _Floats = NDArray[np.float64]
+
+_BLOCK = 1 << 20  # bytes of labels that a thread compares at once
 
 
 @_array.tensors("samples", "raters", "annotated")
@@ -69,7 +76,8 @@ def energy_distance(
     a positive definite kernel. Kohl's code leaves such classes out of the mean, which may be less
     than 0.
 
-    Overlaps are counted in one pass over the labels; nothing larger than them is made.
+    Overlaps are counted in one pass over the labels. Beside these, at most 5 MB per thread are
+    held, and the counts: 8 bytes for each item, pair of its labels and class, and less per thread.
 
     Examples
     --------
@@ -88,6 +96,7 @@ def energy_distance(
     """
     kernels = _arguments.kernels("energy_distance", "metrics", samples=samples, raters=raters)
     classes = 2 if num_classes is None else _checks.integer("num_classes", num_classes, 2)
+    _labels.count(classes)
     sets = []
     for name, array, flags in (("samples", samples, None), ("raters", raters, annotated)):
         _checks.integral(name, array)
@@ -102,15 +111,73 @@ def energy_distance(
     if ignore_index is not None:
         native = raters.dtype.newbyteorder("=")
         ignored = _checks.label_value("ignore_index", ignore_index, native)
-    labels = _foreground({"samples": first, "raters": second}, num_classes, ignored)
-    pairs = np.stack(np.triu_indices(labels.shape[1]))
-    both = kernels.pairs(labels, pairs.T.copy(), classes)
-    distances = np.zeros((len(labels), labels.shape[1], labels.shape[1]))
+    count = first.raters + second.raters
+    pairs = np.stack(np.triu_indices(count))
+    both = np.zeros((*first.items, len(pairs[0]), classes - 1), np.int64)
+
+    def count_both(part: dict[str, _raters.Stack]) -> NDArray[np.int64]:
+        found = kernels.pairs(_foreground(part, num_classes, ignored), pairs.T.copy(), classes)
+        return np.asarray(found)
+
+    _add_up(count_both, {"samples": first, "raters": second}, both)
+    both = both.reshape(math.prod(first.items), *both.shape[-2:])
+    distances = np.zeros((len(both), count, count))
     distances[:, pairs[0], pairs[1]] = distances[:, pairs[1], pairs[0]] = _distances(both, pairs)
     # D2 is -w' d w of the weights of samples less those of raters.
     weights = np.concatenate([_shares(first), -_shares(second)], 1)
     found = 0 - np.einsum("ij,ijk,ik->i", weights, distances, weights)  # of nothing: not -0
     return np.asarray(found.clip(0, 2).reshape(first.items))[()]
+
+
+def _add_up(
+    function: Callable[[dict[str, _raters.Stack]], NDArray[np.int64]],
+    sets: dict[str, _raters.Stack],
+    counts: NDArray[np.int64],
+) -> None:
+    """Add what a function counts in blocks of the sets to the counts of their items."""
+    pool = load("gfnoise._cpu._pool")
+    first = sets["samples"]
+    split = len(first.items)
+    # Voxels may come in any order: in that of the memory.
+    space = [*range(split + 1, first.labels.ndim)]
+    space.sort(key=lambda axis: -abs(first.labels.strides[axis]))
+    axes = *range(split + 1), *space
+    moved = {name: one._replace(labels=one.labels.transpose(axes)) for name, one in sets.items()}
+    shape = *first.items, *(first.labels.shape[axis] for axis in space)
+    voxel = sum(one.raters * one.labels.itemsize for one in sets.values())
+    least = counts.shape[-1]  # or tables of many classes would cost more than the voxels
+    lock = threading.Lock()
+
+    def add(box: tuple[slice, ...]) -> None:
+        with pool.alone():
+            found = function({name: _part(one, box) for name, one in moved.items()})
+        with lock:
+            counts[box[:split]] += found.reshape(counts[box[:split]].shape)
+
+    pool.run([partial(add, box) for box in _boxes(shape, max(_BLOCK // voxel, least))])
+
+
+def _boxes(shape: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:
+    """Boxes that an array of this shape consists of, of at most `most` elements, in C order."""
+    rest, split = math.prod(shape), 0
+    while rest > most:
+        rest //= shape[split]
+        split += 1
+    steps = [max(1, size) for size in shape]
+    steps[:split] = [1] * split
+    if split:
+        steps[split - 1] = most // rest
+    for corner in itertools.product(*map(range, itertools.repeat(0), shape, steps)):
+        yield tuple(slice(i, i + step) for i, step in zip(corner, steps, strict=True))
+
+
+def _part(labels: _raters.Stack, box: tuple[slice, ...]) -> _raters.Stack:
+    """The labels in a box of items and space."""
+    split = len(labels.items)
+    part = labels.labels[*box[:split], :, *box[split:]]
+    annotated = labels.annotated.reshape(*labels.items, labels.raters)[box[:split]]
+    flags = annotated.reshape(-1, labels.raters)
+    return _raters.Stack(part, part.shape[:split], part.shape[split + 1 :], flags)
 
 
 def _foreground(

@@ -250,7 +250,8 @@ def search_threshold(
     Parameters
     ----------
     probabilities : array, (*batch, *space)
-        Probability maps, or soft masks, in [0, 1].
+        Probability maps, or soft masks, in [0, 1]. A class axis is one of the batch, before space:
+        give `ndim`.
     target : array of bool or of integers in {0, 1}, (*batch, *space)
     thresholds : array_like, optional
         Rising, in (0, 1]. By default 0.05 to 0.95 in steps of 0.05.
@@ -291,7 +292,7 @@ def search_threshold(
     axes = _arguments.space_axes("probabilities", probabilities, ndim)
     values = _arguments.probabilities("probabilities", probabilities)
     masks = _arguments.labels("target", target, None, axes)
-    levels = _STEPS if thresholds is None else np.asarray(thresholds, np.float64)
+    levels = _STEPS if thresholds is None else _arguments.numbers("thresholds", thresholds)
     if levels.ndim != 1 or not levels.size or not (np.diff(levels, prepend=0) > 0).all():
         raise ValueError(f"thresholds must rise, and be positive, got {thresholds!r}")
     if not levels[-1] <= 1:
@@ -307,6 +308,7 @@ def search_threshold(
     return ThresholdSearch(threshold, levels.copy(), scores.reshape(*masks.batch, levels.size))
 
 
+@_array.tensors("values", "weights")
 def composite_score(values: ArrayLike, weights: ArrayLike | None = None) -> NDArray[np.float64]:
     """Add up the z-scores of several metrics, for each candidate.
 
@@ -324,7 +326,7 @@ def composite_score(values: ArrayLike, weights: ArrayLike | None = None) -> NDAr
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If an argument is not as described.
 
     Notes
@@ -338,19 +340,20 @@ def composite_score(values: ArrayLike, weights: ArrayLike | None = None) -> NDAr
     >>> print(composite_score([[0.9, 0.1], [0.8, 0.3], [0.7, 0.2]], [1, -1]).round(3))
     [ 2.449 -1.225 -1.225]
     """
-    table = np.asarray(values, np.float64)
+    table = _arguments.numbers("values", values)
     if table.ndim != 2 or len(table) < 2:
         raise ValueError(
             f"values must be of shape (candidates, metrics), of two candidates at least, "
             f"got shape {table.shape}"
         )
     _checks.finite("values", table)
-    given = np.ones(table.shape[1]) if weights is None else np.asarray(weights, np.float64)
+    given = np.ones(table.shape[1]) if weights is None else _arguments.numbers("weights", weights)
     if given.shape != (table.shape[1],):
         raise ValueError(
             f"weights must be of shape ({table.shape[1]},), one per metric, got {given.shape}"
         )
     _checks.finite("weights", given)
+    table = np.ldexp(table, -np.frexp(abs(table).max(0))[1])  # or squares may overflow, or vanish
     deviation = table - table.mean(0)
     spread = table.std(0)
     # What is left of equal numbers after the mean is rounding.

@@ -53,10 +53,12 @@ class SeededBatches:
         self.batches, self.noise = batches, noise
         self.by_position, self.order = by_position, order
         self._start = (0, 0, 0)
+        self.end: tuple[int, int] | None = None  # of a pass that is drawn: epoch, items
 
     def begin(self, seed: int, epoch: int, past: int) -> None:
         """Say what the next pass is: its seed and epoch, and how many items are past."""
         self._start = (seed, epoch, past)
+        self.end = None
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -84,6 +86,7 @@ class SeededBatches:
             noisy = [self.noise.training] * len(indices)
             yield [*zip(indices, seeds, noisy, strict=True)]
             position += len(indices)
+        self.end = (epoch, position)
 
     def _behind(self, past: int) -> Iterator[list[Any]]:
         """The batches behind the items that are past."""

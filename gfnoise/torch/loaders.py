@@ -181,6 +181,10 @@ class NoisyLabelLoader:
     you. A batch sampler of yours gives the rest of the batch that the item is in. An iterable data
     set must resume by itself; its positions are counted on.
 
+    With ``in_order=False`` and several workers, batches come as they are ready. An item has the
+    noise it has in order, unless it is of an iterable data set; but those given out are not the
+    first ones, and `state_dict` raises ValueError until the pass has given out all.
+
     DistributedSampler gives some items to two ranks, where these cannot share the data out evenly;
     such an item has the same noise on both, as it follows from the index.
 
@@ -227,6 +231,7 @@ class NoisyLabelLoader:
             self._wrap_iterable(by, loader)
         else:
             self._wrap_map(by, loader)
+        self._in_order = self.loader.in_order or self.loader.num_workers < 2
 
     def _wrap_iterable(self, by: str | None, loader: dict[str, Any]) -> None:
         if by == "index":
@@ -332,9 +337,24 @@ class NoisyLabelLoader:
         self._now = self._next = (epoch_of(epoch), 0)
 
     def state_dict(self) -> dict[str, int]:
-        """The seed, the epoch, and how many items of it have been given out (on this rank)."""
+        """The seed, the epoch, and how many items of it have been given out (on this rank).
+
+        Raises
+        ------
+        ValueError
+            While a pass runs of which several workers give out the batches as they are ready.
+        """
         epoch, items = self._now
+        if not self._in_order and self._now not in (self._next, self._end()):
+            raise ValueError(
+                f"in_order must be True for a state while a pass runs, got False: the {items} "
+                f"items given out are not the first ones; ask for the state between passes"
+            )
         return {"version": _LOADER_VERSION, "seed": self.seed, "epoch": epoch, "items": items}
+
+    def _end(self) -> tuple[int, int] | None:
+        """The epoch and the items of a pass whose last batch is out; None: as far as is known."""
+        return None if isinstance(self.dataset, IterableDataset) else self._batches.end
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Let the next pass continue behind the items of a saved state."""

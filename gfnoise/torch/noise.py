@@ -9,11 +9,10 @@ from torch import Tensor
 
 from .. import _array, _checks, _labels, _modes
 from ..field import GaussianField
-from . import _operators, _tensors, streams
+from . import _layouts, _operators, _tensors, streams
 
 Params = list[dict[str, Any]]
 _KEYS = ("seed", "applied", "amplitude", "length_scale", "spacing")
-_AS_INTEGERS = "use .long() or .to(torch.uint8)"
 _OUTSIDE = {"constant": "grid-constant", "nearest": "nearest"}  # in the terms of map_coordinates
 
 
@@ -108,8 +107,9 @@ class LabelNoise(torch.nn.Module):
         Parameters
         ----------
         labels : tensor of bool or an integer dtype, (B, C, *space) or (B, *space), or dict
-            Integer-coded: C label maps share the field of their item. Labels that were read as
-            floats are refused, as floats are images: use ``labels.long()`` or
+            Integer-coded, channels first: C label maps share the field of their item, and what
+            looks to have classes as channels, or channels last, is refused. So are labels that were
+            read as floats, as floats are images: use ``labels.long()`` or
             ``labels.to(torch.uint8)`` (the adapters for MONAI and TorchIO do it). In a dict,
             tensors of a floating dtype (B, C, *space) move with the labels, of which there must be
             one, by linear interpolation; what has other axes, or is no tensor, stays as it is.
@@ -249,33 +249,9 @@ class LabelNoise(torch.nn.Module):
             return spacing
         return _checks.strengths("spacing", spacing, self.ndim, zero=False)
 
-    def _check(
-        self, labels: Any, *, floating: bool = False, name: str = "labels", item: bool = False
-    ) -> int:
-        """Check labels or an image, and count their items.
-
-        With `item`, the user gave the items: errors speak of one, (C, *space), not of the batch.
-        """
-        if not isinstance(labels, Tensor):
-            kind = f"{type(labels).__module__}.{type(labels).__qualname__}"
-            raise TypeError(f"{name} must be a torch tensor, got {kind}")
-        real = labels.is_floating_point()
-        if real is not floating or labels.is_complex():
-            expected = "a floating dtype" if floating else "bool or an integer dtype"
-            hint = "" if floating else f" (integer-coded: {_AS_INTEGERS})"
-            raise TypeError(
-                f"{name} must be of {expected}{hint}, got {labels.dtype} of shape "
-                f"{tuple(labels.shape)[item:]}"
-            )
-        if labels.dim() - self.ndim not in (1, 2):
-            shapes = "(C, *space) or (*space)" if item else "(B, C, *space) or (B, *space)"
-            raise ValueError(
-                f"{name} must be of shape {shapes} with ndim={self.ndim} axes of space, got "
-                f"{tuple(labels.shape)[item:]}"
-            )
-        if not floating and labels.dim() == self.ndim + 2 and labels.shape[1] > 1:
-            _refuse_one_hot(name, labels, item)
-        return labels.shape[0]
+    def _check(self, labels: Any, **options: Any) -> int:
+        """Check labels or an image, and count their items."""
+        return _layouts.items(labels, self.ndim, **options)
 
     def _seeds(self, count: int, generator: torch.Generator | None, seed: Any) -> list[int]:
         """The seeds of the items."""
@@ -382,8 +358,8 @@ class LabelNoise(torch.nn.Module):
         if all(one.is_floating_point() for one in moving.values()):
             listed = ", ".join(f"{key!r} of {one.dtype}" for key, one in moving.items())
             raise TypeError(
-                f"a dict must hold labels of bool or an integer dtype ({_AS_INTEGERS}), as floats "
-                f"are images, which move with them, got {listed}"
+                f"a dict must hold labels of bool or an integer dtype ({_layouts.AS_INTEGERS}), as "
+                f"floats are images, which move with them, got {listed}"
             )
         count = max(
             self._check(one, floating=one.is_floating_point(), name=repr(key))
@@ -489,16 +465,3 @@ def _per_item(values: list[Any], copies: int, ndim: int) -> tuple[float, ...]:
         values, copies = values[:1], 1
     rows = ([one] * ndim if isinstance(one, float) else one for one in values)
     return tuple(number for row in rows if row != "unit" for _ in range(copies) for number in row)
-
-
-def _refuse_one_hot(name: str, labels: Tensor, item: bool) -> None:
-    """Raise ValueError if the channels of CPU labels are indicators of classes."""
-    if labels.device.type != "cpu" or not labels.numel():
-        return
-    for part in (labels[:, :, :1], labels):  # most label maps are known by their first plane
-        if ((part != 0) & (part != 1)).any() or (part.sum(1) != 1).any():
-            return
-    raise ValueError(
-        f"{name} must be integer-coded, got one-hot ones of shape {tuple(labels.shape)[item:]}: "
-        f"use argmax({0 if item else 1}, keepdim=True)"
-    )
