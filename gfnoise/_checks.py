@@ -49,6 +49,13 @@ def dimensions(ndim: object, available: int | None = None, name: str = "labels")
     return number
 
 
+def image(name: str, axes: int) -> int:
+    """The axes of space of an array, where they are what `ndim` leaves: 2 or 3."""
+    if axes not in (2, 3):
+        raise ValueError(f"{name} must have 2 or 3 axes of space, got {axes}")
+    return axes
+
+
 def space_axes(name: str, ndim: object, available: int, most: int = 3) -> int:
     """How many of an array's last axes are space: `ndim`; None: all, of at most three.
 
@@ -80,13 +87,17 @@ def grid_shape(name: str, shape: object, ndim: int) -> tuple[int, ...]:
     return tuple(integer(f"{name}[{axis}]", size, 0) for axis, size in enumerate(shape))
 
 
-def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, ...]:
+def strengths(
+    name: str, value: object, ndim: int, *, zero: bool, per_item: bool = True
+) -> tuple[Any, ...]:
     """A model parameter as a tuple of `ndim` floats or, where given per item, a tuple of those.
 
     Parameters
     ----------
     zero : bool
         Whether 0 is allowed.
+    per_item : bool
+        Whether a row for each item is.
     """
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if len(given) in (1, ndim) and all(
@@ -102,10 +113,11 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
     good = np.isfinite(array) & ((array >= 0) if zero else (array > 0))
     if not good.all():
         raise ValueError(f"{expected}, got {value!r}")
-    if array.ndim > 2 or (array.ndim and array.shape[-1] not in (1, ndim)) or not array.size:
+    unfit = array.ndim and array.shape[-1] not in (1, ndim)
+    if array.ndim > 1 + per_item or unfit or not array.size:
+        rows = f", (items, 1) or (items, {ndim})" if per_item else ""
         raise ValueError(
-            f"{name} must be a scalar or of shape ({ndim},), (items, 1) or (items, {ndim}), "
-            f"got shape {array.shape}"
+            f"{name} must be a scalar or of shape ({ndim},){rows}, got shape {array.shape}"
         )
     if array.ndim < 2:
         return tuple(np.broadcast_to(array, (ndim,)).tolist())
@@ -114,10 +126,7 @@ def strengths(name: str, value: object, ndim: int, *, zero: bool) -> tuple[Any, 
 
 def voxel_size(value: object, ndim: int) -> tuple[float, ...]:
     """A spacing of one image: a number or one per axis, positive."""
-    sizes = strengths("spacing", value, ndim, zero=False)
-    if isinstance(sizes[0], tuple):
-        raise ValueError(f"spacing must be a scalar or of shape ({ndim},), got {value!r}")
-    return sizes
+    return strengths("spacing", value, ndim, zero=False, per_item=False)
 
 
 def plain(expected: str, value: object) -> NDArray[Any]:

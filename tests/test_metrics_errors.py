@@ -41,7 +41,7 @@ PAIR = np.full((2, 4, 5), 0.5)
         (lambda: lesion_rates(MASK, MASK, connectivity=3), "connectivity must be at most the 2"),
         (lambda: surface_dice(MASK, MASK, -1.0), "tolerance must be a finite number of at least 0"),
         (lambda: surface_dice(MASK, MASK, 1.0, spacing=0), "spacing must be finite and positive"),
-        (lambda: surface_dice(MASK[0], MASK[0], 1.0), "ndim must be 2 or 3, got 1"),
+        (lambda: surface_dice(MASK[0], MASK[0], 1.0), "must have 2 or 3 axes of space, got 1"),
         (lambda: brier_score(MAP * np.nan, MAP), r"probabilities must hold values in \[0, 1\] and"),
         (lambda: brier_score(MAP, MAP * 3), r"target must hold values in \[0, 1\] and no NaN"),
         (lambda: entropy(MAP + 1), r"probabilities must hold values in \[0, 1\]"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -134,17 +134,24 @@ def test_empty_masks_and_classes() -> None:
 
 
 def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("scipy"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
     for metric in (average_surface_distance, hausdorff_distance):
         with pytest.raises(ImportError, match=f"^{metric.__name__} needs SciPy: pip install"):
             metric(MASK, MASK)
+
+
+@pytest.mark.parametrize("unit", [2.0**-1000, 1e-162, 1e-81, 25.4, 1e78, 1e200, 2.0**1000])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_any_unit(unit: float, ndim: int) -> None:
+    rng = np.random.default_rng(ndim)
+    one, other = rng.random((2, *[6] * ndim)) < 0.5
+    sizes = np.array([1.5, 1.0, 0.75][:ndim])
+    assert surface_dice(one, other, unit, spacing=unit * sizes) == pytest.approx(
+        surface_dice(one, other, 1.0, spacing=sizes), rel=1e-12
+    )
+    for metric in (average_surface_distance, hausdorff_distance):
+        expected = unit * metric(one, other, spacing=sizes)
+        assert metric(one, other, spacing=unit * sizes) == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 @pytest.mark.parametrize("metric", [average_surface_distance, hausdorff_distance])
@@ -154,9 +161,17 @@ def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.Monkey
         (lambda f: f(MASK, MASK[1:]), ValueError, "target must be of the prediction's shape"),
         (lambda f: f(MASK + 2, MASK), ValueError, r"prediction must be in \{0, 1\}"),
         (lambda f: f(MASK, MASK / 2), TypeError, "target must be of bool or an integer dtype"),
-        (lambda f: f(MASK[0], MASK[0]), ValueError, "ndim must be 2 or 3, got 1"),
+        (
+            lambda f: f(MASK[0], MASK[0]),
+            ValueError,
+            "prediction must have 2 or 3 axes of space, got 1",
+        ),
         (lambda f: f(MASK, MASK, spacing=-1), ValueError, "spacing must be finite and positive"),
-        (lambda f: f(MASK, MASK, spacing=[[1, 1]]), ValueError, r"spacing must be a scalar or of"),
+        (
+            lambda f: f(MASK, MASK, spacing=[[1, 1]]),
+            ValueError,
+            r"spacing must be a scalar or of shape \(2,\), got shape \(1, 2\)",
+        ),
     ],
 )
 def test_bad_input(metric: Any, call: Any, error: Any, message: str) -> None:

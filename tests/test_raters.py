@@ -279,7 +279,7 @@ def test_a_rater_who_ignores_a_voxel_takes_no_part_in_it() -> None:
             lambda: staple(np.zeros((70, 4), bool)),
             r"fewer than 2\*\*63 patterns, got 2 classes of 70",
         ),
-        (lambda: fit_field(MASKS), "ndim must be 2 or 3, got 1"),
+        (lambda: fit_field(MASKS), "must have 2 or 3 axes of space, got 1"),
         (lambda: fit_field(np.zeros((1, 4, 4), bool)), "masks must be of at least 2 raters, got 1"),
         (lambda: fit_field(np.zeros((0, 4, 4), bool)), "masks must be of at least 2 raters, got 0"),
         (lambda: fit_field(np.eye(4)[None].astype(int).repeat(2, 0) * 2), r"in \[0, 1\]"),

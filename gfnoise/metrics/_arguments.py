@@ -85,10 +85,10 @@ def without(array: NDArray[Any], silent: NDArray[np.bool_] | None) -> NDArray[An
     return array if silent is None else np.where(silent, array.dtype.type(0), array)
 
 
-def ndimage(function: str) -> ModuleType:
-    """SciPy's part for images."""
+def scipy(part: str, function: str) -> ModuleType:
+    """A part of SciPy, for the function that asks."""
     try:
-        return load("scipy.ndimage")
+        return load(f"scipy.{part}")
     except ImportError as error:
         raise ImportError(f'{function} needs SciPy: pip install "gfnoise[metrics]"') from error
 

@@ -68,7 +68,7 @@ def lesion_rates(
     >>> float(found.true_positive), float(found.false_detection)
     (0.5, 0.5)
     """
-    ndimage = _arguments.ndimage("lesion_rates")
+    ndimage = _arguments.scipy("ndimage", "lesion_rates")
     _, first, second, _ = _arguments.pair("lesion_rates", prediction, target, None, ndim)
     axes = len(first.space)
     joined = axes if connectivity is None else _checks.integer("connectivity", connectivity, 1)
