@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -134,14 +134,7 @@ def test_empty_masks_and_classes() -> None:
 
 
 def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("scipy"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
     for metric in (average_surface_distance, hausdorff_distance):
         with pytest.raises(ImportError, match=f"^{metric.__name__} needs SciPy: pip install"):
             metric(MASK, MASK)
