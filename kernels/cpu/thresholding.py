@@ -373,14 +373,18 @@ def _solve(tally, raters, weight, metric, rank):
         return math.inf, 0
     if mass == 0:
         return Fraction(1, 2), NO_RANK
-    best, inside, size = Fraction(0), 0, 0
+    # (inside / raters) / (size + weight mass / raters), as a numerator and a denominator.
+    best, inside, size = (0, 1), 0, 0
     for level in range(raters, 0, -1):
         if not tally[level]:
             continue
         inside += level * tally[level]
         size += tally[level]
-        best = max(best, Fraction(inside, raters) / (size + weight * Fraction(mass, raters)))
-    return best, NO_RANK
+        top = weight.denominator * inside
+        bottom = weight.denominator * raters * size + weight.numerator * mass
+        if top * best[1] > best[0] * bottom:
+            best = top, bottom
+    return Fraction(*best), NO_RANK
 
 
 def segment(maps, out, *, thresholds, strict, ranks):
