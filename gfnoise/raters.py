@@ -45,8 +45,8 @@ def fuse_raters(
     ndim : int, optional
         Number of spatial axes. By default all but the raters', of at most three.
     num_classes : int, optional
-        Fuse classes: "average", "union" and "intersection" then have a class axis just before
-        space.
+        Fuse classes, at most 65536: "average", "union" and "intersection" then have a class axis
+        just before space.
     annotated : array_like of bool, (*items, raters), optional
         Who annotated which item; the others' labels are not looked at, but must be valid.
     ignore_index : int, optional

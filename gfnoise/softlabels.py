@@ -26,7 +26,7 @@ def smooth_labels(
     labels : array of bool or an integer dtype, (*lead, *space)
         In range(num_classes), or `ignore_index`.
     num_classes : int
-        Number of classes.
+        Number of classes, at most 65536.
     alpha : float
         The share that is spread over all classes, the true one included; in [0, 1).
     ndim : int, optional
@@ -107,7 +107,7 @@ def svls(
     labels : array of bool or an integer dtype, (*lead, *space)
         In range(num_classes), or `ignore_index`.
     num_classes : int
-        Number of classes.
+        Number of classes, at most 65536.
     ndim : {2, 3}
         The last `ndim` axes are space.
     sigma : float, default 1.0
@@ -127,7 +127,7 @@ def svls(
     Returns
     -------
     float32 array, (*lead, num_classes, *space)
-        Sums to 1 over the classes.
+        Sums to 1 over the classes, but where all raters ignore a voxel.
 
     Raises
     ------

@@ -36,7 +36,8 @@ def optimal_threshold(
         "dice" and "iou": D*/2. "fbeta": ``F* / (1 + beta²)``. "accuracy": 1/2. "volume": the k-th
         largest value, k the map's own volume sum(m), rounded, or `volume`; inf where k = 0.
     ndim : int, optional
-        The last `ndim` axes are space. By default all are, of at most three.
+        The last `ndim` axes are space. By default all are, of at most three. A class axis is one of
+        the batch, before space: give `ndim`.
     beta : float, default 1.0
         Weight of recall in "fbeta"; between 1e-6 and 1e6.
     volume : float, optional

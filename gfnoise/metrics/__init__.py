@@ -1,8 +1,8 @@
 """Metrics of segmentations, of sets of them and of probability maps.
 
-Overlap, lesions, surfaces, calibration, the distance of samples to raters. Every function takes the
-prediction first and the target second, and gives one float64 for each item of the leading axes. 0/0
-is the best score: two empty masks agree.
+Overlap, lesions, surfaces, calibration, the distance of samples to raters. Functions of
+two arrays take the prediction first and the target second; most give one float64 for each item of
+the leading axes. 0/0 is the best score: two empty masks agree.
 
 They run on the CPU and have no gradients: an array on a GPU, or a tensor that requires grad, raises
 NotImplementedError.

@@ -75,7 +75,7 @@ def entropy(
     probabilities : array, (*batch, *space) or (*batch, num_classes, *space)
         Of the foreground or, with `num_classes`, of each class: they sum to 1.
     num_classes : int, optional
-        Size of the class axis.
+        Size of the class axis, at most 65536.
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
 
@@ -90,8 +90,8 @@ def entropy(
 
     Notes
     -----
-    ``-sum p log p`` over classes; of a binary map ``-sum p log p + (1 - p) log(1 - p)``, both
-    sides, else 1/2 would not be the least certain value (Lemay 2022, eq. 5.1, has one side).
+    ``-sum p log p`` over classes; of a binary map ``-sum (p log p + (1 - p) log(1 - p))``,
+    both sides, else 1/2 would not be the least certain value (Lemay 2022, eq. 5.1, has one side).
 
     Examples
     --------
@@ -205,7 +205,7 @@ def reliability_curve(
     labels : array of bool or an integer dtype, (*batch, *space)
         In {0, 1}, or in range(num_classes).
     num_classes : int, optional
-        Size of the class axis.
+        Size of the class axis, at most 65536.
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
     bins : int, default 10
@@ -312,7 +312,8 @@ def adaptive_calibration_error(
     -----
     Nixon et al. 2019, *Measuring Calibration in Deep Learning*: the mean over classes and ranges
     of |accuracy - confidence|. Equal probabilities are put into ranges in the order of the voxels;
-    a class without probabilities above the threshold has no error.
+    what is empty, a class without probabilities above the threshold or a range of a class that has
+    fewer of them than ranges, counts as 0.
 
     Examples
     --------

@@ -43,7 +43,7 @@ def energy_distance(
     ndim : int, optional
         Number of spatial axes. By default all but `axis`, of at most three.
     num_classes : int, optional
-        Compare the classes above 0, the background.
+        Compare the classes above 0, the background; at most 65536.
     annotated : array_like of bool, (*items, raters), optional
         Who annotated which item; the others' labels are not looked at, but must be valid.
     ignore_index : int, optional
@@ -62,7 +62,7 @@ def energy_distance(
 
     Notes
     -----
-    Kohl et al. 2018, *A Probabilistic U-Net* (section 4)::
+    Kohl et al. 2018, *A Probabilistic U-Net for Segmentation of Ambiguous Images* (section 3)::
 
         D2 = 2 E[d(S, R)] - E[d(S, S')] - E[d(R, R')],    d = 1 - IoU
 

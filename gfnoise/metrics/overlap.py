@@ -27,7 +27,7 @@ def dice(
     prediction, target : array of bool or an integer dtype, (*batch, *space)
         In {0, 1}, or in range(num_classes).
     num_classes : int, optional
-        Compare each class, on a last axis of the result.
+        Compare each class, of at most 65536, on a last axis of the result.
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
     ignore_index : int, optional
@@ -274,9 +274,9 @@ def search_threshold(
 
     Notes
     -----
-    The search of SoftSeg (Lemay 2022, 4.4.1) on training and validation maps: it needs the truth,
-    and corrects for what is wrong with the probabilities, too. `gfnoise.optimal_threshold` needs
-    no truth and takes the probabilities at their word.
+    The search of SoftSeg (Lemay 2022, 4.3.4 and 4.4.2) on training and validation maps: it needs
+    the truth, and corrects for what is wrong with the probabilities, too.
+    `gfnoise.optimal_threshold` needs no truth and takes the probabilities at their word.
 
     Examples
     --------

@@ -38,7 +38,7 @@ def surface_dice(
     spacing : float or array_like, (ndim,), default 1.0
         Voxel size per axis.
     num_classes : int, optional
-        Compare each class, on a last axis of the result.
+        Compare each class, of at most 65536, on a last axis of the result.
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
 
