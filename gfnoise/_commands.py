@@ -42,11 +42,16 @@ class Job:
         """Read the bytes of what is there."""
         if self.source.is_file():  # else it is told when it is read
             self.digest = _notes.digest(self.source)
-        self.found = [_notes.digest(one) if one.is_file() else None for one in self.targets]
+        anew = self.notes is not None and self.notes.overwrite
+        self.found = [
+            _notes.digest(one) if one.is_file() and not anew else None for one in self.targets
+        ]
 
     def look_ahead(self) -> None:
         """Look before the turn, if nothing is missing: the source is likely not to be read then."""
-        if self.notes is not None and all(one.is_file() for one in self.targets):
+        if self.notes is None or self.notes.overwrite:
+            return
+        if all(one.is_file() for one in self.targets):
             self.look()
 
     def due(self) -> list[int]:
@@ -71,6 +76,7 @@ class Job:
 
 def sample(args: argparse.Namespace) -> Result:
     """Noisy copies of a file or of a folder's files."""
+    _check_units(args)
     jobs = [
         Job(path, name, [args.output / _numbered(name, i) for i in range(args.copies)])
         for path, name in _sources(args.input, args.output)
@@ -97,6 +103,9 @@ def sample(args: argparse.Namespace) -> Result:
 
 def marginals(args: argparse.Namespace) -> Result:
     """The marginals of a file or of a folder's files."""
+    _check_units(args)
+    if args.label is not None and args.label == args.ignore_index:
+        raise ValueError(f"--label must not be the --ignore-index, got {args.label} for both")
     settings = _settings(args, "amplitude", "units", "spacing", "label")
 
     def work(job: Job, due: list[int]) -> Result:
@@ -191,6 +200,7 @@ def fit(args: argparse.Namespace) -> Result:
     """The noise model of several raters."""
     from .raters import fit_field
 
+    _check_units(args)
     images = _raters(args.input)
     masks = np.stack([_binary(one, args.label, None)[0] for one in images])
     spacing = _spacing(args, images[0])
@@ -205,6 +215,7 @@ def fit(args: argparse.Namespace) -> Result:
 
 def figure(args: argparse.Namespace) -> Result:
     """A picture of a label under noise."""
+    _check_units(args)
     if args.output.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise FileError(f"{args.output}: expected a .png, .pdf or .svg file")
     draw = _module("gfnoise._figure", "figure", "matplotlib").draw
@@ -256,12 +267,15 @@ def _field(args: argparse.Namespace, label: Image, length_scale: float) -> Gauss
     )
 
 
+def _check_units(args: argparse.Namespace) -> None:
+    if args.units == "voxels" and args.spacing is not None:
+        raise ValueError("--spacing goes with --units mm, got --units voxels")
+
+
 def _spacing(args: argparse.Namespace, image: Image) -> tuple[float, ...]:
     """Voxel size per axis in the unit that the user counts in."""
     ndim = image.data.ndim
     if args.units == "voxels":
-        if args.spacing is not None:
-            raise ValueError("--spacing goes with --units mm, got --units voxels")
         return (1.0,) * ndim
     if args.spacing is not None:
         if len(args.spacing) not in (1, ndim):
@@ -301,8 +315,6 @@ def _binary(
     if label is None and len(values) > 1:
         listed = ", ".join(map(str, values[:8])) + ", ..." * (len(values) > 8)
         raise FileError(f"{image.path}: holds the labels {listed}: say which with --label")
-    if label is not None and label == ignore_index:
-        raise ValueError(f"--label must not be the --ignore-index, got {label} for both")
     binary = (data == label if label is not None else data != 0).astype(np.uint8)
     if ignore_index is None:
         return binary, None
@@ -413,7 +425,7 @@ def _run(
         _make(folder)
         targets = [one for job in jobs for one in job.targets]
         made_with = settings | {"input": _folder(args.input)}
-        notes = _notes.Notes(folder, command, made_with, targets, args.overwrite)
+        notes = args.notes = _notes.Notes(folder, command, made_with, targets, args.overwrite)
     done: list[Result] = []
     failed: list[Result] = []
     for job in jobs:

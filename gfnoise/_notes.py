@@ -37,6 +37,12 @@ class Notes:
         What the run shall make.
     overwrite : bool
         Make all of them anew: what is there may be replaced, also by the same run when it goes on.
+        Until the first result is whole, the notes stay those of the runs before.
+
+    Attributes
+    ----------
+    begun : bool
+        Whether a result was noted.
 
     Raises
     ------
@@ -57,23 +63,16 @@ class Notes:
         self._command = command
         self._settings: dict[str, Any] = json.loads(json.dumps(settings))
         self._run = _key(command, self._settings)
+        self._targets = targets
+        self.overwrite = overwrite
+        self.begun = False
         there = [one for one in targets if one.is_file()]  # before the notes are read
         self._read()
-        lines = []
-        if overwrite or self._latest.get(command) != self._run:
-            lines.append({"command": command, "settings": self._settings})
-        if overwrite:
-            digests = side_by_side(partial(digest, one) for one in there)
-            lines += [
-                self._line(one, made.result(), None)
-                for one, made in zip(there, digests, strict=True)
-            ]
-        else:
+        if not overwrite:
             self._check_mixture()
             for one in there:
                 if (self._run, self._name(one)) not in self._names:
                     raise self._stranger(one)
-        self._append(lines)
 
     def due(self, target: Path, found: str | None, source: str) -> bool:
         """Whether a target is missing, or not made of a source with this digest.
@@ -99,7 +98,23 @@ class Notes:
 
     def add(self, target: Path, whole: Path, source: str) -> None:
         """Note that the bytes of the file `whole` are the target, made of a source."""
-        self._append([self._line(target, digest(whole), source)])
+        rows = [] if self.begun else self._first()
+        self._append([*rows, self._line(target, digest(whole), source)])
+        self.begun = True
+
+    def _first(self) -> list[dict[str, Any]]:
+        """The lines before the first result: the run's, and those of what it shall replace."""
+        rows: list[dict[str, Any]] = []
+        if self.overwrite or self._latest.get(self._command) != self._run:
+            rows.append({"command": self._command, "settings": self._settings})
+        if self.overwrite:
+            there = [one for one in self._targets if one.is_file()]
+            digests = side_by_side(partial(digest, one) for one in there)
+            rows += [
+                self._line(one, made.result(), None)
+                for one, made in zip(there, digests, strict=True)
+            ]
+        return rows
 
     def _name(self, target: Path) -> str:
         return target.relative_to(self._folder).as_posix()

@@ -119,7 +119,9 @@ def _resumption(args: argparse.Namespace) -> str:
     """How a stopped command can go on, if it can."""
     if not hasattr(args, "overwrite"):
         return ""
-    return "; the same command" + " without --overwrite" * args.overwrite + " goes on"
+    notes = getattr(args, "notes", None)
+    replaced = args.overwrite and notes is not None and notes.begun
+    return "; the same command" + " without --overwrite" * replaced + " goes on"
 
 
 def _plain(value: Any) -> Any:

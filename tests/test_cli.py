@@ -412,7 +412,7 @@ def test_arguments(arguments: list[str], message: str, capsys: Any) -> None:
 def test_a_folder_that_is_not_writable(label: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     error = run(capsys, "sample", label, "-o", tmp_path / "locked", *NOISE, code=2)
-    assert "cannot be written to: Permission denied" in error
+    assert "label_noisy000.nii.gz: cannot be written: Permission denied" in error
 
 
 # --- the rest -----------------------------------------------------------------------------------

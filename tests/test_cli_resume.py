@@ -260,6 +260,38 @@ def test_overwriting_that_was_stopped_goes_on(
     assert run(capsys, *arguments, "--overwrite").startswith("made 3 files from 3 of 3")
 
 
+def test_overwriting_that_made_nothing_changes_nothing(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where each file fails, nor where arguments do not fit together, nor if stopped."""
+    out = tmp_path / "out"
+    arguments = "sample", folder, "-o", out, *NOISE
+    run(capsys, *arguments)
+    before = contents(out), (out / NOTES).read_bytes()
+    error = run(capsys, "sample", folder, "-o", out, *NOISE[2:], "--overwrite", code=2)
+    assert error.count("has no voxel size") == 3
+    error = run(capsys, *arguments, "--spacing", 1, "--overwrite", code=2)
+    assert error == "gfnoise sample: --spacing goes with --units mm, got --units voxels\n"
+    stop_after(0, monkeypatch)
+    error = run(capsys, "sample", folder, "-o", out, *OTHER, "--overwrite", code=130)
+    assert error == "gfnoise sample: stopped; the same command goes on\n"
+    monkeypatch.undo()
+    assert (contents(out), (out / NOTES).read_bytes()) == before
+    assert run(capsys, *arguments) == MADE_NONE
+
+
+def test_arguments_that_do_not_fit_together_make_no_folder(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "out"
+    marginals = "marginals", folder, "-o", out, *NOISE[:4]
+    error = run(capsys, *marginals, "--label", 1, "--ignore-index", 1, code=2)
+    assert error == "gfnoise marginals: --label must not be the --ignore-index, got 1 for both\n"
+    error = run(capsys, *marginals, "--spacing", 1, code=2)
+    assert error == "gfnoise marginals: --spacing goes with --units mm, got --units voxels\n"
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("place", ["before the note", "before the rename", "in the note"])
 def test_a_run_that_was_killed_goes_on(
     place: str, folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
@@ -319,7 +351,7 @@ def test_notes_on_a_full_disk(
     stop_after(0, monkeypatch)
     run(capsys, *arguments, code=130)
     monkeypatch.undo()
-    real, left = Path.open, [1]
+    real, left = Path.open, [0]
 
     def half(path: Path, *args: Any) -> Any:
         stream = real(path, *args)
