@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import importlib
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ def fuse(args: argparse.Namespace) -> Result:
         raise ValueError("--method random needs a --seed")
     if args.method != "random" and args.seed is not None:
         raise ValueError(f"--seed goes with --method random, got --method {args.method}")
-    if args.output.resolve() in [one.resolve() for one in args.input]:
+    if _real(args.output) in map(_real, args.input):
         raise FileError(f"{args.output}: expected another file than the raters'")
     images = _raters(args.input)
     values = np.arange(2)  # what the codes in `masks` stand for
@@ -373,19 +374,24 @@ def _sources(path: Path, output: Path | None) -> list[tuple[Path, str]]:
     """Files to read with their names: one, or those of a folder and of the folders in it."""
     if not path.is_dir():
         return [(path, path.name)]
-    made = None if output is None else output.resolve()
+    made = None if output is None else _real(output)
     found = [
         (one, one.relative_to(path).as_posix())
         for one in sorted(path.rglob("*"))
         if one.name.lower().endswith(io.SUFFIXES) and not one.is_dir()
         if not any(part.startswith(".") for part in one.relative_to(path).parts)
-        if made is None or made == path.resolve() or made not in one.resolve().parents
+        if made is None or made == _real(path) or made not in _real(one).parents
     ]
     if not found:
         raise FileError(f"{path}: no files {', '.join(io.SUFFIXES)} in this folder")
-    if made == path.resolve():
+    if made == _real(path):
         raise FileError(f"{output}: expected another folder than the input's")
     return found
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads; unlike `Path.resolve`, also if it has links that go in circles."""
+    return Path(os.path.realpath(path))
 
 
 def _numbered(name: str, copy: int) -> str:
@@ -399,7 +405,7 @@ def _one_to_one(args: argparse.Namespace) -> tuple[Path, list[Job]]:
     if args.input.is_dir():
         found = _sources(args.input, args.output)
         return args.output, [Job(path, name, [args.output / name]) for path, name in found]
-    if args.output.resolve() == args.input.resolve():
+    if _real(args.output) == _real(args.input):
         raise FileError(f"{args.output}: expected another file than the input")
     return args.output.parent, [Job(args.input, args.input.name, [args.output])]
 
@@ -450,7 +456,7 @@ def _run(
 
 
 def _folder(path: Path) -> str:
-    return str((path if path.is_dir() else path.parent).resolve())
+    return str(_real(path if path.is_dir() else path.parent))
 
 
 def _make(folder: Path) -> None:

@@ -372,6 +372,27 @@ def test_notes_on_a_full_disk(
     assert run(capsys, *arguments) == MADE_NONE
 
 
+def test_links_that_go_in_circles(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    """Such a file fails, and the others are made."""
+    (folder / "loop.npy").symlink_to("loop.npy")
+    (tmp_path / "loop").symlink_to("loop")
+    out = tmp_path / "out"
+    assert cli.main([str(one) for one in ("sample", folder, "-o", out, *NOISE)]) == 2
+    printed, errors = capsys.readouterr()
+    assert printed == "made 3 files from 3 of 3; 1 failed\n"
+    assert errors == f"gfnoise sample: {folder / 'loop.npy'}: no such file\n"
+    loop = tmp_path / "loop"
+    for command in (
+        ("sample", folder / "a.npy", "-o", loop, *NOISE),
+        ("marginals", folder, "-o", loop, *NOISE[:4]),
+    ):
+        assert f"{loop}: cannot be made: File exists" in run(capsys, *command, code=2)
+    error = run(capsys, "marginals", folder / "loop.npy", "-o", loop, *NOISE[:4], code=2)
+    assert f"{folder / 'loop.npy'}: no such file" in error
+    fuse = "fuse", folder / "loop.npy", folder / "a.npy", "-o", tmp_path / "fused.npy"
+    assert f"{folder / 'loop.npy'}: no such file" in run(capsys, *fuse, code=2)
+
+
 def test_notes_that_are_not_a_file(folder: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "out" / NOTES).mkdir(parents=True)
     for options in ([], ["--overwrite"]):
