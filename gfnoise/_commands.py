@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import importlib
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,14 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _notes, io
+from . import _folders, _notes, io
 from .field import GaussianField
 from .io import FileError, Image
 from .thresholding import optimal_segmentation, optimal_threshold, score
 
 Result = dict[str, Any]
 _T = TypeVar("_T")
-_DIGITS = 3  # of a copy's number, at least
 _ROUNDED = 0.01  # relative: a voxel size as somebody types it
 
 
@@ -67,7 +65,7 @@ class Job:
     def write(self, i: int, data: NDArray[Any], like: Image) -> None:
         """Make a target."""
         target, notes = self.targets[i], self.notes
-        _make(target.parent)
+        _folders.make(target.parent)
         if notes is None:
             io.write(target, data, like)
         else:
@@ -79,8 +77,8 @@ def sample(args: argparse.Namespace) -> Result:
     """Noisy copies of a file or of a folder's files."""
     _check_units(args)
     jobs = [
-        Job(path, name, [args.output / _numbered(name, i) for i in range(args.copies)])
-        for path, name in _sources(args.input, args.output)
+        Job(path, name, [args.output / _folders.numbered(name, i) for i in range(args.copies)])
+        for path, name in _folders.sources(args.input, args.output)
     ]
     settings = _settings(args, "amplitude", "length_scale", "units", "spacing", "seed", "order")
 
@@ -133,7 +131,7 @@ def threshold(args: argparse.Namespace) -> Result:
     options = {"metric": args.metric, "beta": beta, "volume": args.volume}
     folder, jobs = (None, []) if args.output is None else _one_to_one(args)
     if args.output is None:
-        jobs = [Job(path, name, []) for path, name in _sources(args.input, None)]
+        jobs = [Job(path, name, []) for path, name in _folders.sources(args.input, None)]
 
     def work(job: Job, due: list[int]) -> Result:
         map_ = io.read_map(job.source)
@@ -166,7 +164,7 @@ def fuse(args: argparse.Namespace) -> Result:
         raise ValueError("--method random needs a --seed")
     if args.method != "random" and args.seed is not None:
         raise ValueError(f"--seed goes with --method random, got --method {args.method}")
-    if _real(args.output) in map(_real, args.input):
+    if _folders.real(args.output) in map(_folders.real, args.input):
         raise FileError(f"{args.output}: expected another file than the raters'")
     images = _raters(args.input)
     values = np.arange(2)  # what the codes in `masks` stand for
@@ -186,7 +184,7 @@ def fuse(args: argparse.Namespace) -> Result:
     if args.method == "staple":
         fused = values[fused]
     own = np.dtype(np.float32) if args.method == "average" else images[0].dtype
-    _make(args.output.parent)
+    _folders.make(args.output.parent)
     io.write(args.output, _as(own, fused), images[0])
     volumes = [int((one != 0).sum()) for one in masks]
     return {
@@ -370,42 +368,12 @@ def _seed(seed: int, name: str, copy: int) -> int:
 # --- files --------------------------------------------------------------------------------------
 
 
-def _sources(path: Path, output: Path | None) -> list[tuple[Path, str]]:
-    """Files to read with their names: one, or those of a folder and of the folders in it."""
-    if not path.is_dir():
-        return [(path, path.name)]
-    made = None if output is None else _real(output)
-    found = [
-        (one, one.relative_to(path).as_posix())
-        for one in sorted(path.rglob("*"))
-        if one.name.lower().endswith(io.SUFFIXES) and not one.is_dir()
-        if not any(part.startswith(".") for part in one.relative_to(path).parts)
-        if made is None or made == _real(path) or made not in _real(one).parents
-    ]
-    if not found:
-        raise FileError(f"{path}: no files {', '.join(io.SUFFIXES)} in this folder")
-    if made == _real(path):
-        raise FileError(f"{output}: expected another folder than the input's")
-    return found
-
-
-def _real(path: Path) -> Path:
-    """Where a path leads; unlike `Path.resolve`, also if it has links that go in circles."""
-    return Path(os.path.realpath(path))
-
-
-def _numbered(name: str, copy: int) -> str:
-    suffix = next((one for one in io.SUFFIXES if name.lower().endswith(one)), "")
-    stem = name[: len(name) - len(suffix)]
-    return f"{stem}_noisy{copy:0{_DIGITS}}{name[len(stem) :]}"
-
-
 def _one_to_one(args: argparse.Namespace) -> tuple[Path, list[Job]]:
     """The folder of the results, and a file for a file."""
     if args.input.is_dir():
-        found = _sources(args.input, args.output)
+        found = _folders.sources(args.input, args.output)
         return args.output, [Job(path, name, [args.output / name]) for path, name in found]
-    if _real(args.output) == _real(args.input):
+    if _folders.real(args.output) == _folders.real(args.input):
         raise FileError(f"{args.output}: expected another file than the input")
     return args.output.parent, [Job(args.input, args.input.name, [args.output])]
 
@@ -428,9 +396,11 @@ def _run(
     if folder is not None and (command == "sample" or args.input.is_dir()):
         if folder.name.lower().endswith(io.SUFFIXES) and not folder.is_dir():
             raise FileError(f"{folder}: expected the name of a folder, got that of a file")
-        _make(folder)
-        targets = [one for job in jobs for one in job.targets]
-        made_with = settings | {"input": _folder(args.input)}
+        pairs = [(job.source, target) for job in jobs for target in job.targets]
+        _folders.check_apart(args.input, folder, pairs)
+        _folders.make(folder)
+        targets = [target for _, target in pairs]
+        made_with = settings | {"input": _folders.folder_of(args.input)}
         notes = args.notes = _notes.Notes(folder, command, made_with, targets, args.overwrite)
     done: list[Result] = []
     failed: list[Result] = []
@@ -453,17 +423,6 @@ def _run(
             text = reason if isinstance(error, FileError) else f"{job.source}: {reason}"
             failed.append({"input": job.source, "error": text})
     return {"command": command, **settings, "files": done, "failed": failed}
-
-
-def _folder(path: Path) -> str:
-    return str(_real(path if path.is_dir() else path.parent))
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be made: {error.strerror}") from error
 
 
 def _progress(jobs: Iterable[_T], count: int, quiet: bool) -> Iterable[_T]:

@@ -393,6 +393,42 @@ def test_links_that_go_in_circles(folder: Path, tmp_path: Path, capsys: Any) -> 
     assert f"{folder / 'loop.npy'}: no such file" in run(capsys, *fuse, code=2)
 
 
+def test_results_beside_and_above_the_input(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the folder that holds the input's; results in the input's own folder are no input."""
+    monkeypatch.chdir(tmp_path)
+    run(capsys, "sample", "in", "-o", "apart", *NOISE)
+    for output in (".", "../" + tmp_path.name):
+        text = run(capsys, "sample", "in", "-o", output, *NOISE)
+        assert text.startswith("made 3 files" if output == "." else MADE_NONE)
+    for name, made in contents(tmp_path / "apart").items():
+        assert (tmp_path / name).read_bytes() == made
+    assert run(capsys, "sample", "in", "-o", "in/made", *NOISE).startswith("made 3 files")
+    assert run(capsys, "sample", "in", "-o", "in/made", *NOISE) == MADE_NONE
+    (folder / "only").mkdir()
+    disk(5, folder / "only" / "made" / "a.npy")
+    error = run(capsys, "sample", "in/only", "-o", "in/only/made", *NOISE, code=2)
+    assert "in/only: no files .nii.gz, .nii, .nrrd, .npy in this folder outside of in/onl" in error
+
+
+def test_results_among_the_input(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    """Which a folder within it of its own name makes, and links: nothing is read that was made."""
+    disk(4, folder / "in" / "a.npy")
+    arguments = "sample", folder, "-o", tmp_path, *NOISE
+    expected = f"{tmp_path}: expected another folder: {folder / 'in' / 'a.npy'} would be made into"
+    assert expected in run(capsys, *arguments, "--overwrite", code=2)
+    shutil.rmtree(folder / "in")
+    disk(9, tmp_path / "out" / "b.npy")
+    (folder / "b.npy").unlink()
+    (folder / "b.npy").symlink_to(tmp_path / "out" / "b.npy")
+    before = contents(tmp_path)
+    marginals = "marginals", folder, "-o", tmp_path / "out", *NOISE[:4], "--overwrite"
+    error = run(capsys, *marginals, code=2)
+    assert f"{tmp_path / 'out' / 'b.npy'}: expected another file than the input" in error
+    assert contents(tmp_path) == before
+
+
 def test_notes_that_are_not_a_file(folder: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "out" / NOTES).mkdir(parents=True)
     for options in ([], ["--overwrite"]):
