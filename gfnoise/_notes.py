@@ -90,8 +90,8 @@ class Notes:
         if found is None:
             return True
         key = (self._run, self._name(target), found)
-        if key not in self._made and self._path.stat().st_size != self._size:
-            self._read()  # the same command may run twice at once
+        if key not in self._made:
+            self._read_on()  # the same command may run twice at once
         if key not in self._made:
             raise self._stranger(target)
         return self._made[key] != source
@@ -158,19 +158,27 @@ class Notes:
         self._latest: dict[str, str] = {}  # of a command: the run
         self._names: dict[tuple[str, str], None] = {}  # run and file, in order
         self._made: dict[tuple[str, str, str], str | None] = {}  # run, file, bytes: made of what
-        self._size = 0
+        self._size = 0  # of the lines that were read
         self._whole = True  # the last line
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read what was added since; a last line that is not whole may be added to."""
         try:
             with self._path.open("rb") as stream:
+                if os.fstat(stream.fileno()).st_size < self._size:  # it is another file
+                    return self._read()
+                stream.seek(self._size)
                 for line in stream:
-                    self._size += len(line)
                     self._whole = line.endswith(b"\n")
+                    self._size += len(line) * self._whole
                     try:
                         self._take(json.loads(line))
                     except (ValueError, RecursionError):
                         continue
         except FileNotFoundError:
-            return
+            if self._size:
+                self._read()
         except OSError as error:
             raise FileError(f"{self._path}: cannot be read: {error.strerror}") from error
 
@@ -194,10 +202,7 @@ class Notes:
                 stream.write(text)
         except OSError as error:
             raise FileError(f"{self._folder}: cannot be written to: {error.strerror}") from error
-        self._whole = True
-        self._size += len(text)
-        for row in rows:
-            self._take(row)
+        self._read_on()
 
 
 def digest(path: Path) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from commands import files, run, run_json
-from gfnoise import _notes, cli, io
+from gfnoise import _commands, _notes, cli, io
 
 NOISE = ["--units", "voxels", "--amplitude", "2", "--length-scale", "5"]
 OTHER = ["--units", "voxels", "--amplitude", "3", "--length-scale", "5"]
@@ -340,6 +340,32 @@ def test_the_same_command_twice_at_once(
         "made 1 file from 1 of 3; nothing to do for 2: made before",
     ]
     assert run(capsys, *arguments) == MADE_NONE
+
+
+def test_notes_are_read_on(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line once, where another run makes one file after the other just before."""
+    count, lines = 20, 0
+    for i in range(count):
+        disk(5, tmp_path / "in" / f"{i:02}.npy")
+    options = "-o", tmp_path / "out", *NOISE
+    look, take = _commands.Job.look, _notes.Notes._take
+
+    def after_another(job: Any) -> None:
+        with monkeypatch.context() as other:
+            other.setattr(_commands.Job, "look", look)
+            other.setattr(_notes.Notes, "_take", take)
+            assert cli.main([str(one) for one in ("sample", job.source, *options)]) == 0
+        look(job)
+
+    def note(notes: Any, row: Any) -> None:
+        nonlocal lines
+        lines += 1
+        take(notes, row)
+
+    monkeypatch.setattr(_commands.Job, "look", after_another)
+    monkeypatch.setattr(_notes.Notes, "_take", note)
+    assert "nothing to do for 20" in run(capsys, "sample", tmp_path / "in", *options)
+    assert lines == 1 + count
 
 
 def test_notes_on_a_full_disk(
