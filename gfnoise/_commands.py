@@ -69,8 +69,7 @@ class Job:
         if notes is None:
             io.write(target, data, like)
         else:
-            add = notes.add
-            io.write_whole(target, data, like, lambda part: add(target, part, self.digest))
+            io.write_whole(target, data, like, lambda part: notes.put(part, target, self.digest))
 
 
 def sample(args: argparse.Namespace) -> Result:
@@ -417,7 +416,7 @@ def _run(
             else:
                 done.append(row | work(job, due))
         except (ValueError, TypeError, OSError, MemoryError) as error:
-            if not args.input.is_dir():
+            if not args.input.is_dir() or isinstance(error, _notes.MixtureError):
                 raise
             reason = str(error) or type(error).__name__
             text = reason if isinstance(error, FileError) else f"{job.source}: {reason}"

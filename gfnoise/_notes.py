@@ -10,12 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from . import _locks
 from .io import FileError
 
 NAME = ".gfnoise.jsonl"
 _REMEDY = "choose another folder, or --overwrite"
 _THREADS = 4  # that read files: the kernels' pool would load Numba where nothing is to be done
 _T = TypeVar("_T")
+
+
+class MixtureError(FileError):
+    """A folder holds results of a command that were made otherwise."""
 
 
 class Notes:
@@ -26,6 +31,10 @@ class Notes:
     is written when the file is whole but not yet under its name. Lines only ever add what a run
     made: without them, or where they are damaged, a file is a stranger, which is neither taken for
     a result nor written over.
+
+    Runs may come at once. Each asks again just before a file gets its name, while it holds the
+    notes' lock: those with the same settings share the work, of others the first to make a file, or
+    the last to overwrite, goes on. Where there are no locks, a moment is left in between.
 
     Parameters
     ----------
@@ -46,8 +55,10 @@ class Notes:
 
     Raises
     ------
+    MixtureError
+        If a result of the same command is there that was made otherwise.
     FileError
-        If a target, or a result of the same command, is there that was made otherwise.
+        If a target is there that this run did not make.
     """
 
     def __init__(
@@ -96,25 +107,38 @@ class Notes:
             raise self._stranger(target)
         return self._made[key] != source
 
-    def add(self, target: Path, whole: Path, source: str) -> None:
-        """Note that the bytes of the file `whole` are the target, made of a source."""
-        rows = [] if self.begun else self._first()
-        self._append([*rows, self._line(target, digest(whole), source)])
-        self.begun = True
+    def put(self, part: Path, target: Path, source: str) -> None:
+        """Note that a file is whole, made of a source, and give it the name of the target.
 
-    def _first(self) -> list[dict[str, Any]]:
-        """The lines before the first result: the run's, and those of what it shall replace."""
-        rows: list[dict[str, Any]] = []
-        if self.overwrite or self._latest.get(self._command) != self._run:
-            rows.append({"command": self._command, "settings": self._settings})
-        if self.overwrite:
-            there = [one for one in self._targets if one.is_file()]
-            digests = side_by_side(partial(digest, one) for one in there)
-            rows += [
-                self._line(one, made.result(), None)
-                for one, made in zip(there, digests, strict=True)
-            ]
-        return rows
+        Raises
+        ------
+        MixtureError
+            If a run with other settings came first, or overwrites.
+        FileError
+            If another command made the target meanwhile, or notes cannot be written.
+        """
+        made = digest(part)
+        anew = self.overwrite and not self.begun
+        rows = self._there() if anew else []
+        with _locks.locked(self._path):
+            self._read_on()
+            if not anew:
+                self._check_mixture()
+            if not self.overwrite and target.is_file():
+                self._check_own(target)
+            if anew or self._latest.get(self._command) != self._run:
+                rows = [{"command": self._command, "settings": self._settings}, *rows]
+            self._append([*rows, self._line(target, made, source)])
+            self.begun = True
+            os.replace(part, target)
+
+    def _there(self) -> list[dict[str, Any]]:
+        """The lines of what is to be replaced."""
+        there = [one for one in self._targets if one.is_file()]
+        digests = side_by_side(partial(digest, one) for one in there)
+        return [
+            self._line(one, made.result(), None) for one, made in zip(there, digests, strict=True)
+        ]
 
     def _name(self, target: Path) -> str:
         return target.relative_to(self._folder).as_posix()
@@ -129,9 +153,13 @@ class Notes:
         if before != self._run and any(
             os.path.isfile(self._folder / name) for run, name in self._names if run == before
         ):
-            raise FileError(
+            raise MixtureError(
                 f"{self._folder}: holds results made otherwise ({self._other(before)}): {_REMEDY}"
             )
+
+    def _check_own(self, target: Path) -> None:
+        if (self._run, self._name(target), digest(target)) not in self._made:
+            raise self._stranger(target)
 
     def _stranger(self, target: Path) -> FileError:
         name = self._name(target)

@@ -201,13 +201,14 @@ def write(path: str | os.PathLike[str], data: NDArray[Any], like: Image | None =
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write(f"{folder}/mask.npy", np.ones((2, 3), bool))
     """
-    write_whole(Path(path), data, like, lambda part: None)
+    target = Path(path)
+    write_whole(target, data, like, lambda part: os.replace(part, target))
 
 
 def write_whole(
-    target: Path, data: NDArray[Any], like: Image | None, ready: Callable[[Path], None]
+    target: Path, data: NDArray[Any], like: Image | None, put: Callable[[Path], None]
 ) -> None:
-    """`write`, with a call when the file is whole, with its path, and not yet in its place."""
+    """`write`, by a function that gives the whole file, whose path it gets, its name."""
     suffix = _suffix(target)
     if like is not None:
         own = _suffix(like.path)
@@ -218,8 +219,7 @@ def write_whole(
     part = target.with_name(f".{uuid.uuid4().hex}{suffix}")
     try:
         writer(part, np.asarray(data), like)
-        ready(part)
-        os.replace(part, target)
+        put(part)
     except OSError as error:
         raise FileError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:

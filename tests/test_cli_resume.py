@@ -299,18 +299,18 @@ def test_a_run_that_was_killed_goes_on(
     """At any place: nothing is left undone by the next run, and nothing refused."""
     out = tmp_path / "out"
     arguments = "sample", folder, "-o", out, *NOISE
-    add = _notes.Notes.add
+    append = _notes.Notes._append
 
-    def die(notes: Any, target: Path, whole: Path, source: str) -> None:
-        if target.name == "b_noisy000.npy":
+    def die(notes: Any, rows: list[dict[str, Any]]) -> None:
+        if rows[-1]["file"] == "b_noisy000.npy":
             if place != "before the note":
-                add(notes, target, whole, source)
+                append(notes, rows)
             if place == "in the note":
                 os.truncate(out / NOTES, (out / NOTES).stat().st_size - 20)
             raise KeyboardInterrupt
-        add(notes, target, whole, source)
+        append(notes, rows)
 
-    monkeypatch.setattr(_notes.Notes, "add", die)
+    monkeypatch.setattr(_notes.Notes, "_append", die)
     assert cli.main([str(one) for one in arguments]) == 130
     monkeypatch.undo()
     capsys.readouterr()
@@ -340,6 +340,84 @@ def test_the_same_command_twice_at_once(
         "made 1 file from 1 of 3; nothing to do for 2: made before",
     ]
     assert run(capsys, *arguments) == MADE_NONE
+
+
+def during(count: int, monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> list[int]:
+    """Let another command run to its end, when so many files were written; how it ended."""
+    write, codes = io.write_whole, []
+
+    def second(*args: Any) -> None:
+        nonlocal count
+        count -= 1
+        if count == -1:
+            codes.append(cli.main([str(one) for one in arguments]))
+        write(*args)
+
+    monkeypatch.setattr(io, "write_whole", second)
+    return codes
+
+
+@pytest.mark.parametrize("made", [0, 1, 2])
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_two_settings_at_once(
+    made: int,
+    overwrite: list[str],
+    folder: Path,
+    tmp_path: Path,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who was first to make a file goes on, or who overwrites; the other ends, and says why."""
+    out = tmp_path / "out"
+    for i, options in enumerate((NOISE, OTHER)):
+        run(capsys, "sample", folder, "-o", tmp_path / str(i), *options)
+    codes = during(made, monkeypatch, "sample", folder, "-o", out, *OTHER, *overwrite)
+    stays = bool(made and not overwrite)
+    errors = run(capsys, "sample", folder, "-o", out, *NOISE, code=0 if stays else 2)
+    was, now = (2.0, 3.0) if stays else (3.0, 2.0)
+    error = f"{out}: holds results made otherwise (amplitude {was}, now {now}): {REMEDY}\n"
+    assert codes == [2 if stays else 0]
+    assert stays or errors == f"gfnoise sample: {error}"  # once: no other file is tried
+    assert contents(out) == contents(tmp_path / str(int(not stays)))
+    monkeypatch.undo()
+    assert run(capsys, "sample", folder, "-o", out, *(NOISE if stays else OTHER)) == MADE_NONE
+
+
+def test_two_commands_at_once_that_make_files_of_one_name(
+    folder: Path, maps: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert during(0, monkeypatch, "threshold", maps, "-o", out) == []
+    error = run(capsys, "marginals", folder, "-o", out, *NOISE[:4], code=2)
+    assert error.count(f"was not made by this command, but by 'threshold': {REMEDY}") == 3
+    monkeypatch.undo()
+    run(capsys, "threshold", maps, "-o", tmp_path / "masks")
+    assert contents(out) == contents(tmp_path / "masks")
+
+
+def test_a_file_gets_its_name_while_no_other_run_does(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    replace, tries = os.replace, 0
+
+    def look(part: Path, target: Path) -> None:
+        nonlocal tries
+        tries += 1
+        with (tmp_path / "out" / NOTES).open("rb") as stream, pytest.raises(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        replace(part, target)
+
+    monkeypatch.setattr(os, "replace", look)
+    run(capsys, "sample", folder, "-o", tmp_path / "out", *NOISE)
+    assert tries == 3
+
+    def none(*args: Any) -> None:
+        raise OSError(95, "Operation not supported")  # some file systems have no locks
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert "made 3 files" in run(capsys, "sample", folder, "-o", tmp_path / "other", *NOISE)
 
 
 def test_notes_are_read_on(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
