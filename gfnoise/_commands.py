@@ -399,6 +399,8 @@ def _run(
         _folders.check_apart(args.input, folder, pairs)
         _folders.make(folder)
         targets = [target for _, target in pairs]
+        for place in {target.parent for target in targets}:
+            io.sweep(place)
         made_with = settings | {"input": _folders.folder_of(args.input)}
         notes = args.notes = _notes.Notes(folder, command, made_with, targets, args.overwrite)
     done: list[Result] = []

@@ -6,8 +6,10 @@ import importlib
 import json
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,12 @@ _REPLACED = "replaced if it is there"
 _FOLDER = "for a folder of files, a folder"
 _EXPECTED = (ValueError, TypeError, ImportError, OSError, NotImplementedError, MemoryError)
 _UNREAD = 141  # 128 + SIGPIPE, as a shell says of other programs
+_STOPPED = 130  # and SIGINT
+_TERMINATED = 143  # and SIGTERM
+
+
+class _Terminated(KeyboardInterrupt):
+    """The process shall end: what `timeout`, `docker stop` and batch systems ask for."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,14 +57,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 for bad input, or where stdout cannot be written; 130 where the user stopped it; 141
-        where nobody reads its output to the end, as of ``gfnoise ... | head -1``. Both numbers are
-        those of a shell: 128 and the signal. With 141, all files are made.
+        0; 2 for bad input, or where stdout cannot be written; 130 where the user stopped it, 143
+        where SIGTERM did; 141 where nobody reads its output to the end, as of ``gfnoise ... |
+        head -1``. These numbers are those of a shell: 128 and the signal. With 141, all files are
+        made.
 
     Raises
     ------
     SystemExit
         With 2 for arguments that cannot be read, as argparse does.
+
+    Notes
+    -----
+    While a command runs in the main thread, SIGTERM stops it as Ctrl-C does, unless the program has
+    a handler of its own.
 
     Examples
     --------
@@ -73,10 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _print("gfnoise", parser.format_help())
     name = f"gfnoise {args.command}"
     try:
-        result = importlib.import_module("gfnoise._commands").RUN[args.command](args)
-    except KeyboardInterrupt:
+        with _terminable():
+            result = importlib.import_module("gfnoise._commands").RUN[args.command](args)
+    except KeyboardInterrupt as stop:
         _tell(f"{name}: stopped{_resumption(args)}")
-        return 130
+        return _TERMINATED if isinstance(stop, _Terminated) else _STOPPED
     except _EXPECTED as error:
         _tell(f"{name}: {str(error) or type(error).__name__}")
         return 2
@@ -88,6 +103,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     for failure in result.get("failed", ()):
         _tell(f"{name}: {failure['error']}")
     return 2 if result.get("failed") else status
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM raise, where it would end the process at once and leave what is half made."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise _Terminated
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _print(name: str, text: str) -> int:

@@ -1,8 +1,10 @@
 """Labels and probability maps in files: NIfTI, NRRD and NumPy's own, with their geometry."""
 
+import contextlib
 import importlib
 import math
 import os
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import _locks
 
 __all__ = ["SUFFIXES", "FileError", "Image", "read_labels", "read_map", "write"]
 
@@ -27,6 +31,8 @@ _NAMES = {
 }
 _DEFLATE = 1032  # times smaller at most: a file that claims more is damaged
 _WHOLE = np.float64(2**53)  # from here on, floats skip integers; not float16, which has none so far
+_PART = ".gfnoise-"  # how the name begins of a file that is being written
+_PARTS = re.compile(f"{re.escape(_PART)}[0-9a-f]{{32}}({'|'.join(map(re.escape, SUFFIXES))})")
 _PAIR = 1e-3  # mm: how far the corners of two images of one space may lie apart
 
 
@@ -216,14 +222,24 @@ def write_whole(
             raise FileError(f"{target}: expected the format of {like.path.name}, {own}")
     writer = _WRITERS[suffix]
     # Written beside the target, under the umask, and renamed: nobody ever sees a part of it.
-    part = target.with_name(f".{uuid.uuid4().hex}{suffix}")
+    part = target.with_name(f"{_PART}{uuid.uuid4().hex}{suffix}")
     try:
-        writer(part, np.asarray(data), like)
-        put(part)
+        with _locks.made(part):
+            writer(part, np.asarray(data), like)
+            put(part)
     except OSError as error:
         raise FileError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the parts of files that processes left which were killed while they wrote."""
+    for one in folder.glob(f"{_PART}*"):
+        if not one.is_symlink() and one.is_file() and _PARTS.fullmatch(one.name):
+            with contextlib.suppress(OSError):
+                if _locks.left(one):
+                    one.unlink()
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -408,7 +424,7 @@ def _write_nrrd(path: Path, data: NDArray[Any], like: Image | None) -> None:
 
 
 def _write_npy(path: Path, data: NDArray[Any], like: Image | None) -> None:
-    with path.open("xb") as stream:
+    with path.open("wb") as stream:
         np.save(stream, data, allow_pickle=False)
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -418,6 +423,76 @@ def test_a_file_gets_its_name_while_no_other_run_does(
     monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr(fcntl, "flock", none)
     assert "made 3 files" in run(capsys, "sample", folder, "-o", tmp_path / "other", *NOISE)
+
+
+def test_a_run_that_is_terminated_ends_as_by_the_keyboard(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `timeout`, `docker stop` and batch systems send; nothing is left of a file half made."""
+    out, write, before = tmp_path / "out", np.save, signal.getsignal(signal.SIGTERM)
+
+    def stop(stream: Any, *args: Any, **options: Any) -> None:
+        write(stream, *args, **options)
+        if len(list(out.rglob("*.npy"))) == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    arguments = "sample", folder, "-o", out, *NOISE
+    monkeypatch.setattr(np, "save", stop)
+    error = run(capsys, *arguments, code=143)
+    assert error == "gfnoise sample: stopped; the same command goes on\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.undo()
+    assert files(out) == [NOTES, "a_noisy000.npy"]
+
+    heard: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:  # whoever calls `main` with a handler of its own keeps it
+        monkeypatch.setattr(np, "save", stop)
+        assert run(capsys, *arguments).startswith("made 2 files")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+    monkeypatch.undo()
+    with ThreadPoolExecutor(1) as threads:  # where no handler can be set
+        code = threads.submit(cli.main, [str(one) for one in arguments]).result()
+    assert code == 0
+
+
+def test_what_a_killed_run_left_is_swept(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing else: neither what a living run writes, nor files with other names."""
+    pytest.importorskip("fcntl")
+    out, put = tmp_path / "out", _notes.Notes.put
+    arguments = "sample", folder, "-o", out, *NOISE
+    other = [".gfnoise-x.npy", f".{'0' * 32}.npy", f".gfnoise-{'0' * 32}.txt"]
+    left = [f".gfnoise-{'0' * 32}.npy", f"sub/.gfnoise-{'1' * 32}.nii.gz"]
+    for name in (*other, *left):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(b"a part")
+    killed = """if True:
+        import os, sys
+        import numpy as np
+        from gfnoise import io
+        np.save = lambda *args, **options: os._exit(9)
+        io.write(sys.argv[1], np.ones((3, 3)))
+    """
+    done = subprocess.run([sys.executable, "-c", killed, out / "x.npy"], check=False)
+    assert done.returncode == 9
+    assert len(list(out.rglob(".gfnoise-*"))) == 5
+    run(capsys, *arguments)
+    assert {path.name for path in out.rglob(".*")} == {NOTES, *other}
+
+    def after_another(notes: Any, part: Path, *args: Any) -> None:
+        monkeypatch.setattr(_notes.Notes, "put", put)
+        assert cli.main([str(one) for one in arguments]) == 0
+        assert re.fullmatch(r"\.gfnoise-[0-9a-f]{32}\.npy", part.name)
+        assert part.is_file()
+        put(notes, part, *args)
+
+    (out / "b_noisy000.npy").unlink()
+    monkeypatch.setattr(_notes.Notes, "put", after_another)
+    assert "made 1 file" in run(capsys, *arguments)
 
 
 def test_notes_are_read_on(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -357,6 +357,24 @@ def test_writes_are_whole_or_not_at_all(
         io.write(tmp_path / "a.nrrd", labels, like)
 
 
+@pytest.mark.parametrize("suffix", io.SUFFIXES)
+def test_what_is_being_written_is_not_swept(
+    suffix: str, labels: np.ndarray, tmp_path: Path
+) -> None:
+    pytest.importorskip("fcntl")
+    target = tmp_path / f"a{suffix}"
+
+    def put(part: Path) -> None:
+        io.sweep(tmp_path)
+        os.replace(part, target)
+
+    io.write_whole(target, labels, None, put)
+    np.testing.assert_array_equal(io.read_labels(target).data, labels)
+    (tmp_path / f".gfnoise-{'0' * 32}{suffix}").touch()
+    io.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
 def test_files_have_the_usual_rights(labels: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "other").touch()
     io.write(tmp_path / "a.npy", labels)
