@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _folders, _notes, io
+from . import _folders, _notes, _seeds, io
 from .field import GaussianField
 from .io import FileError, Image
 from .thresholding import optimal_segmentation, optimal_threshold, score
@@ -80,6 +80,7 @@ def sample(args: argparse.Namespace) -> Result:
         for path, name in _folders.sources(args.input, args.output)
     ]
     settings = _settings(args, "amplitude", "length_scale", "units", "spacing", "seed", "order")
+    drawn = {"version of the random streams": _seeds.STREAMS}
 
     def work(job: Job, due: list[int]) -> Result:
         label = io.read_labels(job.source)
@@ -96,7 +97,7 @@ def sample(args: argparse.Namespace) -> Result:
             job.write(i, _as(label.dtype, noisy), label)
         return {"spacing": label.spacing, "seeds": seeds}
 
-    return _run(args, "sample", args.output, jobs, settings, work)
+    return _run(args, "sample", args.output, jobs, settings, work, drawn)
 
 
 def marginals(args: argparse.Namespace) -> Result:
@@ -389,8 +390,12 @@ def _run(
     jobs: list[Job],
     settings: Result,
     work: Callable[[Job, list[int]], Result],
+    noted: Result | None = None,
 ) -> Result:
-    """Do what is not done yet; a file that fails does not stop the others."""
+    """Do what is not done yet; a file that fails does not stop the others.
+
+    `noted` is what the results depend on beside the settings.
+    """
     notes = None
     if folder is not None and (command == "sample" or args.input.is_dir()):
         if folder.name.lower().endswith(io.SUFFIXES) and not folder.is_dir():
@@ -401,7 +406,7 @@ def _run(
         targets = [target for _, target in pairs]
         for place in {target.parent for target in targets}:
             io.sweep(place)
-        made_with = settings | {"input": _folders.folder_of(args.input)}
+        made_with = settings | {"input": _folders.folder_of(args.input)} | (noted or {})
         notes = args.notes = _notes.Notes(folder, command, made_with, targets, args.overwrite)
     done: list[Result] = []
     failed: list[Result] = []

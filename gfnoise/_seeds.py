@@ -2,6 +2,10 @@
 
 import numpy as np
 
+STREAMS = 1
+"""The version of what seeds give, of noise to files too (`_commands._seed`): it rises when a golden
+value of the tests changes, so that no folder mixes what was drawn before and after."""
+
 
 def part_seed(seed: int | np.uint64, number: int | np.uint32, part: int) -> int:
     """A seed below 2**63 for a part of the stream (seed, item number): a hash of all three.

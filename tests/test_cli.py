@@ -435,7 +435,7 @@ def test_the_examples_of_the_help_and_the_readme_run(
 
 
 def test_seeds_of_copies_stay() -> None:
-    """Golden values: to change them is a line in CHANGELOG.md."""
+    """Golden values: to change them is a line in CHANGELOG.md, and `_seeds.STREAMS` rises."""
     found = [_commands._seed(*one) for one in ((0, "a.nii.gz", 0), (7, "sub/a.nii.gz", 2))]
     assert found == [4145372260578124002, 1995376951572387890]
 

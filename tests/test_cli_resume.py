@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from commands import files, run, run_json
-from gfnoise import _commands, _notes, cli, io
+from gfnoise import _commands, _notes, _seeds, cli, io
 
 NOISE = ["--units", "voxels", "--amplitude", "2", "--length-scale", "5"]
 OTHER = ["--units", "voxels", "--amplitude", "3", "--length-scale", "5"]
@@ -231,6 +231,21 @@ def test_results_made_otherwise_are_not_mixed(folder: Path, tmp_path: Path, caps
     for one in contents(out):
         (out / one).unlink()
     run(capsys, "sample", folder, "-o", out, *NOISE)  # it holds nothing any more
+
+
+def test_results_of_other_streams_are_not_mixed(
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a library whose seeds give other noise; what is not drawn does not depend on it."""
+    arguments = "sample", folder, "-o", tmp_path / "out", *NOISE
+    run(capsys, *arguments)
+    marginals = "marginals", folder, "-o", tmp_path / "maps", *NOISE[:4]
+    run(capsys, *marginals)
+    (tmp_path / "out" / "b_noisy000.npy").unlink()
+    monkeypatch.setattr(_seeds, "STREAMS", 2)
+    error = run(capsys, *arguments, code=2)
+    assert "made otherwise (version of the random streams 1, now 2): choose another" in error
+    assert run(capsys, *marginals) == MADE_NONE
 
 
 def test_a_result_that_somebody_changed(folder: Path, tmp_path: Path, capsys: Any) -> None:
