@@ -22,7 +22,9 @@ def _files(result: Result) -> str:
 
 def _threshold(result: Result) -> str:
     rows = [row for row in result["files"] if "threshold" in row]
-    unit = rows[0]["unit"] if rows and all(row["unit"] for row in rows) else None
+    if not rows:
+        return _files(result) if result["files"] else f"{len(result['failed'])} failed"
+    unit = rows[0]["unit"] if all(row["unit"] for row in rows) else None
     table = [["file", "threshold", "Dice", "volume", "mean volume", "Dice at 1/2", "volume at 1/2"]]
     for row in rows:
         voxel = row["voxel_volume"] if unit else 1

@@ -383,7 +383,13 @@ def _nrrd_scale(units: Any, axes: int) -> NDArray[np.float64]:
 
 
 def _read_npy(path: Path) -> Image:
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # checks the size before it reads
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # checks the size before it reads
+    except (ValueError, EOFError) as error:
+        if isinstance(error, EOFError) or re.search("pickle|object", str(error)):
+            reason = "it is damaged, or holds Python objects"
+            raise FileError(f"{path}: cannot be read: {reason}") from error
+        raise
     if not isinstance(mapped, np.ndarray):
         mapped.close()
         raise FileError(f"{path}: expected one array, got an archive of several")

@@ -127,6 +127,23 @@ def test_thresholds_of_a_folder_and_of_nothing(tmp_path: Path, capsys: Any) -> N
     assert re.search(r"b\.nii +0\.2000 +0\.4000 +115\.2 +28\.8 +0\.0000 +0$", text, re.M)
 
 
+def test_thresholds_that_are_there(tmp_path: Path, capsys: Any) -> None:
+    """Are not measured again: there is no table without a row."""
+    for name in ("a.nii", "b.nii"):
+        save(tmp_path / "in" / name, np.full((4, 4, 4), 0.25, np.float32))
+    arguments = "threshold", tmp_path / "in", "-o", tmp_path / "out"
+    assert run(capsys, *arguments).startswith("file ")
+    text = run(capsys, *arguments)
+    assert text == "made 0 files from 0 of 2; nothing to do for 2: made before\n"
+    (tmp_path / "out" / "b.nii").unlink()
+    text = run(capsys, *arguments)
+    assert ("a.nii" in text, "b.nii" in text) == (False, True)
+    assert text.endswith("made 1 file from 1 of 2; nothing to do for 1: made before\n")
+    save(tmp_path / "bad" / "c.nii", np.full((4, 4, 4), 2, np.float32))
+    assert cli.main(["threshold", str(tmp_path / "bad")]) == 2
+    assert capsys.readouterr().out == "1 failed\n"
+
+
 def test_several_labels_need_a_choice(tmp_path: Path, capsys: Any) -> None:
     data = ball()
     data[:8] *= 4

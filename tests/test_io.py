@@ -241,7 +241,7 @@ def test_affines(labels: np.ndarray, tmp_path: Path) -> None:
 
 def test_files_that_would_do_more_than_hold_an_array(labels: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], object), allow_pickle=True)
-    refused(tmp_path / "a.npy", "Python objects in dtype")
+    refused(tmp_path / "a.npy", "is damaged, or holds Python objects")
     np.savez(tmp_path / "b", labels)
     (tmp_path / "b.npz").rename(tmp_path / "b.npy")
     refused(tmp_path / "b.npy", "an archive of several")
@@ -255,6 +255,21 @@ def test_files_that_would_do_more_than_hold_an_array(labels: np.ndarray, tmp_pat
     (tmp_path / "c.raw").write_bytes(labels.tobytes())
     (tmp_path / "c.nrrd").write_bytes(raw)
     refused(tmp_path / "c.nrrd", "in the file itself, not in another")
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"\x93NUMPX", None])
+def test_npy_that_holds_no_array(content: bytes | None, tmp_path: Path) -> None:
+    """NumPy's own words would say how to run what is in it."""
+    path = tmp_path / "a.npy"
+    if content is None:
+        np.save(path, np.array([{}], object), allow_pickle=True)
+    else:
+        path.write_bytes(content)
+    expected = f"{path}: cannot be read: it is damaged, or holds Python objects"
+    for read in (io.read_labels, io.read_map):
+        with pytest.raises(io.FileError) as caught:
+            read(path)
+        assert str(caught.value) == expected
 
 
 def test_names(tmp_path: Path) -> None:
