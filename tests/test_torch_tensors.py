@@ -367,7 +367,7 @@ def test_outputs_and_gradients() -> None:
     with pytest.raises(ValueError, match=r"^marginals cannot write to a tensor that requires grad"):
         FIELD.marginals(torch.from_numpy(LABELS), out=maps)
     with pytest.raises(RuntimeError, match=r"a leaf Variable that requires grad"):  # torch's own
-        gfnoise.gaussian_filter(torch.from_numpy(MAPS), 1.0, output=maps)
+        gfnoise.gaussian_filter(torch.from_numpy(MAPS + 0), 1.0, output=maps)
     assert np.array_equal(maps.detach().numpy(), MAPS)
     with pytest.raises(TypeError, match=r"^gaussian_filter .*input of torch, output of numpy"):
         gfnoise.gaussian_filter(maps, 1.0, output=MAPS)
@@ -375,3 +375,5 @@ def test_outputs_and_gradients() -> None:
     assert gfnoise.gaussian_filter(maps, 1.0, output=out) is out
     out.sum().backward()  # as after copy_
     assert maps.grad.shape == maps.shape
+    with pytest.raises(ValueError, match=r"^output must not share memory with input"):
+        gfnoise.gaussian_filter(maps, 1.0, output=maps.detach())

@@ -12,8 +12,10 @@ import torch
 
 import gfnoise
 
-from .._axes import displaced_axes
-from . import _gradients
+from .. import _checks, _labels, filters, interpolation
+from .._axes import along_axes, displaced_axes
+from .._modes import COORDINATE_SYNONYMS, OF_COORDINATES
+from . import _dtypes, _gradients
 
 LIBRARY = torch.library.Library("gfnoise", "DEF")
 DIFFERENTIABLE = ("gaussian_filter", "map_coordinates")
@@ -200,16 +202,68 @@ def _plain(field: gfnoise.GaussianField) -> tuple[list[float], list[float], list
     return flat(field.amplitude), flat(field.length_scale), flat(field.spacing), field.ndim
 
 
-def _store(out: Tensor | None, result: Tensor) -> Tensor:
-    """The result, in the caller's tensor if there is one."""
+def _store(out: Tensor | None, result: Tensor, name: str = "out", **inputs: Tensor) -> Tensor:
+    """The result, in the caller's tensor if there is one, which the function's own check looks at.
+
+    Where tensors have no memory, as while a graph is traced, what can be said is in its words.
+    """
     if out is None:
         return result
-    if (out.dtype, out.shape, out.device) != (result.dtype, result.shape, result.device):
+    if out.device != result.device:
+        raise ValueError(f"{name} must be on {result.device}, got {out.device}")
+    if _has_memory(out):
+        from ._tensors import view
+
+        arrays = {key: view(key, one) for key, one in inputs.items()}
+        dtype = _dtypes.numpy_dtype(name, result.dtype)
+        _checks.output(view(name, out), tuple(result.shape), dtype, name, **arrays)
+    kind = str(out.dtype).removeprefix("torch.")
+    if out.dtype != result.dtype:
+        expected = str(result.dtype).removeprefix("torch.")
+        raise TypeError(
+            f"{name} must be of dtype {expected}, got {kind} of shape {tuple(out.shape)}"
+        )
+    if out.shape != result.shape:
         raise ValueError(
-            f"out must be {result.dtype} of shape {tuple(result.shape)} on {result.device}, "
-            f"got {out.dtype} of shape {tuple(out.shape)} on {out.device}"
+            f"{name} must be of shape {tuple(result.shape)}, got {kind} of shape {tuple(out.shape)}"
         )
     return out.copy_(result)
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor is an array on the CPU, not one that stands for another."""
+    plain = type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+    return plain and not torch.compiler.is_compiling() and tensor.device.type == "cpu"
+
+
+def _split(output: Any) -> tuple[Tensor | None, Any]:
+    """SciPy's `output` as the tensor, and the dtype that it is of or asks for."""
+    return (output, output.dtype) if isinstance(output, Tensor) else (None, output)
+
+
+def _output_dtype(wanted: Any, check: Callable[[Any, Any], Any]) -> torch.dtype | None:
+    if wanted is None:
+        return None
+    return _dtypes.TORCH[check(None, _dtypes.numpy_dtype("output", wanted))]
+
+
+def _outside(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """A call beside the graph that is compiled: the function's own checks are not traced."""
+    from . import _eager
+
+    result: Tensor = _eager.outside(function, *args, **kwargs)
+    return result
+
+
+def _plain_each(value: Any, kinds: tuple[type, ...], count: int) -> bool:
+    """Whether a setting is one for all axes, or one for each of `count`, of Python's own types."""
+    if type(value) not in (list, tuple):
+        return type(value) in kinds
+    return len(value) == count and all(type(one) in kinds for one in value)
+
+
+def _plain_output(wanted: Any) -> bool:
+    return wanted is None or isinstance(wanted, torch.dtype)
 
 
 # --- interpolation and filters ------------------------------------------------------------------
@@ -298,17 +352,65 @@ def _trace_gaussian_filter(
     radius: Any = None,
     output: Any = None,
 ) -> Tensor:
-    out, dtype = (output, output.dtype) if isinstance(output, Tensor) else (None, output)
-    axes, radius = (None if one is None else _listed(one) for one in (axes, radius))
-    modes = mode if isinstance(mode, str) else ",".join(mode)
-    return _store(
-        out,
-        ops.gaussian_filter(input, _listed(sigma), axes, modes, cval, truncate, radius, dtype),
-    )
+    out, wanted = _split(output)
+    given = (sigma, axes, mode, cval, truncate, radius, wanted)
+    if not torch.compiler.is_compiling():
+        settings = _filter_settings(input.dim(), *given)
+    elif _are_plain_filter_settings(input.dim(), *given):
+        axes, radius = (None if one is None else _listed(one) for one in (axes, radius))
+        modes = ",".join(_listed(mode))
+        settings = (_listed(sigma), axes, modes, cval, truncate, radius, wanted)
+    else:
+        options = {"axes": axes, "mode": mode, "cval": cval, "truncate": truncate}
+        options |= {"radius": radius, "output": output}
+        return _outside(core.gaussian_filter, input, sigma, **options)
+    return _store(out, ops.gaussian_filter(input, *settings), "output", input=input)
 
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _are_plain_filter_settings(
+    ndim: int,
+    sigma: Any,
+    axes: Any,
+    mode: Any,
+    cval: Any,
+    truncate: Any,
+    radius: Any,
+    wanted: Any,
+) -> bool:
+    """Whether the operator takes them as they are, and its checks are the function's."""
+    count = ndim if axes is None else len(_listed(axes))
+    return (
+        _plain_each(sigma, (int, float), count)
+        and (axes is None or _plain_each(axes, (int,), count))
+        and _plain_each(mode, (str,), count)
+        and all("," not in one for one in _listed(mode))
+        and type(cval) in (int, float)
+        and type(truncate) in (int, float)
+        and (radius is None or _plain_each(radius, (int,), count))
+        and _plain_output(wanted)
+    )
+
+
+def _filter_settings(
+    ndim: int,
+    sigma: Any,
+    axes: Any,
+    mode: Any,
+    cval: Any,
+    truncate: Any,
+    radius: Any,
+    wanted: Any,
+) -> tuple[Any, ...]:
+    """The operator's settings, of the axes that are filtered."""
+    along = along_axes(ndim, sigma, axes=axes, mode=mode, truncate=truncate, radius=radius)
+    constant = _checks.number("cval", cval)
+    dtype = _output_dtype(wanted, filters._result_dtype)
+    numbers, sigmas, radii, modes = ([one[i] for one in along] for i in (0, 1, 2, 3))
+    return sigmas, numbers, ",".join(map(str, modes)), constant, 4.0, radii, dtype
 
 
 @define(
@@ -346,8 +448,27 @@ def _trace_map_coordinates(
     cval: float = 0.0,
     output: Any = None,
 ) -> Tensor:
-    out, dtype = (output, output.dtype) if isinstance(output, Tensor) else (None, output)
-    return _store(out, ops.map_coordinates(input, coordinates, order, mode, cval, dtype))
+    out, wanted = _split(output)
+    settings = (order, mode, cval, wanted)
+    if not torch.compiler.is_compiling():
+        settings = _mapping_settings(*settings)
+    elif not (
+        type(order) is int
+        and type(mode) is str
+        and type(cval) in (int, float)
+        and _plain_output(wanted)
+    ):
+        options = {"order": order, "mode": mode, "cval": cval, "output": output}
+        return _outside(core.map_coordinates, input, coordinates, **options)
+    result = ops.map_coordinates(input, coordinates, *settings)
+    return _store(out, result, "output", input=input, coordinates=coordinates)
+
+
+def _mapping_settings(order: Any, mode: Any, cval: Any, wanted: Any) -> tuple[Any, ...]:
+    _checks.choice("order", order, _labels.ORDERS)
+    _checks.choice("mode", mode, (*OF_COORDINATES, *COORDINATE_SYNONYMS))
+    constant = _checks.number("cval", cval)
+    return int(order), str(mode), constant, _output_dtype(wanted, interpolation._mapped_dtype)
 
 
 # --- decisions ----------------------------------------------------------------------------------
@@ -485,3 +606,5 @@ _TRACED: dict[str, Callable[..., Tensor]] = {
     "optimal_segmentation": _trace_optimal_segmentation,
     "score": _trace_score,
 }
+for _name, _function in _TRACED.items():
+    _function.__qualname__ = _name  # which Python names where arguments are missing or too many

@@ -14,15 +14,8 @@ import numpy as np
 import torch
 
 from .. import _array
-from . import _operators
+from . import _dtypes, _operators
 
-_DTYPES = {
-    getattr(torch, name): np.dtype(name)
-    for name in (
-        *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
-        *("float16", "float32", "float64", "complex64", "complex128"),
-    )
-}
 _PLAIN = torch.Tensor.__torch_dispatch__
 _STREAMS = ("seed",)  # numbers that may lie elsewhere than the arrays
 _WRITTEN = ("out", "output")
@@ -157,12 +150,11 @@ def _device(function: str, given: Mapping[str, Any]) -> torch.device | None:
 
 
 def _dtype(name: str, value: Any) -> Any:
-    """A torch dtype as NumPy's; anything else as it is."""
-    if isinstance(value, torch.dtype):
-        if value not in _DTYPES:
-            raise TypeError(f"{name} must be of a dtype that NumPy has, got {value}")
-        return _DTYPES[value]
-    return value
+    """A dtype that is asked for as NumPy's; anything else as it is."""
+    wanted = isinstance(value, torch.dtype) or (name == "output" and value is not None)
+    if not wanted or (_array.library(value) is not None and hasattr(value, "shape")):
+        return value
+    return _dtypes.numpy_dtype(name, value)
 
 
 def _sought(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -179,7 +171,7 @@ def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
         kind = "quantized" if tensor.is_quantized else kind
         raise TypeError(f"{name} must be a dense tensor, got a {kind} one of {tensor.dtype}")
-    if tensor.dtype not in _DTYPES:
+    if tensor.dtype not in _dtypes.NUMPY:
         raise TypeError(
             f"{name} must be of a dtype that NumPy has, got {tensor.dtype}: convert it first, "
             f"as by {name}.float()"
@@ -279,7 +271,7 @@ def _at_address(cupy: Any, index: int, tensor: torch.Tensor) -> Any:
     memory = cupy.cuda.UnownedMemory(tensor.data_ptr(), size, tensor, index)
     return cupy.ndarray(
         tuple(tensor.shape),
-        _DTYPES[tensor.dtype],
+        _dtypes.NUMPY[tensor.dtype],
         cupy.cuda.MemoryPointer(memory, 0),
         strides=tuple(itemsize * step for step in tensor.stride()),
     )
