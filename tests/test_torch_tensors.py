@@ -377,3 +377,30 @@ def test_outputs_and_gradients() -> None:
     assert maps.grad.shape == maps.shape
     with pytest.raises(ValueError, match=r"^output must not share memory with input"):
         gfnoise.gaussian_filter(maps, 1.0, output=maps.detach())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's, of its own jit
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_tangents_are_not_lost(requires_grad: bool) -> None:
+    """Of forward mode: with or without a gradient of the usual kind."""
+    forward = torch.autograd.forward_ad
+    maps = torch.from_numpy(MAPS[0])
+    points = torch.from_numpy(POINTS)
+
+    def dual(value: Any) -> Any:
+        return forward.make_dual(value.clone().requires_grad_(requires_grad), value)
+
+    with forward.dual_level():
+        for call in (
+            lambda: gfnoise.gaussian_filter(dual(maps), 1.0),
+            lambda: gfnoise.gaussian_filter(dual(maps), 1.0, output=torch.empty(9, 11)),
+            lambda: gfnoise.map_coordinates(maps, dual(points)),
+            lambda: gfnoise.map_coordinates(dual(maps), points),
+            lambda: gfnoise.optimal_threshold(dual(maps)),
+            lambda: gfnoise.metrics.brier_score(maps, dual(maps)),
+        ):
+            with pytest.raises(NotImplementedError, match=r"^\w+ has no forward-mode derivative"):
+                call()
+        assert gfnoise.optimal_segmentation(dual(maps)).dtype == torch.bool  # as torch.argmax
+        primal = forward.unpack_dual(dual(maps)).primal.detach()
+        assert torch.equal(gfnoise.gaussian_filter(primal, 1.0), gfnoise.gaussian_filter(maps, 1.0))

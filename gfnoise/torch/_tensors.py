@@ -19,6 +19,10 @@ from . import _dtypes, _operators
 _PLAIN = torch.Tensor.__torch_dispatch__
 _STREAMS = ("seed",)  # numbers that may lie elsewhere than the arrays
 _WRITTEN = ("out", "output")
+_BACKWARD = "has no gradient: call it under torch.no_grad() or with detached tensors"
+_FORWARD = (
+    "has no forward-mode derivative: call it with primals, which forward_ad.unpack_dual gives"
+)
 
 
 def call(
@@ -49,11 +53,13 @@ def _call(
     found = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
     device = _device(function.__name__, given)
     wants_gradient = torch.is_grad_enabled() and any(one.requires_grad for one in found.values())
-    if any(map(_is_traced, found.values())) or (
-        wants_gradient and function.__name__ in _operators.DIFFERENTIABLE
-    ):
+    if any(map(_is_traced, found.values())):
         return _operators.trace(function, args, kwargs)
-    return _direct(function, given, places, args, kwargs, device, wants_gradient)
+    tangent = any(map(_has_tangent, found.values()))
+    if wants_gradient and not tangent and function.__name__ in _operators.DIFFERENTIABLE:
+        return _operators.trace(function, args, kwargs)
+    lost = _FORWARD if tangent else _BACKWARD if wants_gradient else ""
+    return _direct(function, given, places, args, kwargs, device, lost)
 
 
 def _direct(
@@ -63,9 +69,9 @@ def _direct(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     device: torch.device | None,
-    wants_gradient: bool,
+    lost: str,
 ) -> Any:
-    """Call the function with arrays on the memory of the tensors."""
+    """Call the function with arrays on the tensors' memory; `lost`: what it cannot give."""
     name = function.__name__
     if device is not None and device.type not in ("cpu", "cuda"):
         raise NotImplementedError(
@@ -75,7 +81,9 @@ def _direct(
     if isinstance(written, torch.Tensor):
         if written.requires_grad and torch.is_grad_enabled():
             raise ValueError(f"{name} cannot write to a tensor that requires grad: detach it first")
-        if wants_gradient and written.is_floating_point():
+        if lost == _FORWARD and written.is_floating_point():
+            raise NotImplementedError(f"{name} {lost}")
+        if lost and written.is_floating_point():
             raise ValueError(f"{name} of a tensor that requires grad takes no output tensor")
 
     def on(convert: Callable[[str, torch.Tensor], Any]) -> Any:
@@ -102,10 +110,8 @@ def _direct(
     else:
         with _on_cuda(device) as convert:
             result = on(convert)
-    if wants_gradient and _is_real(result):
-        raise NotImplementedError(
-            f"{name} has no gradient: call it under torch.no_grad() or with detached tensors"
-        )
+    if lost and _is_real(result):
+        raise NotImplementedError(f"{name} {lost}")
     return result
 
 
@@ -125,6 +131,11 @@ def _is_traced(tensor: torch.Tensor) -> bool:
         or tensor.device.type == "meta"
         or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
     )
+
+
+def _has_tangent(tensor: torch.Tensor) -> bool:
+    """Whether a tensor carries a derivative of forward mode, with or without `requires_grad`."""
+    return torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def _device(function: str, given: Mapping[str, Any]) -> torch.device | None:
