@@ -271,6 +271,19 @@ def test_gradients_of_the_interpolation(mode: str, order: int) -> None:
     assert torch.autograd.gradgradcheck(mapped, (x, points))
 
 
+@pytest.mark.parametrize("mode", ["reflect", "nearest", "mirror"])
+def test_gradients_of_what_is_empty(mode: str) -> None:
+    for shape, points in (((0, 4, 4), (2, 5)), ((3, 4, 4), (2, 0)), ((0, 4), (2, 0))):
+        image = torch.zeros(shape, requires_grad=True)
+        at = torch.zeros(points, requires_grad=True)
+        gfnoise.map_coordinates(image, at, mode=mode).sum().backward()
+        assert image.grad.shape == image.shape
+        assert not at.grad.any()
+        smooth = torch.zeros(shape, requires_grad=True)
+        gfnoise.gaussian_filter(smooth, 1.0, mode=mode).sum().backward()
+        assert smooth.grad.shape == smooth.shape
+
+
 FAR = [1e6, 2e14, 0.4e15 + 0.5, 2e15, 1e300, np.inf]
 STEPS = np.arange(-104, 105) / 4
 GRID = np.concatenate([STEPS, STEPS + 2**-40, STEPS - 2**-40, FAR, np.negative(FAR)])

@@ -36,6 +36,8 @@ def gaussian_filter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...
     the outermost voxels are counted half, for they alone have no image of their own. In the mode
     "nearest", what the taps would leave outside the image is gathered into its outermost voxels.
     """
+    if not grad.numel():
+        return grad.to(ctx.dtype), *[None] * 7
     alike = [setting for setting in ctx.plan if setting[-1] not in ("mirror", "nearest")]
     grad = _filtered(grad, alike)
     for axis, sigma, radius, mode in ctx.plan:
@@ -84,12 +86,13 @@ def map_coordinates_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...
     axes = coordinates.shape[0]
     lead, space = source.shape[: source.dim() - axes], source.shape[source.dim() - axes :]
     images = source.to(grad.dtype).reshape(lead.numel(), space.numel())
-    spread = grad.reshape(lead.numel(), -1)
-    corners, lost = _corners(coordinates.reshape(axes, -1), space, ctx.order, ctx.mode)
+    count = coordinates.shape[1:].numel()
+    spread = grad.reshape(lead.numel(), count)
+    corners, lost = _corners(coordinates.reshape(axes, count), space, ctx.order, ctx.mode)
     spread = spread.masked_fill(lost, 0)
 
     to_source = torch.zeros_like(images) if ctx.needs_input_grad[0] else None
-    to_points = torch.zeros_like(spread[:1].expand(axes, -1)) if ctx.needs_input_grad[1] else None
+    to_points = spread.new_zeros(axes, count) if ctx.needs_input_grad[1] else None
     for corner in itertools.product(*corners):
         flat, valid = torch.zeros_like(corner[0][0]), torch.ones_like(lost)
         for (index, *_), size in zip(corner, space, strict=True):
