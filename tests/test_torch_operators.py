@@ -284,6 +284,25 @@ def test_gradients_of_what_is_empty(mode: str) -> None:
         assert smooth.grad.shape == smooth.shape
 
 
+@pytest.mark.parametrize(("sigma", "radius"), [(1e4, None), (2e3, 30_000), (0.3, 30_000)])
+def test_gradient_of_a_filter_far_wider_than_the_image(sigma: float, radius: int | None) -> None:
+    """No more work than with a narrow one: what is outside is one number."""
+    image = torch.rand(4, 5, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: gfnoise.gaussian_filter(x, sigma, mode="nearest", radius=radius), image
+    )
+
+
+@pytest.mark.parametrize("radius", [1, 4, 5, 6, 40])
+def test_gradient_of_nearest_at_each_radius(radius: int) -> None:
+    """Also where the taps end inside the image; exactly the transpose."""
+    rows = torch.eye(5, dtype=torch.float64).requires_grad_()
+    matrix = gfnoise.gaussian_filter(rows, 2.5, axes=1, radius=radius, mode="nearest")
+    weights = torch.rand(5, 5, dtype=torch.float64)
+    (found,) = torch.autograd.grad(matrix, rows, weights)
+    torch.testing.assert_close(found, weights @ matrix.detach().T, rtol=1e-14, atol=1e-15)
+
+
 FAR = [1e6, 2e14, 0.4e15 + 0.5, 2e15, 1e300, np.inf]
 STEPS = np.arange(-104, 105) / 4
 GRID = np.concatenate([STEPS, STEPS + 2**-40, STEPS - 2**-40, FAR, np.negative(FAR)])

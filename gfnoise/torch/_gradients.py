@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from .._axes import along_axes
+from .._taps import sampled, weights
 
 Tensor = torch.Tensor
 _BEYOND = 1e15  # as in the kernels: what a mode repeats is lost there
@@ -53,13 +54,20 @@ def gaussian_filter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...
 
 def _gathered(grad: Tensor, axis: int, sigma: float, radius: int) -> Tensor:
     size = grad.shape[axis]
-    margin = grad.new_zeros([*grad.shape[:axis], radius, *grad.shape[axis + 1 :]])
-    wide = _filtered(torch.cat([margin, grad, margin], axis), [(axis, sigma, radius, "constant")])
-    before, inner, after = wide.split([radius, size, radius], axis)
-    inner = inner.clone()
-    inner.narrow(axis, 0, 1).add_(before.sum(axis, keepdim=True))
-    inner.narrow(axis, size - 1, 1).add_(after.sum(axis, keepdim=True))
-    return inner
+    inner = _filtered(grad, [(axis, sigma, radius, "constant")])
+    tails = _tails(grad, size, sigma, radius).reshape([-1] + [1] * (grad.dim() - 1 - axis))
+    before, after = ((grad * one).sum(axis, keepdim=True) for one in (tails, tails.flip(0)))
+    edge = torch.arange(size, device=grad.device).reshape(tails.shape)
+    return inner + before * (edge == 0) + after * (edge == size - 1)
+
+
+def _tails(grad: Tensor, size: int, sigma: float, radius: int) -> Tensor:
+    """The sums of the taps from 1, 2, ..., `size` voxels on, up to the radius."""
+    centre, side = weights(sampled(sigma, radius, 1))  # all behind the first voxel are one
+    distance = torch.arange(size, dtype=torch.float64, device=grad.device)
+    taps = centre * (-0.5 * (distance / sigma) ** 2).exp()
+    taps = taps.masked_fill((distance == 0) | (distance > radius), 0)
+    return (side - taps.cumsum(0)).masked_fill(distance >= radius, 0).to(grad.dtype)
 
 
 def _filtered(values: Tensor, plan: list[tuple[int, float, int, str]]) -> Tensor:
