@@ -1,7 +1,7 @@
 """The gradients of the filter and of the interpolation, as torch's own operations."""
 
-import itertools
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 
@@ -91,67 +91,98 @@ def map_coordinates_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -
 def map_coordinates_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """Spread the gradient over the corners; their differences are the gradient of a point."""
     source, coordinates = ctx.saved_tensors
-    axes = coordinates.shape[0]
+    axes, count = coordinates.shape[0], coordinates.shape[1:].numel()
     lead, space = source.shape[: source.dim() - axes], source.shape[source.dim() - axes :]
-    images = source.to(grad.dtype).reshape(lead.numel(), space.numel())
-    count = coordinates.shape[1:].numel()
-    spread = grad.reshape(lead.numel(), count)
-    corners, lost = _corners(coordinates.reshape(axes, count), space, ctx.order, ctx.mode)
-    spread = spread.masked_fill(lost, 0)
+    images = source.to(grad.dtype).reshape(lead.numel(), *space)
+    if ctx.mode == "grid-constant":  # whose outside is a margin like any voxels
+        images = torch.nn.functional.pad(images, [1] * (2 * axes), value=ctx.cval)
+    terms, lost = _terms(coordinates.reshape(axes, count), space, ctx.order, ctx.mode, grad.dtype)
+    spread = grad.reshape(lead.numel(), count).masked_fill(lost, 0)
+    start = torch.zeros_like(lost, dtype=torch.int64)
 
-    to_source = torch.zeros_like(images) if ctx.needs_input_grad[0] else None
-    to_points = spread.new_zeros(axes, count) if ctx.needs_input_grad[1] else None
-    for corner in itertools.product(*corners):
-        flat, valid = torch.zeros_like(corner[0][0]), torch.ones_like(lost)
-        for (index, *_), size in zip(corner, space, strict=True):
-            flat, valid = flat * size + index.clamp(min=0), valid & (index >= 0)
-        weights = torch.stack([weight for _, weight, _ in corner]).to(grad.dtype)
-        if to_source is not None:
-            share = (weights.prod(0) * spread).masked_fill(~valid, 0)
-            to_source = to_source.index_add(1, flat, share)
-        if to_points is not None and ctx.order:
-            value = images[:, flat].masked_fill(~valid, ctx.cval)
-            value = (value * spread).sum(0)
-            for axis, (*_, slope) in enumerate(corner):
-                others = weights[[i for i in range(axes) if i != axis]].prod(0)
-                to_points[axis] += value * slope * others
-    if to_points is not None:
-        to_points = to_points.masked_fill(lost, 0)
-    return (
-        None if to_source is None else to_source.reshape(source.shape).to(source.dtype),
-        None if to_points is None else to_points.reshape(coordinates.shape).to(coordinates.dtype),
-        *[None] * 4,
-    )
+    to_source = to_points = None
+    if ctx.needs_input_grad[0]:
+        filled = torch.zeros_like(images).flatten(1)
+        _scatter(filled, spread, start, terms)
+        to_source = filled.reshape(images.shape)
+        if ctx.mode == "grid-constant":
+            to_source = to_source[(slice(None), *[slice(1, -1)] * axes)]
+        to_source = to_source.reshape(source.shape).to(source.dtype)
+    if ctx.needs_input_grad[1] and ctx.order == 0:
+        to_points = torch.zeros_like(coordinates)
+    elif ctx.needs_input_grad[1]:
+        _, slopes = _slopes(images.flatten(1), spread, start, terms)
+        slopes = [
+            (slope if one.slope is None else slope * one.slope).masked_fill(lost, 0)
+            for slope, one in zip(slopes, terms, strict=True)
+        ]
+        to_points = torch.stack(slopes).reshape(coordinates.shape).to(coordinates.dtype)
+    return to_source, to_points, *[None] * 4
 
 
-def _corners(
-    points: Tensor, space: torch.Size, order: int, mode: str
-) -> tuple[list[list[tuple[Tensor, Tensor, Tensor]]], Tensor]:
-    """Per axis the voxels around each point, as (index or -1, weight, its slope); lost points."""
-    corners = []
+class _Term(NamedTuple):
+    """Along one axis: what the voxels around each point add to a flat index, and their weights.
+
+    The weight of the second of two voxels is `share`, that of the first the rest; of one, both are
+    None. `slope` is by how much a coordinate moves the point: None is 1.
+    """
+
+    steps: tuple[Tensor, ...]
+    share: Tensor | None
+    slope: Tensor | None
+
+
+def _scatter(filled: Tensor, spread: Tensor, flat: Tensor, terms: list[_Term]) -> None:
+    """Add to the corners of each point, depth first, which holds few of them at a time."""
+    if not terms:
+        filled.index_add_(1, flat, spread)
+        return
+    (steps, share, _), *rest = terms
+    parts = [spread] if share is None else [spread * (1 - share), spread * share]
+    for step, part in zip(steps, parts, strict=True):
+        _scatter(filled, part, flat + step, rest)
+
+
+def _slopes(
+    images: Tensor, spread: Tensor, flat: Tensor, terms: list[_Term]
+) -> tuple[Tensor, list[Tensor]]:
+    """The values between the corners, times the gradient, and their slopes along each axis."""
+    if not terms:
+        return (images.index_select(1, flat) * spread).sum(0), []
+    (steps, share, _), *rest = terms
+    assert share is not None  # of linear interpolation
+    (low, lows), (high, highs) = (_slopes(images, spread, flat + step, rest) for step in steps)
+    across = [torch.lerp(one, other, share) for one, other in zip(lows, highs, strict=True)]
+    return torch.lerp(low, high, share), [high - low, *across]
+
+
+def _terms(
+    points: Tensor, space: torch.Size, order: int, mode: str, dtype: torch.dtype
+) -> tuple[list[_Term], Tensor]:
+    """The terms of each axis, and the lost points. Coordinates are float64, as in the kernels."""
+    terms = []
     lost = torch.zeros_like(points[0], dtype=torch.bool)
-    for coordinate, size in zip(points.double(), space, strict=True):
-        folded, slope, gone = _fold(coordinate, size, mode)
+    margin = 1 if mode == "grid-constant" else 0
+    sizes = [size + 2 * margin for size in space]
+    for axis, (coordinate, size) in enumerate(zip(points, space, strict=True)):
+        stride = math.prod(sizes[axis + 1 :])
+        folded, slope, gone = _fold(coordinate.double(), size, mode)
         lost = lost | gone
         if order == 0:
-            index = _voxel((folded + 0.5).floor().long(), size, mode)
-            corners.append([(index, torch.ones_like(folded), slope)])
+            nearest = _voxel((folded + 0.5).floor().long(), size, mode) * stride
+            terms.append(_Term((nearest,), None, None))
             continue
         low = folded.floor()
         if mode in _ENDING:  # at the last voxel, the slope is that before it
             low = low.clamp(max=max(size - 2, 0))
-        fraction, low = folded - low, low.long()
-        corners.append(
-            [
-                (_voxel(low, size, mode), 1 - fraction, -slope),
-                (_voxel(low + 1, size, mode), fraction, slope),
-            ]
-        )
-    return corners, lost
+        share, low = (folded - low).to(dtype), low.long()
+        both = _voxel(low, size, mode) * stride, _voxel(low + 1, size, mode) * stride
+        terms.append(_Term(both, share, None if slope is None else slope.to(dtype)))
+    return terms, lost
 
 
-def _fold(x: Tensor, size: int, mode: str) -> tuple[Tensor, Tensor, Tensor]:
-    """A coordinate as the kernels map it, the slope of that, and whether it is lost."""
+def _fold(x: Tensor, size: int, mode: str) -> tuple[Tensor, Tensor | None, Tensor]:
+    """A coordinate as the kernels map it, the slope of that if not 1, and whether it is lost."""
     inside = (x >= 0) & (x <= size - 1)
     if mode == "constant":
         known = inside
@@ -161,15 +192,15 @@ def _fold(x: Tensor, size: int, mode: str) -> tuple[Tensor, Tensor, Tensor]:
         known = ~x.isnan()
     else:
         known = inside | (x.abs() <= _BEYOND)
-    x = x.masked_fill(~known, 0)
-    slope = torch.ones_like(x)
+    lost = ~known
+    x = x.masked_fill(lost, 0)
     if mode == "nearest":
-        return x.clamp(0, size - 1), slope.masked_fill(~inside, 0), ~known
+        return x.clamp(0, size - 1), inside, lost
     if "constant" in mode:
-        return x, slope, ~known
+        return x, None, lost
     folded, back = _folded(x, size, mode)
-    back = back & ~inside
-    return torch.where(inside, x, folded), torch.where(back, -slope, slope), ~known
+    slope = 1 - 2 * (back & ~inside).to(torch.int8)
+    return torch.where(inside, x, folded), slope, lost
 
 
 def _folded(x: Tensor, size: int, mode: str) -> tuple[Tensor, Tensor]:
@@ -194,9 +225,9 @@ def _folded(x: Tensor, size: int, mode: str) -> tuple[Tensor, Tensor]:
 
 
 def _voxel(index: Tensor, size: int, mode: str) -> Tensor:
-    """The voxel of a grid point next to the grid; -1 where there is none."""
+    """The voxel of a grid point next to the grid; of a grid with a margin, or the margin's."""
     if mode == "grid-constant":
-        return index.masked_fill((index < 0) | (index >= size), -1)
+        return index.clamp(-1, size) + 1
     if mode == "grid-wrap":
         return index.remainder(size)
     if mode == "mirror":
