@@ -307,3 +307,28 @@ def test_modules_are_plain(module: Any) -> None:
 def test_bad_input(call: Any, error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
         call()
+
+
+@pytest.mark.parametrize("loss", [SoftDiceLoss, AdaptiveWingLoss])
+def test_targets_that_are_no_real_tensors(loss: Any) -> None:
+    for target, kind in ((M.numpy(), "no tensor"), (M.tolist(), "no tensor"), (None, "no tensor")):
+        with pytest.raises(ValueError, match=rf"^target must be of the input's shape .*got {kind}"):
+            loss()(C, target)
+    with pytest.raises(TypeError, match=r"^target must be .*real dtype, got torch\.complex64"):
+        loss()(C, M.to(torch.complex64))
+
+
+@pytest.mark.parametrize("loss", [SoftDiceLoss, AdaptiveWingLoss])
+@pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
+def test_nothing_costs_nothing(loss: Any, shape: tuple[int, ...]) -> None:
+    """An empty batch, no channels, no voxels: 0, with a mask and without, and a gradient of 0."""
+    for mask in (None, torch.ones(shape, dtype=torch.bool)):
+        for reduction in ("mean", "sum"):
+            input = torch.zeros(shape, requires_grad=True)
+            found = loss(reduction=reduction)(input, torch.zeros(shape), mask)
+            found.backward()
+            assert found.item() == 0
+            assert input.grad.shape == shape
+        assert loss(reduction="none")(input, torch.zeros(shape), mask).numel() == (
+            6 if loss is SoftDiceLoss and shape[2] == 0 else 0
+        )

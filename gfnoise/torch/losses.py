@@ -27,8 +27,8 @@ class SoftDiceLoss(nn.Module):
     a softmax or `NormReLU`, and soft labels or masks of the same shape. `mask`, of bool, says which
     voxels count, in the input's shape or, for all channels alike, in (B, 1, *space): without it, a
     marginal's zeros where labels are ignored would be taken for background. Nothing else is read of
-    the other voxels, and their gradient is 0. Two maps without mass agree: their loss is 0. Sums
-    are in float32 at least.
+    the other voxels, and their gradient is 0. Two maps without mass agree: their loss is 0, and so
+    is that of an empty batch. Sums are in float32 at least.
 
     Examples
     --------
@@ -114,7 +114,8 @@ class AdaptiveWingLoss(nn.Module):
     def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compute the loss of a prediction against soft labels, where `mask` is True."""
         # What does not count is masked to a prediction without distance: no loss, no slope.
-        prediction, y = _masked(mask, *_pair(input, target.detach(), least=0))
+        prediction, y = _pair(input, target, least=0)
+        prediction, y = _masked(mask, prediction, y.detach())
         distance = (y - prediction).abs()
         exponent = self.alpha - y
         ratio = (self.theta / self.epsilon) ** exponent
@@ -213,6 +214,8 @@ def _pair(input: Tensor, target: Tensor, *, least: int) -> tuple[Tensor, Tensor]
         if isinstance(target, Tensor):
             shape = tuple(target.shape)
         raise ValueError(f"target must be of the input's shape {tuple(input.shape)}, got {shape}")
+    if target.is_complex():
+        raise TypeError(f"target must be a tensor of a real dtype, got {target.dtype}")
     if input.dim() < least:
         raise ValueError(f"input must be of shape (B, C, *space), got {tuple(input.shape)}")
     dtype = torch.promote_types(_wide(input), _wide(target))
@@ -239,4 +242,5 @@ def _masked(mask: Tensor | None, input: Tensor, target: Tensor) -> tuple[Tensor,
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return loss
-    return loss.mean() if reduction == "mean" else loss.sum()
+    # A mean over nothing is 0, as over a mask that is nowhere True.
+    return loss.sum() / max(loss.numel(), 1) if reduction == "mean" else loss.sum()
