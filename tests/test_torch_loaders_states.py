@@ -171,7 +171,7 @@ def test_states() -> None:
             ({"version": version, "seed": 7}, ValueError, "^state must hold seed, epoch.*, got "),
             (None, TypeError, "^state must be a dict, got NoneType"),
             (before | {"seed": -7}, ValueError, "^seed must be .*got -7"),
-            (before | {"epoch": 1 << 23}, ValueError, r"^epoch must be below 2\*\*23"),
+            (before | {"epoch": (1 << 23) + 1}, ValueError, r"^epoch must be below 2\*\*23"),
             (before | {"epoch": 0.5}, TypeError, "^epoch must be an integer"),
         ):
             with pytest.raises(error, match=match):

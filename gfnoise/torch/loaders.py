@@ -6,13 +6,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    default_collate,
+)
 
 from .. import _checks
 from ._batches import Counted, Paired, Seeded, SeededBatches, rank_and_ranks, repeats
 from ._samples import Change, arrived, moved
 from .noise import LabelNoise
-from .streams import epoch_of, item_seed, seed_of
+from .streams import EPOCHS, epoch_of, item_seed, items_of, seed_of
 
 _VERSION, _LOADER_VERSION = 1, 2  # of the states that are saved
 _QUIET = -1  # in place of a count
@@ -83,6 +90,10 @@ class NoisyLabels(Dataset[Any]):
             raise TypeError(
                 f"dataset must be map-style, got {type(dataset).__qualname__}: NoisyLabelLoader "
                 f"takes iterable ones"
+            )
+        if not hasattr(type(dataset), "__len__"):
+            raise TypeError(
+                f"dataset must have a length, got {type(dataset).__qualname__}, with no __len__"
             )
         self.dataset = dataset
         self._change = Change(noise, label_key, clean_key, spacing_key)
@@ -278,6 +289,7 @@ class NoisyLabelLoader:
 
     def __iter__(self) -> Iterator[Any]:
         epoch, items = self._now = self._next
+        epoch_of(epoch)
         self._next = (epoch + 1, 0)
         if not isinstance(self.dataset, IterableDataset):
             self._batches.begin(self.seed, epoch, items)
@@ -356,9 +368,19 @@ class NoisyLabelLoader:
         """The epoch and the items of a pass whose last batch is out; None: as far as is known."""
         return None if isinstance(self.dataset, IterableDataset) else self._batches.end
 
+    def _items(self) -> int | None:
+        """How many items a pass has; None where only the pass will tell."""
+        sampler = getattr(self.loader.batch_sampler, "batches", None)
+        sized = type(sampler) is BatchSampler and hasattr(type(sampler.sampler), "__len__")
+        return len(sampler.sampler) if sized else None  # type: ignore[union-attr]
+
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Let the next pass continue behind the items of a saved state."""
-        self.seed, epoch, items = _checked(state, _LOADER_VERSION, "items")
+        seed, epoch, items = _checked(state, _LOADER_VERSION, "items")
+        most = self._items()
+        if most is not None and items > most:
+            raise ValueError(f"items must be at most the {most} of a pass, got {items}")
+        self.seed = seed
         self._now = self._next = (epoch, items)
 
 
@@ -381,10 +403,20 @@ def _checked(state: Mapping[str, int], version: int, *names: str) -> list[int]:
     """The seed, the epoch and other numbers of a saved state."""
     if not isinstance(state, Mapping):
         raise TypeError(f"state must be a dict, got {type(state).__qualname__}")
-    if state.get("version") != version:
+    if not _is_version(state.get("version"), version):
         raise ValueError(f"state must be of version {version}, got {dict(state)!r}")
     if not {"seed", "epoch", *names} <= {*state}:
         listed = ", ".join(("seed", "epoch", *names))
         raise ValueError(f"state must hold {listed}, got {dict(state)!r}")
-    numbers = [_checks.integer(name, state[name], 0) for name in names]
-    return [seed_of("seed", state["seed"]), epoch_of(state["epoch"]), *numbers]
+    seed, numbers = seed_of("seed", state["seed"]), [items_of(state[name]) for name in names]
+    epoch = _checks.integer("epoch", state["epoch"], 0)
+    if epoch != EPOCHS or numbers != [0]:  # where a loader is behind the last of all epochs
+        epoch_of(epoch)
+    return [seed, epoch, *numbers]
+
+
+def _is_version(found: Any, version: int) -> bool:
+    try:
+        return not isinstance(found, bool) and operator.index(found) == version
+    except TypeError:
+        return False

@@ -9,6 +9,9 @@ LARGEST_SEED = (1 << 63) - 1
 
 _WORD = (1 << 64) - 1
 _SEED_BITS, _EPOCH_BITS, _INDEX_BITS = 63, 23, 40
+EPOCHS = 1 << _EPOCH_BITS
+"""How many there are: a loader that went through all is at this one."""
+
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _SHIFT = 32
@@ -62,6 +65,11 @@ def seed_of(name: str, value: object) -> int:
 def epoch_of(value: object) -> int:
     """An epoch, checked."""
     return _below("epoch", value, _EPOCH_BITS)
+
+
+def items_of(value: object) -> int:
+    """How many items of an epoch are past, checked."""
+    return _below("items", value, _INDEX_BITS)
 
 
 def _below(name: str, value: object, bits: int) -> int:
