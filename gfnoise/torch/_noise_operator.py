@@ -4,11 +4,11 @@ from functools import lru_cache
 
 from torch import Tensor
 
-from . import _operators
+from . import _library, _operators
 from .noise import LabelNoise
 
 
-@_operators.define(
+@_library.define(
     "label_noise(Tensor labels, Tensor seed, float[] amplitude, float[] length_scale, "
     "float[] spacing, int ndim, float p, int order, str mode, int? ignore_index) -> Tensor",
     lambda labels, *rest: labels.new_empty(labels.shape),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from .. import _array
-from . import _dtypes, _operators
+from . import _dtypes, _filter_operators, _operators
 
 _PLAIN = torch.Tensor.__torch_dispatch__
 _STREAMS = ("seed",)  # numbers that may lie elsewhere than the arrays
@@ -56,7 +56,7 @@ def _call(
     if any(map(_is_traced, found.values())):
         return _operators.trace(function, args, kwargs)
     tangent = any(map(_has_tangent, found.values()))
-    if wants_gradient and not tangent and function.__name__ in _operators.DIFFERENTIABLE:
+    if wants_gradient and not tangent and function.__name__ in _filter_operators.DIFFERENTIABLE:
         return _operators.trace(function, args, kwargs)
     lost = _FORWARD if tangent else _BACKWARD if wants_gradient else ""
     return _direct(function, given, places, args, kwargs, device, lost)

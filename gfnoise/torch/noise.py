@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import _array, _checks, _labels, _modes
 from ..field import GaussianField
-from . import _layouts, _operators, _tensors, streams
+from . import _layouts, _library, _operators, _tensors, streams
 
 Params = list[dict[str, Any]]
 _KEYS = ("seed", "applied", "amplitude", "length_scale", "spacing")
@@ -330,7 +330,7 @@ class LabelNoise(torch.nn.Module):
                 indexing="ij",
             )
             wide = one if one.dtype in (torch.float32, torch.float64) else one.float()
-            moved = _operators.core.map_coordinates(
+            moved = _library.core.map_coordinates(
                 wide,
                 move[0] + torch.stack(grid),
                 mode=_OUTSIDE[self.mode],
