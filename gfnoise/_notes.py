@@ -14,6 +14,7 @@ from . import _locks
 from .io import FileError
 
 NAME = ".gfnoise.jsonl"
+LOCK = ".gfnoise.lock"
 _REMEDY = "choose another folder, or --overwrite"
 _THREADS = 4  # that read files: the kernels' pool would load Numba where nothing is to be done
 _T = TypeVar("_T")
@@ -33,8 +34,8 @@ class Notes:
     a result nor written over.
 
     Runs may come at once. Each asks again just before a file gets its name, while it holds the
-    notes' lock: those with the same settings share the work, of others the first to make a file, or
-    the last to overwrite, goes on. Where there are no locks, a moment is left in between.
+    folder's lock: those with the same settings share the work, of others the first to make a file,
+    or the last to overwrite, goes on. Where there are no locks, a moment is left in between.
 
     Parameters
     ----------
@@ -120,7 +121,7 @@ class Notes:
         made = digest(part)
         anew = self.overwrite and not self.begun
         rows = self._there() if anew else []
-        with _locks.locked(self._path):
+        with _locks.locked(self._folder / LOCK):
             self._read_on()
             if not anew:
                 self._check_mixture()

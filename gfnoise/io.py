@@ -32,7 +32,10 @@ _NAMES = {
 _DEFLATE = 1032  # times smaller at most: a file that claims more is damaged
 _WHOLE = np.float64(2**53)  # from here on, floats skip integers; not float16, which has none so far
 _PART = ".gfnoise-"  # how the name begins of a file that is being written
-_PARTS = re.compile(f"{re.escape(_PART)}[0-9a-f]{{32}}({'|'.join(map(re.escape, SUFFIXES))})")
+_LOCK = ".lock"
+_PARTS = re.compile(
+    f"{re.escape(_PART)}[0-9a-f]{{32}}({'|'.join(map(re.escape, (*SUFFIXES, _LOCK)))})"
+)
 _PAIR = 1e-3  # mm: how far the corners of two images of one space may lie apart
 
 
@@ -222,24 +225,28 @@ def write_whole(
             raise FileError(f"{target}: expected the format of {like.path.name}, {own}")
     writer = _WRITERS[suffix]
     # Written beside the target, under the umask, and renamed: nobody ever sees a part of it.
-    part = target.with_name(f"{_PART}{uuid.uuid4().hex}{suffix}")
+    stem = f"{_PART}{uuid.uuid4().hex}"
+    part, lock = target.with_name(f"{stem}{suffix}"), target.with_name(f"{stem}{_LOCK}")
     try:
-        with _locks.made(part):
-            writer(part, np.asarray(data), like)
-            put(part)
+        with _locks.locked(lock):
+            try:
+                writer(part, np.asarray(data), like)
+                put(part)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise FileError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
     """Remove the parts of files that processes left which were killed while they wrote."""
-    for one in folder.glob(f"{_PART}*"):
-        if not one.is_symlink() and one.is_file() and _PARTS.fullmatch(one.name):
-            with contextlib.suppress(OSError):
-                if _locks.left(one):
-                    one.unlink()
+    for lock in folder.glob(f"{_PART}*{_LOCK}"):
+        if not _PARTS.fullmatch(lock.name) or lock.is_symlink() or not lock.is_file():
+            continue
+        with contextlib.suppress(OSError), _locks.unheld(lock) as left:
+            for part in folder.glob(f"{lock.stem}.*") if left else ():
+                if part != lock and _PARTS.fullmatch(part.name):
+                    part.unlink()
 
 
 # --- reading ------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_a_file_gets_its_name_while_no_other_run_does(
     def look(part: Path, target: Path) -> None:
         nonlocal tries
         tries += 1
-        with (tmp_path / "out" / NOTES).open("rb") as stream, pytest.raises(BlockingIOError):
+        with (tmp_path / "out" / _notes.LOCK).open("rb") as stream, pytest.raises(BlockingIOError):
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         replace(part, target)
 
@@ -172,7 +172,8 @@ def test_what_a_killed_run_left_is_swept(
     out, put = tmp_path / "out", _notes.Notes.put
     arguments = "sample", folder, "-o", out, *NOISE
     other = [".gfnoise-x.npy", f".{'0' * 32}.npy", f".gfnoise-{'0' * 32}.txt"]
-    left = [f".gfnoise-{'0' * 32}.npy", f"sub/.gfnoise-{'1' * 32}.nii.gz"]
+    names = [(f".gfnoise-{'0' * 32}", ".npy"), (f"sub/.gfnoise-{'1' * 32}", ".nii.gz")]
+    left = [stem + end for stem, suffix in names for end in (suffix, ".lock")]
     for name in (*other, *left):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(b"a part")
@@ -185,7 +186,7 @@ def test_what_a_killed_run_left_is_swept(
     """
     done = subprocess.run([sys.executable, "-c", killed, out / "x.npy"], check=False)
     assert done.returncode == 9
-    assert len(list(out.rglob(".gfnoise-*"))) == 5
+    assert len(list(out.rglob(".gfnoise-*"))) == 8
     run(capsys, *arguments)
     assert {path.name for path in out.rglob(".*")} == {NOTES, *other}
 

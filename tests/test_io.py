@@ -385,7 +385,8 @@ def test_what_is_being_written_is_not_swept(
 
     io.write_whole(target, labels, None, put)
     np.testing.assert_array_equal(io.read_labels(target).data, labels)
-    (tmp_path / f".gfnoise-{'0' * 32}{suffix}").touch()
+    for end in (suffix, ".lock"):
+        (tmp_path / f".gfnoise-{'0' * 32}{end}").touch()
     io.sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
