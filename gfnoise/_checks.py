@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ._array import extremes, is_masked, module, on_device, readable
 
 _SEEDS = 1 << 63
+_UNEQUAL = 1e6  # the sides of a voxel at most: no outline says anything of both
 
 
 def describe(array: NDArray[Any]) -> str:
@@ -49,7 +50,7 @@ def dimensions(ndim: object, available: int | None = None, name: str = "labels")
     return number
 
 
-def image(name: str, axes: int) -> int:
+def axes_of_image(name: str, axes: int) -> int:
     """The axes of space of an array, where they are what `ndim` leaves: 2 or 3."""
     if axes not in (2, 3):
         raise ValueError(f"{name} must have 2 or 3 axes of space, got {axes}")
@@ -126,7 +127,13 @@ def strengths(
 
 def voxel_size(value: object, ndim: int) -> tuple[float, ...]:
     """A spacing of one image: a number or one per axis, positive."""
-    return strengths("spacing", value, ndim, zero=False, per_item=False)
+    sizes = strengths("spacing", value, ndim, zero=False, per_item=False)
+    if math.log(max(sizes)) - math.log(min(sizes)) > math.log(_UNEQUAL):
+        raise ValueError(
+            f"spacing must not differ between axes by more than {_UNEQUAL:g} times, "
+            f"got {list(sizes)}"
+        )
+    return sizes
 
 
 def plain(expected: str, value: object) -> NDArray[Any]:

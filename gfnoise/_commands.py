@@ -404,12 +404,12 @@ def _run(
         _folders.check_apart(args.input, folder, pairs)
         _folders.make(folder)
         targets = [target for _, target in pairs]
-        for place in {target.parent for target in targets}:
-            io.sweep(place)
         made_with = settings | {"input": _folders.folder_of(args.input)} | (noted or {})
         notes = args.notes = _notes.Notes(folder, command, made_with, targets, args.overwrite)
     done: list[Result] = []
     failed: list[Result] = []
+    for place in {target.parent for job in jobs for target in job.targets}:
+        io.sweep(place)
     for job in jobs:
         job.notes = notes
     ahead = _notes.side_by_side(job.look_ahead for job in jobs)

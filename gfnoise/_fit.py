@@ -33,7 +33,6 @@ _SHORTEST = 2.0  # length scale, in voxels
 _LONGEST = 2.0  # in diameters of the structure
 _REACH = np.array([0.3, 0.5])  # of the later rounds' simulations, to each side, in logarithms
 _DIGITS = 6  # of the shape of a voxel: the same in millimetres and in inches
-_UNEQUAL = 1e6  # the sizes of a voxel at most: no outline says anything of both
 _FAR = 700.0  # from 0, of logarithms: float64 ends at 708
 _TERMS = 6  # of a quadratic in two variables
 
@@ -54,11 +53,6 @@ def fit(masks: NDArray[np.bool_], spacing: _Floats, seed: int) -> Fit:
         If the spacing is such that float64 cannot hold what is fitted.
     """
     unit = spacing.min()
-    if np.ptp(np.log(spacing)) > math.log(_UNEQUAL):
-        raise ValueError(
-            f"spacing must not differ between axes by more than {_UNEQUAL:g} times, "
-            f"got {spacing.tolist()}"
-        )
     log, error = _fit(masks, np.round(spacing / unit, _DIGITS), seed)
     log = log + math.log(unit)
     if not (abs(log) < _FAR).all():

@@ -15,7 +15,7 @@ def sources(path: Path, output: Path | None) -> list[tuple[Path, str]]:
         return [(path, path.name)]
     own = real(path)
     made = None if output is None else real(output)
-    if made == own:
+    if made is not None and made.exists() and made.samefile(own):
         raise FileError(f"{output}: expected another folder than the input's")
     within = made is not None and own in made.parents  # then what is there is no input
     found = [
@@ -44,10 +44,11 @@ def check_apart(path: Path, folder: Path, pairs: list[tuple[Path, Path]]) -> Non
     own, made = real(path), real(folder)
     inputs = {real(source) for source in dict(pairs)}
     for source, target in pairs:
-        place = made / target.relative_to(folder)
+        place = real(target.parent) / target.name
         if place in inputs:
             raise FileError(f"{target}: expected another file than the input")
-        if made in own.parents and own in place.parents:
+        linked = made not in place.parents
+        if own in place.parents and (linked or made in own.parents):
             raise FileError(
                 f"{folder}: expected another folder: {source} would be made into {target}, which "
                 "is among the input"

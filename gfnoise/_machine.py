@@ -1,7 +1,7 @@
 """What this machine has, for `gfnoise info` and `gfnoise bench`."""
 
-import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 from pathlib import Path
@@ -78,7 +78,9 @@ def _devices() -> list[str]:
 
 def _cache() -> dict[str, Any]:
     """Where Numba keeps compiled kernels, and how much."""
-    own = Path(importlib.import_module("gfnoise._cpu").__path__[0])
+    found = importlib.util.find_spec("gfnoise._cpu")  # without Numba, which may be what is missing
+    assert found is not None
+    own = Path((found.submodule_search_locations or [""])[0])
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     folder = Path(chosen) if chosen else own / "__pycache__"
     files = [one for one in folder.rglob("*.nb[ci]") if one.is_file()]

@@ -3,8 +3,9 @@
 import numpy as np
 
 STREAMS = 1
-"""The version of what seeds give, of noise to files too (`_commands._seed`): it rises when a golden
-value of the tests changes, so that no folder mixes what was drawn before and after."""
+"""The version of the noise of fields, and of the seeds of copies of a file (`_commands._seed`): it
+rises when a golden value of theirs in the tests changes, so that no folder mixes what was drawn
+before and after."""
 
 
 def part_seed(seed: int | np.uint64, number: int | np.uint32, part: int) -> int:

@@ -336,7 +336,7 @@ def fit_field(
     _checks.integral("masks", masks)
     _checks.in_range("masks", masks, 0, 1)
     stack = _raters.stack(masks, axis, None, None, least=2)
-    ndim = _checks.image("masks", len(stack.space))
+    ndim = _checks.axes_of_image("masks", len(stack.space))
     sizes = _checks.voxel_size(spacing, ndim)
     start = _checks.integer("seed", seed, 0)
     raters = np.ascontiguousarray(stack.labels, bool)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from gfnoise import cli
 
@@ -53,6 +54,15 @@ def disks_in(folder: Path) -> Path:
     for name, radius in (("a.npy", 5), ("b.npy", 6), ("sub/a.npy", 7)):
         disk(radius, folder / name)
     return folder
+
+
+def link(path: Path, target: Path | str) -> None:
+    """Make a link; the test is skipped where that is not allowed, as on most Windows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.symlink_to(target)
+    except OSError as error:
+        pytest.skip(f"links cannot be made here: {error}")
 
 
 def run(capsys: Any, *arguments: Any, code: int = 0) -> str:

@@ -15,6 +15,7 @@ import pytest
 import gfnoise
 from commands import NOISE, SIZES, ball, files, labels_in, run, run_json, save
 from gfnoise import GaussianField, _commands, cli, io
+from gfnoise._seeds import STREAMS
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -455,6 +456,7 @@ def test_seeds_of_copies_stay() -> None:
     """Golden values: to change them is a line in CHANGELOG.md, and `_seeds.STREAMS` rises."""
     found = [_commands._seed(*one) for one in ((0, "a.nii.gz", 0), (7, "sub/a.nii.gz", 2))]
     assert found == [4145372260578124002, 1995376951572387890]
+    assert STREAMS == 1
 
 
 def test_as_a_module(label: Path, tmp_path: Path) -> None:

@@ -82,6 +82,15 @@ def test_info_where_cupy_fails(
     assert run_json(capsys, "info")["devices"] == ["cpu", text]
 
 
+def test_info_where_numba_fails(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells what is missing: nothing of that is asked for to tell it."""
+    for name in [*sys.modules]:
+        if name.startswith("gfnoise._cpu"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert run_json(capsys, "info")["cache"]["folder"]
+
+
 def test_the_extras_that_info_names_exist() -> None:
     from importlib.metadata import metadata
 

@@ -13,7 +13,19 @@ import numpy as np
 import pytest
 
 from commands import IN_VOXELS as NOISE
-from commands import MADE_NONE, NOTES, OTHER, REMEDY, contents, disk, disks_in, files, run, run_json
+from commands import (
+    MADE_NONE,
+    NOTES,
+    OTHER,
+    REMEDY,
+    contents,
+    disk,
+    disks_in,
+    files,
+    link,
+    run,
+    run_json,
+)
 from gfnoise import _notes, _seeds, cli, io
 
 
@@ -349,8 +361,8 @@ def test_notes_on_a_full_disk(
 
 def test_links_that_go_in_circles(folder: Path, tmp_path: Path, capsys: Any) -> None:
     """Such a file fails, and the others are made."""
-    (folder / "loop.npy").symlink_to("loop.npy")
-    (tmp_path / "loop").symlink_to("loop")
+    link(folder / "loop.npy", "loop.npy")
+    link(tmp_path / "loop", "loop")
     out = tmp_path / "out"
     assert cli.main([str(one) for one in ("sample", folder, "-o", out, *NOISE)]) == 2
     printed, errors = capsys.readouterr()
@@ -396,11 +408,27 @@ def test_results_among_the_input(folder: Path, tmp_path: Path, capsys: Any) -> N
     shutil.rmtree(folder / "in")
     disk(9, tmp_path / "out" / "b.npy")
     (folder / "b.npy").unlink()
-    (folder / "b.npy").symlink_to(tmp_path / "out" / "b.npy")
+    link(folder / "b.npy", tmp_path / "out" / "b.npy")
     before = contents(tmp_path)
     marginals = "marginals", folder, "-o", tmp_path / "out", *NOISE[:4], "--overwrite"
     error = run(capsys, *marginals, code=2)
     assert f"{tmp_path / 'out' / 'b.npy'}: expected another file than the input" in error
+    assert contents(tmp_path) == before
+
+
+def test_results_among_the_input_through_a_folder_that_is_a_link(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """Neither over a file of the input, nor beside it, where it would be made noisy as well."""
+    disk(4, folder / "sub" / "a.npy")
+    link(tmp_path / "out" / "sub", folder)
+    before = contents(tmp_path)
+    output = "-o", tmp_path / "out", "--overwrite"
+    made = tmp_path / "out" / "sub"
+    error = run(capsys, "marginals", folder, *NOISE[:4], *output, code=2)
+    assert f"{made / 'a.npy'}: expected another file than the input" in error
+    error = run(capsys, "sample", folder, *NOISE, *output, code=2)
+    assert f"would be made into {made / 'a_noisy000.npy'}, which is among the input" in error
     assert contents(tmp_path) == before
 
 

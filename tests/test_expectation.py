@@ -106,6 +106,17 @@ def test_without_noise_it_is_the_score_itself() -> None:
     assert expected_score(MASK, nothing, NOISE, n=5, seed=0, cval=1).mean >= 0
 
 
+def test_seeds_of_parts_stay() -> None:
+    """Golden values: to change them is a line in CHANGELOG.md."""
+    numbers = (0, 0, 0), (6, 0, 0), (5 + (3 << 32), 7, 11), (2**63 - 1, 2**32 - 1, 99)
+    assert [part_seed(*one) for one in numbers] == [
+        4334430513956379144,
+        5162411789978738659,
+        5917611680177133447,
+        8291380288659324291,
+    ]
+
+
 def test_order_mode_and_cval_are_those_of_the_samples() -> None:
     """Each option changes the samples: a mean over the same groups, drawn and scored by hand."""
     wild, label = GaussianField(3.0, 4.0, ndim=2), np.roll(LABEL, -4, axis=0)  # at the border

@@ -166,6 +166,11 @@ def test_any_unit(unit: float, ndim: int) -> None:
             ValueError,
             "prediction must have 2 or 3 axes of space, got 1",
         ),
+        (
+            lambda f: f(MASK, MASK, spacing=[1, 1e7]),
+            ValueError,
+            "^spacing must not differ",
+        ),
         (lambda f: f(MASK, MASK, spacing=-1), ValueError, "spacing must be finite and positive"),
         (
             lambda f: f(MASK, MASK, spacing=[[1, 1]]),

@@ -108,7 +108,9 @@ def test_batches_out_of_order_have_no_state() -> None:
     loader = NoisyLabelLoader(Slow(), NOISE, "label", **options)
     assert loader.state_dict()["items"] == 0
     found: list[tuple[int, str]] = []
-    for batch in loader:
+    begun = iter(loader)
+    assert loader.state_dict()["items"] == 0
+    for batch in begun:
         found += labels_of([batch])
         if len(found) < COUNT:
             with pytest.raises(

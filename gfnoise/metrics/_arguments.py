@@ -115,7 +115,8 @@ def numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
     array = _checks.plain(expected, values)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{expected}, got {values!r}")
-    return array.astype(np.float64)
+    with np.errstate(over="ignore"):
+        return array.astype(np.float64)
 
 
 def parts(name: str, value: object) -> int:

@@ -76,8 +76,9 @@ def energy_distance(
     a positive definite kernel. Kohl's code leaves such classes out of the mean, which may be less
     than 0.
 
-    Overlaps are counted in one pass over the labels. Beside these, at most 5 MB per thread are
-    held, and the counts: 8 bytes for each item, pair of its labels and class, and less per thread.
+    Overlaps are counted in one pass over the labels, block by block. Beside these, each thread
+    holds 5 MB, or as many voxels of all labels as there are classes, and counts of its items; and
+    all counts are held: 8 bytes for each item, pair of its labels and class.
 
     Examples
     --------

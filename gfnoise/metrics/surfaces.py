@@ -249,7 +249,7 @@ def _compare(
     """The score of each pair of surfaces; `same` of two empty masks, `apart` if one is."""
     _, first, second, _ = _arguments.pair(function, prediction, target, num_classes, ndim)
     ndimage = _arguments.scipy("ndimage", function)
-    axes = _checks.image("prediction", len(first.space))
+    axes = _checks.axes_of_image("prediction", len(first.space))
     sizes = _checks.voxel_size(spacing, axes)
     classes = range(1, 2) if num_classes is None else range(first.classes)
     result = np.empty((len(first.codes), len(classes)))

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+_FEW = 4  # channels that labels are given with, or images
 AS_INTEGERS = "use .long() or .to(torch.uint8)"
 
 
@@ -42,7 +43,7 @@ def _refuse_channels_last(name: str, shape: tuple[int, ...], item: bool) -> None
     The channels of integer-coded labels are few: one, or one per rater.
     """
     channels, *space, last = shape[1 - item :]
-    if 4 * last <= channels and 4 * channels >= 3 * min(space):
+    if last <= _FEW and 4 * last <= channels and 4 * channels >= 3 * min(space):
         expected, place = ("(C, *space)", 0) if item else ("(B, C, *space)", 1)
         raise ValueError(
             f"{name} must be of shape {expected}, got {shape}, whose channels look to be last: "

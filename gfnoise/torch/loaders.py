@@ -235,7 +235,7 @@ class NoisyLabelLoader:
             _checks.choice("by", by, ("index", "position"))
         self.dataset = dataset
         self._change = Change(noise, label_key, clean_key, spacing_key)
-        self._now = self._next = (0, 0)  # epoch, and items of it given out
+        self._now = self._next = self._begun = (0, 0)  # epoch, and items of it given out
         if self._on_cuda:
             loader.setdefault("pin_memory", True)
         if isinstance(dataset, IterableDataset):
@@ -288,7 +288,7 @@ class NoisyLabelLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        epoch, items = self._now = self._next
+        epoch, items = self._now = self._begun = self._next
         epoch_of(epoch)
         self._next = (epoch + 1, 0)
         if not isinstance(self.dataset, IterableDataset):
@@ -357,7 +357,7 @@ class NoisyLabelLoader:
             While a pass runs of which several workers give out the batches as they are ready.
         """
         epoch, items = self._now
-        if not self._in_order and self._now not in (self._next, self._end()):
+        if not self._in_order and self._now not in (self._next, self._begun, self._end()):
             raise ValueError(
                 f"in_order must be True for a state while a pass runs, got False: the {items} "
                 f"items given out are not the first ones; ask for the state between passes"

@@ -174,7 +174,7 @@ class Table:
     rule : gfnoise._labels.Rule
     origin, count, step : tuple of int
         The voxels that will be displaced.
-    amplitude, spans : tuple of float, (3,)
+    amplitude, spans : tuple of float
         As in `gfnoise._runs.cells`.
     """
 

@@ -270,7 +270,7 @@ def pairs(labels, pairs, classes):
             for start, table in zip(starts, own, strict=True)
         ]
     )
-    return tables.sum(1)
+    return tables[:, 0] if len(starts) == 1 else tables.sum(1)
 
 
 def squared_difference(first, second):
