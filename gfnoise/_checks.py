@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._array import extremes, is_masked, module, on_device, readable
+from ._array import extremes, is_masked, module, on_device, readable, real_dtype
 
 _SEEDS = 1 << 63
 _UNEQUAL = 1e6  # the sides of a voxel at most: no outline says anything of both
@@ -48,6 +48,21 @@ def dimensions(ndim: object, available: int | None = None, name: str = "labels")
     if available is not None and available < number:
         raise ValueError(f"{name} must have at least ndim={number} axes, got {available}")
     return number
+
+
+def output_dtype(source: Any, wanted: Any, *, kinds: str) -> np.dtype[Any]:
+    """The dtype that `output` asks for; by default float32 or float64, as the input's.
+
+    `kinds` are "f", one of these two, or "biuf", all that are real.
+    """
+    if wanted is None:
+        return real_dtype(source)
+    dtype = np.dtype(wanted)
+    if kinds == "f" and dtype not in (np.float32, np.float64):
+        raise TypeError(f"output must be of dtype float32 or float64, got {dtype}")
+    if dtype.kind not in kinds or dtype == np.longdouble != np.float64:
+        raise TypeError(f"output must be of a real dtype, got {dtype}")
+    return dtype
 
 
 def axes_of_image(name: str, axes: int) -> int:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import _array, _checks
@@ -78,7 +77,7 @@ def gaussian_filter(
         raise TypeError(f"input must be of a real dtype, got {_checks.describe(input)}")
     along = along_axes(input.ndim, sigma, axes=axes, mode=mode, truncate=truncate, radius=radius)
     constant = _checks.number("cval", cval)
-    dtype = _result_dtype(input, wanted)
+    dtype = _checks.output_dtype(input, wanted, kinds="f")
     if given is not None:
         _checks.output(given, input.shape, dtype, name="output", input=input)
 
@@ -128,13 +127,3 @@ def _launch(
         modes=modes,
         cval=cval,
     )
-
-
-def _result_dtype(source: NDArray[Any], wanted: DTypeLike | None) -> np.dtype[Any]:
-    """float32 or float64, as wanted or as the input asks for."""
-    if wanted is None:
-        return _array.real_dtype(source)
-    dtype = np.dtype(wanted)
-    if dtype not in (np.float32, np.float64):
-        raise TypeError(f"output must be of dtype float32 or float64, got {dtype}")
-    return dtype

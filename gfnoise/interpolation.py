@@ -172,7 +172,7 @@ def map_coordinates(
             f"axes, got {coordinates.shape}"
         )
     _checks.in_range("coordinates", coordinates, -math.inf, math.inf)
-    dtype = _mapped_dtype(input, wanted)
+    dtype = _checks.output_dtype(input, wanted, kinds="biuf")
     lead, space = input.shape[: input.ndim - axes], input.shape[input.ndim - axes :]
     shape = (*lead, *coordinates.shape[1:])
     if given is not None:
@@ -193,13 +193,3 @@ def map_coordinates(
         cval=constant,
     )
     return result.finish()
-
-
-def _mapped_dtype(source: NDArray[Any], wanted: DTypeLike | None) -> np.dtype[Any]:
-    """The dtype that is wanted, or float32 or float64 as the input asks for."""
-    if wanted is None:
-        return _array.real_dtype(source)
-    dtype = np.dtype(wanted)
-    if dtype.kind not in "biuf" or dtype == np.longdouble != np.float64:
-        raise TypeError(f"output must be of a real dtype, got {dtype}")
-    return dtype

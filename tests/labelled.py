@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
@@ -13,6 +14,12 @@ from gfnoise import GaussianField
 from gfnoise._cpu import _pool
 from gfnoise.torch import LabelNoise, NoisyLabelLoader, item_seed
 
+# Python 3.12 warns of any fork while threads run: what is tested here.
+# Torch warns of more workers than cores.
+MARKS = [
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+]
 LIMIT = 60  # seconds until a worker that hangs is a failure
 COUNT = 11
 LABEL = torch.zeros(1, 24, 26, dtype=torch.uint8)

@@ -24,12 +24,6 @@ def folder(tmp_path: Path) -> Path:
     return disks_in(tmp_path / "in")
 
 
-@pytest.fixture
-def maps(folder: Path, tmp_path: Path, capsys: Any) -> Path:
-    run(capsys, "marginals", folder, "-o", tmp_path / "maps", *NOISE[:4])
-    return tmp_path / "maps"
-
-
 def test_the_same_command_twice_at_once(
     folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,9 +89,10 @@ def test_two_settings_at_once(
 
 
 def test_two_commands_at_once_that_make_files_of_one_name(
-    folder: Path, maps: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
+    out, maps = tmp_path / "out", tmp_path / "maps"
+    run(capsys, "marginals", folder, "-o", maps, *NOISE[:4])
     assert during(0, monkeypatch, "threshold", maps, "-o", out) == []
     error = run(capsys, "marginals", folder, "-o", out, *NOISE[:4], code=2)
     assert error.count(f"was not made by this command, but by 'threshold': {REMEDY}") == 3

@@ -34,12 +34,6 @@ def folder(tmp_path: Path) -> Path:
     return disks_in(tmp_path / "in")
 
 
-@pytest.fixture
-def maps(folder: Path, tmp_path: Path, capsys: Any) -> Path:
-    run(capsys, "marginals", folder, "-o", tmp_path / "maps", *NOISE[:4])
-    return tmp_path / "maps"
-
-
 def stop_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let so many files be written, and stop as Ctrl-C does."""
     write = io.write_whole
@@ -155,10 +149,9 @@ def test_commands_in_turn_in_one_folder(folder: Path, tmp_path: Path, capsys: An
     assert contents(out) == before
 
 
-def test_commands_that_make_files_of_one_name(
-    folder: Path, maps: Path, tmp_path: Path, capsys: Any
-) -> None:
-    out = tmp_path / "out"
+def test_commands_that_make_files_of_one_name(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    out, maps = tmp_path / "out", tmp_path / "maps"
+    run(capsys, "marginals", folder, "-o", maps, *NOISE[:4])
     run(capsys, "marginals", folder, "-o", out, *NOISE[:4])
     before = contents(out)
     threshold = "threshold", maps, "-o", out

@@ -31,6 +31,7 @@ from labelled import (  # noqa: E402
     EPOCHS,
     LABEL,
     LIMIT,
+    MARKS,
     NOISE,
     Here,
     Items,
@@ -39,12 +40,7 @@ from labelled import (  # noqa: E402
     labels_of,
 )
 
-# Python 3.12 warns of any fork while threads run: what is tested here.
-# Torch warns of more workers than cores.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
-]
+pytestmark = MARKS
 HOT = torch.cat([1 - LABEL, LABEL])
 NOISED = NOISE(LABEL[None], seed=[item_seed(0, 0, 0)])
 

@@ -18,6 +18,7 @@ from labelled import (  # noqa: E402
     COUNT,
     EPOCHS,
     LIMIT,
+    MARKS,
     NOISE,
     Here,
     Items,
@@ -27,12 +28,7 @@ from labelled import (  # noqa: E402
     labels_of,
 )
 
-# Python 3.12 warns of any fork while threads run: what is tested here.
-# Torch warns of more workers than cores.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
-]
+pytestmark = MARKS
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .. import _checks, _labels, filters, interpolation
+from .. import _checks, _labels
 from .._axes import along_axes, displaced_axes
 from .._modes import COORDINATE_SYNONYMS, OF_COORDINATES
 from . import _dtypes, _gradients
@@ -155,7 +155,7 @@ def _filter_settings(
     """The operator's settings, of the axes that are filtered."""
     along = along_axes(ndim, sigma, axes=axes, mode=mode, truncate=truncate, radius=radius)
     constant = _checks.number("cval", cval)
-    dtype = _output_dtype(wanted, filters._result_dtype)
+    dtype = _output_dtype(wanted, "f")
     numbers, sigmas, radii, modes = ([one[i] for one in along] for i in (0, 1, 2, 3))
     return sigmas, numbers, ",".join(map(str, modes)), constant, 4.0, radii, dtype
 
@@ -215,7 +215,7 @@ def _mapping_settings(order: Any, mode: Any, cval: Any, wanted: Any) -> tuple[An
     _checks.choice("order", order, _labels.ORDERS)
     _checks.choice("mode", mode, (*OF_COORDINATES, *COORDINATE_SYNONYMS))
     constant = _checks.number("cval", cval)
-    return int(order), str(mode), constant, _output_dtype(wanted, interpolation._mapped_dtype)
+    return int(order), str(mode), constant, _output_dtype(wanted, "biuf")
 
 
 # --- settings as the operators take them ---------------------------------------------------------
@@ -226,10 +226,11 @@ def _split(output: Any) -> tuple[Tensor | None, Any]:
     return (output, output.dtype) if isinstance(output, Tensor) else (None, output)
 
 
-def _output_dtype(wanted: Any, check: Callable[[Any, Any], Any]) -> torch.dtype | None:
+def _output_dtype(wanted: Any, kinds: str) -> torch.dtype | None:
     if wanted is None:
         return None
-    return _dtypes.TORCH[check(None, _dtypes.numpy_dtype("output", wanted))]
+    dtype = _dtypes.numpy_dtype("output", wanted)
+    return _dtypes.TORCH[_checks.output_dtype(None, dtype, kinds=kinds)]
 
 
 def _outside(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
