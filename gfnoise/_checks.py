@@ -184,7 +184,9 @@ def seeds(seed: Any, items: int | None) -> tuple[NDArray[Any], NDArray[np.uint32
             raise ValueError(f"{expected}, got {seed!r}")
     per_item = array.ndim == 1
     numbers = _item_numbers(expected, array, items)
-    return np.full(len(numbers), array, np.uint64), numbers, per_item
+    if per_item:
+        return array.astype(np.uint64, copy=False), numbers, True
+    return np.full(len(numbers), array, np.uint64), numbers, False
 
 
 def _integers(expected: str, seed: Any) -> NDArray[Any]:
@@ -284,7 +286,7 @@ def output(
     for other, array in inputs.items():
         if array is not None and _overlap(out, array):
             raise ValueError(f"{name} must not share memory with {other}, got overlapping arrays")
-    if out.size and _holds_twice(out):
+    if out.size and not out.flags.c_contiguous and _holds_twice(out):
         raise ValueError(
             f"{name} must hold each element once, got strides {out.strides} for {describe(out)}"
         )

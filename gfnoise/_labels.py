@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +26,15 @@ class Rule(NamedTuple):
 
 def rule(labels: NDArray[Any], mode: str, cval: object, ignore_index: object) -> Rule:
     """Check the arguments that say what a source outside, or to be ignored, stands for."""
+    plain = type(mode) is str and type(cval) is int and type(ignore_index) in (int, type(None))
+    make = _rule if plain else _rule.__wrapped__
+    return make(labels.dtype, mode, cval, ignore_index)
+
+
+@lru_cache(maxsize=64)
+def _rule(dtype: np.dtype[Any], mode: str, cval: object, ignore_index: object) -> Rule:
     _checks.choice("mode", mode, _modes.OF_LABELS)
-    native = labels.dtype.newbyteorder("=")
+    native = dtype.newbyteorder("=")
     outside = _checks.label_value("cval", cval, native)
     has_ignore = ignore_index is not None
     ignored = _checks.label_value("ignore_index", ignore_index, native) if has_ignore else 0
@@ -79,9 +87,11 @@ def narrow(name: str, labels: NDArray[Any], num_classes: object) -> NDArray[Any]
 
 def encode(labels: NDArray[Any], ndim: int) -> NDArray[Any]:
     """(*lead, *space) as codes (items, z, y, x), without a copy where the memory allows."""
-    native = _array.module(labels).ascontiguousarray(labels, labels.dtype.newbyteorder("="))
     lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
-    return native.view(_code(native.dtype)).reshape(math.prod(lead), *volume(space))
+    native, plain = labels, type(labels) is np.ndarray or _array.on_device(labels)
+    if not (plain and labels.flags.c_contiguous and labels.dtype.isnative):
+        native = _array.module(labels).ascontiguousarray(labels, labels.dtype.newbyteorder("="))
+    return _as_codes(native).reshape(math.prod(lead), *volume(space))
 
 
 def volume(space: Sequence[int]) -> tuple[int, ...]:
@@ -89,8 +99,14 @@ def volume(space: Sequence[int]) -> tuple[int, ...]:
     return (1,) * (3 - len(space)) + tuple(space)
 
 
+@lru_cache(maxsize=64)
 def _code(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(f"u{dtype.itemsize}")
+
+
+def _as_codes(array: NDArray[Any]) -> NDArray[Any]:
+    """The same memory as codes."""
+    return array if array.dtype.kind == "u" else array.view(_code(array.dtype))
 
 
 class Output:
@@ -120,7 +136,7 @@ class Output:
 
     def codes(self, shape: Sequence[int]) -> NDArray[Any]:
         """The array to fill, as codes of another shape."""
-        return self.filled.view(_code(self.filled.dtype)).reshape(shape)
+        return _as_codes(self.filled).reshape(shape)
 
     def finish(self) -> NDArray[Any]:
         """The filled array where, and as, the caller wants it."""

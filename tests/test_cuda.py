@@ -11,7 +11,7 @@ import sys
 import threading
 import tracemalloc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import gfnoise
 from cuda_on_host.launcher import ORDERS, HostLauncher, redirected
 from gfnoise import GaussianField, _digits, _warm_up
-from gfnoise._cuda import _labels, _launch, field, filters
+from gfnoise._cuda import _labels, _launch, _streams, field, filters, interpolation
 from gfnoise._cuda import thresholding as thresholds
 from gfnoise._modes import OF_COORDINATES, OF_FILTERS
 from gfnoise._spectrum import harmonics
@@ -73,6 +73,27 @@ def host() -> Iterator[HostLauncher]:
         yield launcher
 
 
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Set limits of launches by their names, wherever they are known, for plans that are new."""
+
+    def forget() -> None:
+        field._field_plan.cache_clear()
+        field._sampling_plan.cache_clear()
+
+    def set_limits(**values: int) -> None:
+        for name, value in values.items():
+            stems = _launch, _streams, field, filters, interpolation, thresholds
+            modules = [module for module in stems if hasattr(module, name)]
+            assert modules, name
+            for module in modules:
+                monkeypatch.setattr(module, name, value)
+        forget()
+
+    yield set_limits
+    forget()
+
+
 def assert_alike(found: dict[str, Array], expected: dict[str, Array]) -> None:
     for name, array in expected.items():
         assert found[name].dtype == array.dtype, name
@@ -91,10 +112,13 @@ def test_the_order_of_threads_and_blocks_is_of_no_effect(
 
 
 def test_volumes_beyond_32_bits(
-    host: HostLauncher, expected: dict[str, Array], monkeypatch: pytest.MonkeyPatch
+    host: HostLauncher,
+    expected: dict[str, Array],
+    limits: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The path of wide indices, forced upon small volumes."""
-    monkeypatch.setattr(_launch, "_NARROW", 0)
+    limits(_NARROW=0)
     seen = []
     launch = host.launch
 
@@ -110,31 +134,22 @@ def test_volumes_beyond_32_bits(
 
 
 def test_streams_and_volumes_held_at_once(
-    host: HostLauncher, expected: dict[str, Array], monkeypatch: pytest.MonkeyPatch
+    host: HostLauncher, expected: dict[str, Array], limits: Callable[..., None]
 ) -> None:
     """What does not fit is done in batches; rows that do not, in memory of their own."""
-    for module in (field, filters):
-        monkeypatch.setattr(module, "_BUDGET", 1)
-        monkeypatch.setattr(module, "SHARED", 9 << 10)
-    monkeypatch.setattr(field, "_SPARE", 1 << 16)
-    monkeypatch.setattr(field, "_TILE_RUNS", 3)
-    monkeypatch.setattr(thresholds, "_EACH", 100)
+    limits(_BUDGET=1, SHARED=9 << 10, _SPARE=1 << 16, _TILE_RUNS=3, _EACH=100)
     assert_alike(everything(), expected)
 
 
 def test_grids_are_smaller_than_the_work(
-    host: HostLauncher, expected: dict[str, Array], monkeypatch: pytest.MonkeyPatch
+    host: HostLauncher, expected: dict[str, Array], limits: Callable[..., None]
 ) -> None:
-    for module in (field, filters, thresholds):
-        monkeypatch.setattr(module, "MOST_BLOCKS", 1)
-    for name in ("field", "filters", "interpolation", "thresholding"):
-        module = __import__(f"gfnoise._cuda.{name}", fromlist=["MOST_ROWS"])
-        monkeypatch.setattr(module, "MOST_ROWS", 1)
+    limits(MOST_BLOCKS=1, MOST_ROWS=1)
     assert_alike(everything(), expected)
 
 
 def test_more_items_than_are_passed_by_value(host: HostLauncher) -> None:
-    labels = np.stack([np.roll(LABELS[0, 0], i) for i in range(2 * field.ITEMS + 3)])
+    labels = np.stack([np.roll(LABELS[0, 0], i) for i in range(2 * _streams.ITEMS + 3)])
     noise = GaussianField(1.5, 4.0, ndim=2)
     seeds = np.arange(len(labels)) * 2**57
     several = noise.sample_labels(labels, seed=seeds)
@@ -172,7 +187,7 @@ def test_room_for_terms_of_any_longer_length_scale() -> None:
     for n in (1, 2, 3, 7, 16, 33, 64, 128, 131):
         terms = [harmonics(n, float(b)).terms for b in scales]
         for i, b in enumerate(scales):
-            assert max(terms[i:]) <= field.room_for_terms(n, float(b))
+            assert max(terms[i:]) <= _streams.room_for_terms(n, float(b))
 
 
 @pytest.mark.parametrize("lengths", [(3.0, 9.0), (0.05, 2.0), (6.7, 6.9)])
@@ -312,9 +327,9 @@ def test_warming_up_compiles_what_is_launched(monkeypatch: pytest.MonkeyPatch) -
 
 def test_axes_that_32_bits_do_not_number(host: HostLauncher) -> None:
     labels = np.broadcast_to(np.uint8(0), (1, 1, 2**31))
-    for shape in (_labels.shape_of, lambda volumes: _launch.narrow(volumes.shape)):
+    for shape in (_labels.shape_of, _launch.narrow):
         with pytest.raises(ValueError, match=r"^axes of arrays on a device .* got a volume of"):
-            shape(labels[None])
+            shape(labels[None].shape)
     assert _launch.narrow((1, 2, 3)) == (1, 2, 3)
 
 
@@ -426,11 +441,11 @@ def test_warm_up_of_no_device(device: Any) -> None:
         gfnoise.warm_up(device)
 
 
-def test_axes_longer_than_a_grid(host: HostLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_axes_longer_than_a_grid(host: HostLauncher, limits: Callable[..., None]) -> None:
     """Of 524288 planes and more, blocks along the second axis of a grid run out."""
     noise = GaussianField(1.0, 1e6, ndim=3)
     expected = noise.displacement((50, 2, 3), seed=4)
-    monkeypatch.setattr(field, "MOST_ROWS", 2)
+    limits(MOST_ROWS=2)
     assert np.array_equal(noise.displacement((50, 2, 3), seed=4), expected)
 
 

@@ -9,15 +9,15 @@ from ._launch import c_type, index_type, narrow
 _SHAPE = np.dtype([(axis, np.int32) for axis in ("nz", "ny", "nx")])
 
 
-def label_defines(labels, order, elements=0):
+def label_defines(dtype, order, shape, elements=0):
     """The defines of kernels over codes (items, z, y, x), and over volumes of `elements`."""
-    index = index_type(max(math.prod(labels.shape[1:]), elements))
-    return ("LABEL", c_type(labels.dtype)), ("ORDER", str(order)), ("INDEX", index)
+    index = index_type(max(math.prod(shape[1:]), elements))
+    return ("LABEL", c_type(dtype)), ("ORDER", str(order)), ("INDEX", index)
 
 
-def shape_of(volumes):
+def shape_of(shape):
     """(items, z, y, x) as a Shape."""
-    return np.array(narrow(volumes.shape[1:]), _SHAPE)
+    return np.array(narrow(shape[1:]), _SHAPE)
 
 
 def rule_of(rule):

@@ -22,12 +22,12 @@ def warp_labels(labels, displacement, out, *, order, rule):
     launcher(out).launch(
         "interpolation",
         "warp_labels",
-        label_defines(labels, order, components * voxels),
+        label_defines(labels.dtype, order, labels.shape, components * voxels),
         (blocks(voxels, THREADS), min(streams, MOST_ROWS)),
         (THREADS,),
         (
             labels,
-            shape_of(labels),
+            shape_of(labels.shape),
             displacement,
             np.int32(components),
             np.int64(raters),
@@ -61,7 +61,7 @@ def map_coordinates(image, coordinates, out, *, order, mode, cval):
         (THREADS,),
         (
             image,
-            shape_of(image),
+            shape_of(image.shape),
             np.int64(items),
             coordinates,
             np.int32(len(coordinates)),
