@@ -16,7 +16,7 @@ from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
 from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, SHARED, blocks, launcher, narrow
 
 ROWS = 16  # of a block, as in field.cu
-THREADS = 256
+THREADS = 128
 ITEMS = 16  # streams that are passed by value at once
 DEEP = 8  # planes that a thread contracts at once
 PLANS = 64  # that are kept

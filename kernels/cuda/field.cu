@@ -186,7 +186,7 @@ struct Tile {
 };
 
 // Fill (streams, components, z, y, x). Rows are in shared memory or, of very many terms, in `spare`.
-extern "C" __global__ void __launch_bounds__(THREADS, 3)
+extern "C" __global__ void __launch_bounds__(THREADS, 6)
     displace(Field f, const Stream* streams, int first, const float* bases, const float* planes,
              float* spare, int tile_runs, int64 tiles, float* out) {
   DYNAMIC_SHARED(arena);

@@ -6,7 +6,7 @@
 
 #define RUN 8       // voxels along x that are decided together
 #define ROWS 16     // rows of a block
-#define THREADS 256
+#define THREADS 128
 #define LANES 32
 
 struct Stream {  // what makes the noise of an item; per axis (z, y, x)

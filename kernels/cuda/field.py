@@ -13,7 +13,7 @@ from ._labels import label_defines, rule_of, shape_of
 from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, ROUGH, SHARED, blocks
 from ._streams import PLANS, ROWS, THREADS, Plan, Streams, Strengths
 
-_TILE_RUNS = 16  # of a block at most: with the rows, one for each thread
+_TILE_RUNS = 16  # of a block at most, as in sampling.cu
 _WORK = 32  # words of what a block is at, as in sampling.cu
 _STRIP = 4  # tiles of a block that share what is staged for it
 _INT = np.int32
@@ -93,7 +93,7 @@ class _SamplingPlan(Plan):
             "rows": self.components * along * ROWS,
             "edge": self.components * ROWS * across,
             "slack": self.components * ROWS,
-            "left": THREADS,
+            "left": ROWS * _TILE_RUNS,
             "count": 1,
             "work": _WORK,
         }

@@ -5,7 +5,7 @@
 // holds a single label, that label is stored; the other runs are listed, and their voxels shared
 // by the threads of the block. Fields of very many terms have a program of their own, ROUGH.
 
-#define TILE_RUNS 16  // runs along x of a block, at most: with the rows, one for each thread
+#define TILE_RUNS 16  // runs along x of a block, at most
 #define DIAGONAL 0.41421360f
 
 #ifndef ROUGH
@@ -17,7 +17,7 @@
 // Note each cell's first label, and whether it and the SIDE - 1 cells after it along x, as far as
 // there are any, hold that label alone: (items, cells). Bounded, as NVRTC 12 else spills for a few
 // more blocks.
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, 8)
     tabulate_cells(const LABEL* volumes, Shape of, const Stream* streams, int items, int64 room,
                    LABEL* low, unsigned char* same) {
   DYNAMIC_SHARED(arena);
@@ -280,23 +280,26 @@ __device__ __forceinline__ void store_run(const Volume& labels, LABEL label, con
   }
 }
 
-// Settle a tile's runs by the table, a run for each thread, and list those that are left.
+// Settle a tile's runs by the table, a thread for each, and list those that are left.
 __device__ __forceinline__ void settle_runs(const Call& call, const Work& work, const float* edge,
                                             const float* slack, int tile_x, int tile_runs, int y,
                                             int height, int* left, int* count, LABEL* out) {
   const Field& f = call.f;
   const Sampling& sampling = call.sampling;
-  int run = threadIdx.x % TILE_RUNS, row = threadIdx.x / TILE_RUNS;
-  if (row >= height || run >= tile_runs) return;
-  int at = (tile_x + run) * RUN, length = min(RUN, f.count[2] - at);
-  int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
   const Volume labels(work.labels, call.of, 0);
-  int cell = settle(call, work, edge, slack, run, row, sy, sx, length);
-  if (cell < 0) {
-    left[atomicAdd(count, 1)] = threadIdx.x;
-  } else {
-    store_run(labels, work.low[cell], call.rule, work.z, sy, sx, sampling.step[2], length,
-              out + ((INDEX)row * f.count[2] + at));
+#pragma unroll 1
+  for (int which = threadIdx.x; which < height * TILE_RUNS; which += THREADS) {
+    int run = which % TILE_RUNS, row = which / TILE_RUNS;
+    if (run >= tile_runs) continue;
+    int at = (tile_x + run) * RUN, length = min(RUN, f.count[2] - at);
+    int sy = y + sampling.step[1] * row, sx = sampling.origin[2] + sampling.step[2] * at;
+    int cell = settle(call, work, edge, slack, run, row, sy, sx, length);
+    if (cell < 0) {
+      left[atomicAdd(count, 1)] = which;
+    } else {
+      store_run(labels, work.low[cell], call.rule, work.z, sy, sx, sampling.step[2], length,
+                out + ((INDEX)row * f.count[2] + at));
+    }
   }
 }
 
@@ -402,9 +405,9 @@ __device__ __forceinline__ void sample(const Call& call, float* spare, unsigned 
 #ifndef ROUGH
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-#define RESIDENT 2  // blocks of a multiprocessor: Turing spills within the registers of three
+#define RESIDENT 4  // blocks of a multiprocessor: Turing spills within the registers of more
 #else
-#define RESIDENT 3
+#define RESIDENT (ORDER == 0 ? 8 : 7)  // of eight, votes by wide indices spill
 #endif
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
@@ -419,7 +422,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 #else
 
 // As `sample_labels`, of so many terms that they do not fit in shared memory.
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
     sample_rough(Field f, Sampling sampling, const Stream* streams, int first, float* bases,
                  const float* planes, float* spare, const LABEL* volumes, Shape of, Rule rule,
                  const LABEL* low, const unsigned char* uniform, LABEL* out) {
