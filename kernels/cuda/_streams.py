@@ -18,6 +18,7 @@ from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, SHARED, blocks, launcher, nar
 ROWS = 16  # of a block, as in field.cu
 THREADS = 128
 ITEMS = 16  # streams that are passed by value at once
+_BASES = 4  # of an item: one of each axis, and one at the nodes
 DEEP = 8  # planes that a thread contracts at once
 PLANS = 64  # that are kept
 _SPARE = 64 << 20  # bytes for rows that are too long for shared memory
@@ -158,7 +159,7 @@ class Plan:
             records["number"][:count] = numbers[own]
             if seeds is not None:
                 records["seed"][:count] = seeds[own]
-            yield np.int32(first), np.int32(count), given
+            yield np.int32(first), count, given
 
     @property
     def bases(self):
@@ -215,12 +216,10 @@ class Streams:
 
     def prepare(self):
         """Bring the records to the device, and make the bases of all items there."""
-        plan = self.plan
+        shared = 8 * THREADS + _STREAM.itemsize
         for first, count, given in self.given:
-            args = plan.field, given, *self.drawn_from, first, count
-            self.launch("prepare_streams", (1,), (*args, self.records), block=ITEMS)
-        args = plan.field, self.records, self.bases
-        self.launch("tabulate_bases", (plan.items, 4), args, shared=8 * THREADS)
+            args = self.plan.field, given, *self.drawn_from, first, self.records, self.bases
+            self.launch("prepare_streams", (count, _BASES), args, shared=shared)
 
     def planes(self, batch):
         """Draw the coefficients of a batch, and contract their first axis."""
@@ -234,10 +233,10 @@ class Streams:
         self.launch("contract_planes", batch.of_planes, args)
         return planes
 
-    def launch(self, name, grid, arguments, *, block=THREADS, shared=0, defines=()):
+    def launch(self, name, grid, arguments, *, shared=0, defines=()):
         """Launch a kernel: of `field.cu` or, with the defines of labels, of `sampling.cu`."""
         stem = "sampling" if defines else "field"
-        self.device.launch(stem, name, defines, grid, (block,), arguments, shared)
+        self.device.launch(stem, name, defines, grid, (THREADS,), arguments, shared)
 
 
 def _or_null(array):

@@ -36,25 +36,17 @@ __device__ __forceinline__ void cut_spectrum(Stream& stream, int axis, double le
   stream.terms[axis] = min((int)(2 * highest + 1), room);
 }
 
-// Bring the streams of some items to the device; a thread for each. Seeds and strengths, (items, 2,
-// ndim) of amplitudes and length scales, may be there already.
-extern "C" __global__ void prepare_streams(Field f, Streams given, const int64* seeds, int seed_step,
-                                           const double* strengths, Cut cut, int first, int count,
-                                           Stream* streams) {
-  int i = threadIdx.x;
-  if (i >= count) return;
-  Stream& stream = streams[first + i];  // there, as axes are found by their numbers
-  stream = given.of[i];
-  if (seeds) stream.seed = (uint64)seeds[(int64)(first + i) * seed_step];
-  if (strengths) {
-    int ndim = f.components;
-    const double* own = strengths + (int64)(first + i) * 2 * ndim;
+// Take a stream's seed, and its strengths (2, ndim), amplitudes and length scales, from the device.
+__device__ __forceinline__ void complete(Stream& stream, const Field& f, const int64* seed,
+                                         const double* strengths, const Cut& cut) {
+  if (seed) stream.seed = (uint64)*seed;
+  if (!strengths) return;
+  int ndim = f.components;
 #pragma unroll
-    for (int axis = 0; axis < 3; ++axis) {
-      if (axis < 3 - ndim) continue;
-      stream.amplitude[axis] = (float)fmin(own[axis - 3 + ndim], 1e30);
-      cut_spectrum(stream, axis, own[axis - 3 + 2 * ndim], f.size[axis], f.terms[axis], cut);
-    }
+  for (int axis = 0; axis < 3; ++axis) {
+    if (axis < 3 - ndim) continue;
+    stream.amplitude[axis] = (float)fmin(strengths[axis - 3 + ndim], 1e30);
+    cut_spectrum(stream, axis, strengths[axis - 3 + 2 * ndim], f.size[axis], f.terms[axis], cut);
   }
 }
 
@@ -74,16 +66,13 @@ __device__ double folded_weight(const Stream& stream, int axis, int k) {
   return sum;
 }
 
-// Fill the basis of one axis (blockIdx.y < 3), or the nodes and the weights of the bound, of one
-// item (blockIdx.x).
-extern "C" __global__ void __launch_bounds__(THREADS)
-    tabulate_bases(Field f, const Stream* streams, float* bases) {
-  DYNAMIC_SHARED(arena);
-  double* partial = (double*)arena;
-  const Stream& stream = streams[blockIdx.x];
-  Bases to(f, bases, blockIdx.x);
-  bool at_nodes = blockIdx.y == 3;
-  int axis = at_nodes ? 2 : blockIdx.y;
+#define AT_NODES 3  // after the axes
+
+// Fill the basis of one axis, or the nodes and the weights of the bound, of a stream.
+__device__ __forceinline__ void tabulate(const Field& f, const Stream& stream, int which,
+                                         const Bases& to, double* partial) {
+  bool at_nodes = which == AT_NODES;
+  int axis = at_nodes ? 2 : which;
   int terms = stream.terms[axis], frequencies = (terms + 1) / 2;
 
   double sum = 0;
@@ -115,6 +104,25 @@ extern "C" __global__ void __launch_bounds__(THREADS)
       to.curvature[2 * k] = weight;
     }
   }
+}
+
+// Bring the streams of some items (blockIdx.x) to the device, and fill their bases: of an axis, or at
+// the nodes (blockIdx.y). Seeds and strengths, (items, 2, ndim), may be there already.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    prepare_streams(Field f, Streams given, const int64* seeds, int seed_step,
+                    const double* strengths, Cut cut, int first, Stream* streams, float* bases) {
+  DYNAMIC_SHARED(arena);
+  double* partial = (double*)arena;
+  Stream& stream = *(Stream*)(partial + THREADS);  // in memory, as axes are found by their numbers
+  int64 item = first + (int)blockIdx.x;
+  if (threadIdx.x == 0) {
+    stream = given.of[blockIdx.x];
+    complete(stream, f, seeds ? seeds + item * seed_step : seeds,
+             strengths ? strengths + item * 2 * f.components : strengths, cut);
+    if (blockIdx.y == 0) streams[item] = stream;
+  }
+  __syncthreads();
+  tabulate(f, stream, blockIdx.y, Bases(f, bases, item), partial);
 }
 
 // --- coefficients and contractions ----------------------------------------------------------------
