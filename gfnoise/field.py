@@ -260,10 +260,10 @@ class GaussianField:
         out: NDArray[Any] | None = None,
         strengths: Any = None,
     ) -> NDArray[Any]:
-        """As `sample_labels`; on a device also with strengths that the host never reads.
+        """As `sample_labels`; on a device also with strengths that are new at every call.
 
-        They are float64 (items, 2, ndim), amplitudes and length scales in voxels, and the field's
-        own are what they are at most, and at least.
+        They are amplitudes and length scales in voxels (items, 2, ndim), float64 on the device or a
+        list of numbers, and the field's own are what they are at most, and at least.
         """
         kernels = _array.kernels(
             "sample_labels", "field", labels=labels, out=out, **_array.placed(seed=seed)

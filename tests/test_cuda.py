@@ -201,9 +201,28 @@ def test_strengths_that_are_on_the_device(lengths: tuple[float, float], host: Ho
     seeds = np.arange(len(labels))
     bounds = GaussianField(3.0, lengths[0], ndim=3)
     for order in (0, 1):
-        found = bounds._sample(labels, seed=seeds, order=order, strengths=strengths)
         exact = GaussianField(strengths[:, 0], strengths[:, 1], ndim=3)
-        assert np.array_equal(found, exact.sample_labels(labels, seed=seeds, order=order))
+        expected = exact.sample_labels(labels, seed=seeds, order=order)
+        for own in (strengths, strengths.tolist()):  # a list goes by value
+            found = bounds._sample(labels, seed=seeds, order=order, strengths=own)
+            assert np.array_equal(found, expected)
+
+
+def test_strengths_within_bounds_need_no_new_plan(host: HostLauncher) -> None:
+    """But where the bounds' field is too rough for shared memory: then each has its own."""
+    rng = np.random.default_rng(0)
+    label = np.zeros((1, 70, 90), np.uint8)
+    label[:, 20:50, 30:70] = 1
+    for least, expected in ((4.0, [1, 0, 0]), (0.2, [2, 1, 1])):
+        bounds, plans = GaussianField(3.0, least, ndim=2), []
+        for seed in range(3):
+            own = [[rng.uniform(0, 3, 2).tolist(), rng.uniform(4, 9, 2).tolist()]]
+            before = field._sampling_plan.cache_info().misses
+            found = bounds._sample(label, seed=[seed], strengths=own)
+            plans.append(field._sampling_plan.cache_info().misses - before)
+            exact = GaussianField(*own[0], ndim=2).sample_labels(label, seed=[seed])
+            assert np.array_equal(found, exact)
+        assert plans == expected
 
 
 def test_values_that_are_not_checked(host: HostLauncher) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import _array, _checks, _labels, _modes
 from ..field import GaussianField
-from . import _layouts, _library, _operators, _tensors, streams
+from . import _layouts, _library, _operators, _strengths, _tensors, streams
 
 Params = list[dict[str, Any]]
 _KEYS = ("seed", "applied", "amplitude", "length_scale", "spacing")
@@ -302,18 +302,30 @@ class LabelNoise(torch.nn.Module):
                 noisy[i] = one
             return noisy
         copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
-        field: Any = self._field(params, copies)
-        plain = type(labels) is Tensor and labels.device.type == "cpu"
-        # An array needs no door: a fifth of the overhead.
-        sample = field._sample if plain else field.sample_labels
-        noisy = sample(
-            _tensors.view("labels", labels) if plain else labels,
-            seed=[one["seed"] for one in params for _ in range(copies)],
-            order=self.order,
-            mode=self.mode,
-            ignore_index=self.ignore_index,
-        )
-        return torch.from_numpy(noisy) if plain else noisy
+        seeds = [one["seed"] for one in params for _ in range(copies)]
+        options: dict[str, Any] = {
+            "order": self.order,
+            "mode": self.mode,
+            "ignore_index": self.ignore_index,
+        }
+        if labels.is_cuda and (self._varies or self.p < 1):
+            ranges, space = (self.amplitude, self.length_scale), labels.shape[-self.ndim :]
+            bounded = _strengths.within(params, *ranges, self.ndim, space)
+            if bounded is not None:
+                field, each = bounded
+                strengths = [one for one in each for _ in range(copies)]
+                return _sample(field, labels, seed=seeds, strengths=strengths, **options)
+        field = self._field(params, copies)
+        if type(labels) is Tensor and labels.device.type == "cpu":
+            # An array needs no door: a fifth of the overhead.
+            array = _tensors.view("labels", labels)
+            return torch.from_numpy(field._sample(array, seed=seeds, **options))
+        return _sample(field, labels, seed=seeds, strengths=None, **options)
+
+    @property
+    def _varies(self) -> bool:
+        """Whether items have strengths of their own."""
+        return any(low < high for low, high in (self.amplitude, self.length_scale))
 
     def _apply_to_image(self, image: Tensor, params: Params) -> Tensor:
         items = []
@@ -399,8 +411,9 @@ class LabelNoise(torch.nn.Module):
         copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
         chance, *shares = streams.uniforms_on_device(seed, 3)
         strengths = None
-        if self.amplitude[0] < self.amplitude[1] or self.length_scale[0] < self.length_scale[1]:
-            strengths = self._strengths(shares, rows, labels).repeat_interleave(copies, 0)
+        if self._varies:
+            ranges, space = (self.amplitude, self.length_scale), labels.shape[-self.ndim :]
+            strengths = _strengths.drawn(ranges, shares, rows, space).repeat_interleave(copies, 0)
         noisy: Tensor = _sample(
             field,
             labels,
@@ -415,28 +428,10 @@ class LabelNoise(torch.nn.Module):
         applied = (chance < self.p).reshape(-1, *[1] * (labels.dim() - 1))
         return torch.where(applied, noisy, labels).contiguous()
 
-    def _strengths(self, shares: list[Tensor], rows: Any, labels: Tensor) -> Tensor:
-        """Amplitudes and length scales in voxels, on the device: (items, 2, ndim)."""
-        drawn = [
-            low + (high - low) * share
-            for (low, high), share in zip((self.amplitude, self.length_scale), shares, strict=True)
-        ]
-        if rows == "unit":
-            rows = tuple(1 / max(n, 1) for n in labels.shape[-self.ndim :])
-        # Numbers of the host go by value: a copy to the device would be waited for.
-        items = rows if isinstance(rows[0], tuple) else (rows,)
-        if len(set(items)) > 1:
-            raise NotImplementedError(
-                f"spacing must be the same for all items where seeds are on the device, got {rows}"
-            )
-        return torch.stack(
-            [torch.stack([one / size for size in items[0]], dim=-1) for one in drawn], dim=1
-        )
-
 
 @_array.tensors("labels", "seed", "strengths")
 def _sample(field: GaussianField, labels: Any, *, seed: Any, strengths: Any, **options: Any) -> Any:
-    """`sample_labels` with strengths that may be on the device."""
+    """`sample_labels` with strengths within those of the field, or the field's own."""
     return field._sample(labels, seed=seed, strengths=strengths, **options)
 
 

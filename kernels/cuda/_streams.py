@@ -68,7 +68,7 @@ _ROUGHEST, _SPARE_TERMS = 1.1, 6
 Strengths = namedtuple("Strengths", "amplitude, length_scale, ndim, bounds")
 """Amplitudes and length scales (items, ndim), as bytes, by which a call is known again.
 
-As `bounds` they are what those on the device are at most, and at least.
+As `bounds` they are what the call's own are at most, and at least.
 """
 
 Batch = namedtuple("Batch", "first, number, of_draws, of_planes")
@@ -90,6 +90,7 @@ class Plan:
     def __init__(self, strengths, window, raters):
         amplitude, length_scale = (_rows(one, strengths.ndim) for one in strengths[:2])
         self.items, self.raters, self.components = len(amplitude), raters, strengths.ndim
+        self.bounds = strengths.bounds
         missing = 3 - self.components
         ones, zeros = (1,) * missing, (0,) * missing
         self.step, self.count = ones + tuple(window.step), ones + tuple(window.count)
@@ -102,7 +103,7 @@ class Plan:
         )
         self.records = self._records(size, missing)
         self.terms = self.records["terms"].max(0).tolist()
-        if strengths.bounds:
+        if self.bounds:
             self.terms[missing:] = [
                 max(room_for_terms(n, row[axis]) for row in length_scale)
                 for axis, n in enumerate(size[missing:])
@@ -150,8 +151,8 @@ class Plan:
             parts.append((first, len(part), np.frombuffer(given.tobytes(), np.uint8)))
         return parts
 
-    def given(self, seeds, numbers):
-        """The parts of the records, with their seeds and numbers; None: seeds are elsewhere."""
+    def given(self, seeds, numbers, strengths):
+        """The parts of the records, with all that the host knows; None: it is on the device."""
         for first, count, part in self.parts_of_records:
             # NumPy would copy a structure field by field.
             given, own = part.copy().view(_STREAMS).reshape(()), slice(first, first + count)
@@ -159,6 +160,10 @@ class Plan:
             records["number"][:count] = numbers[own]
             if seeds is not None:
                 records["seed"][:count] = seeds[own]
+            if strengths is not None:
+                amplitude, length_scale = strengths[own, 0], strengths[own, 1]
+                records["amplitude"][:count, -self.components :] = amplitude.clip(None, _LARGEST)
+                records["length"][:count, -self.components :] = length_scale
             yield np.int32(first), count, given
 
     @property
@@ -201,16 +206,17 @@ class Streams:
     plan : Plan
     seeds, numbers : array
         Seeds are uint64 on the host, or int64 on the device.
-    strengths : array, optional
-        float64 (items, 2, ndim) on the device.
+    strengths, known : array, optional
+        float64 (items, 2, ndim), on the device or on the host: for a plan of their bounds.
     """
 
-    def __init__(self, out, plan, seeds, numbers, strengths=None):
+    def __init__(self, out, plan, seeds, numbers, strengths=None, known=None):
         self.device, self.plan = launcher(out), plan
         on_host = seeds.dtype == np.uint64
-        self.given = plan.given(seeds if on_host else None, numbers)
+        self.given = plan.given(seeds if on_host else None, numbers, known)
         several = np.int32(not on_host and seeds.size > 1)
-        self.drawn_from = NULL if on_host else seeds, several, _or_null(strengths), _CUT
+        elsewhere = NULL if on_host else seeds, several, NULL if strengths is None else strengths
+        self.drawn_from = *elsewhere, np.int32(plan.bounds), _CUT
         self.records = self.device.scratch("records", plan.items * _STREAM.itemsize, np.uint8)
         self.bases = self.device.scratch("bases", plan.bases * plan.items, np.float32)
 
@@ -237,7 +243,3 @@ class Streams:
         """Launch a kernel: of `field.cu` or, with the defines of labels, of `sampling.cu`."""
         stem = "sampling" if defines else "field"
         self.device.launch(stem, name, defines, grid, (THREADS,), arguments, shared)
-
-
-def _or_null(array):
-    return NULL if array is None else array

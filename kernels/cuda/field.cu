@@ -36,17 +36,21 @@ __device__ __forceinline__ void cut_spectrum(Stream& stream, int axis, double le
   stream.terms[axis] = min((int)(2 * highest + 1), room);
 }
 
-// Take a stream's seed, and its strengths (2, ndim), amplitudes and length scales, from the device.
+// Complete a record: by a seed and by strengths (2, ndim), amplitudes and length scales, that may be
+// on the device, and by its spectra, where the host knows of strengths but their bounds.
 __device__ __forceinline__ void complete(Stream& stream, const Field& f, const int64* seed,
-                                         const double* strengths, const Cut& cut) {
+                                         const double* strengths, bool bounds, const Cut& cut) {
   if (seed) stream.seed = (uint64)*seed;
-  if (!strengths) return;
+  if (!bounds) return;
   int ndim = f.components;
 #pragma unroll
   for (int axis = 0; axis < 3; ++axis) {
     if (axis < 3 - ndim) continue;
-    stream.amplitude[axis] = (float)fmin(strengths[axis - 3 + ndim], 1e30);
-    cut_spectrum(stream, axis, strengths[axis - 3 + 2 * ndim], f.size[axis], f.terms[axis], cut);
+    if (strengths) {
+      stream.amplitude[axis] = (float)fmin(strengths[axis - 3 + ndim], 1e30);
+      stream.length[axis] = strengths[axis - 3 + 2 * ndim];
+    }
+    cut_spectrum(stream, axis, stream.length[axis], f.size[axis], f.terms[axis], cut);
   }
 }
 
@@ -110,7 +114,8 @@ __device__ __forceinline__ void tabulate(const Field& f, const Stream& stream, i
 // the nodes (blockIdx.y). Seeds and strengths, (items, 2, ndim), may be there already.
 extern "C" __global__ void __launch_bounds__(THREADS)
     prepare_streams(Field f, Streams given, const int64* seeds, int seed_step,
-                    const double* strengths, Cut cut, int first, Stream* streams, float* bases) {
+                    const double* strengths, int bounds, Cut cut, int first, Stream* streams,
+                    float* bases) {
   DYNAMIC_SHARED(arena);
   double* partial = (double*)arena;
   Stream& stream = *(Stream*)(partial + THREADS);  // in memory, as axes are found by their numbers
@@ -118,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   if (threadIdx.x == 0) {
     stream = given.of[blockIdx.x];
     complete(stream, f, seeds ? seeds + item * seed_step : seeds,
-             strengths ? strengths + item * 2 * f.components : strengths, cut);
+             strengths ? strengths + item * 2 * f.components : strengths, bounds, cut);
     if (blockIdx.y == 0) streams[item] = stream;
   }
   __syncthreads();

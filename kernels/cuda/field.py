@@ -60,6 +60,7 @@ class _SamplingPlan(Plan):
         self.rows_of_items = min(self.items, MOST_ROWS)
         self._place_cells(labels.shape[1:])
         self.launches = [self._sampled(batch) for batch in self.batches]
+        self.rough = self.launches[0].name == "sample_rough"
 
     def _place_cells(self, shape):
         """Where the cells of each item are, and room for those of any."""
@@ -150,20 +151,25 @@ def sample_labels(
     """Fill (items, raters, z, y, x) with noisy labels of (items, z, y, x).
 
     As on the CPU; `seeds` as in `displacement`. With `strengths`, float64 (items, 2, ndim) on the
-    device, `amplitude` and `length_scale` are what those are at most, and at least.
+    device, or a list of such numbers, `amplitude` and `length_scale` are what those are at most,
+    and at least: strengths that are new at every call need no new plan then.
     """
     voxels = math.prod(out.shape[2:])
-    known = _Labels(labels.shape, labels.dtype, tuple(origin), order, rule, voxels)
-    bounds = _strengths(amplitude, length_scale, strengths is not None)
-    plan = _sampling_plan(bounds, window, out.shape[1], known)
-    streams = Streams(out, plan, seeds, numbers, strengths)
+    of = window, out.shape[1], _Labels(labels.shape, labels.dtype, origin, order, rule, voxels)
+    plan = _sampling_plan(_strengths(amplitude, length_scale, strengths is not None), *of)
+    known = None
+    if isinstance(strengths, list):
+        strengths, known = None, np.array(strengths, np.float64)
+        if plan.rough:  # only by the roughest that there may be
+            plan, known = _sampling_plan(_strengths(known[:, 0], known[:, 1]), *of), None
+    streams = Streams(out, plan, seeds, numbers, strengths, known)
     streams.prepare()
     low, uniform = _tabulate(streams, labels)
     volumes = out.reshape(-1, *out.shape[2:])
     for batch, name, defines, grid, sampling, rows, shared in plan.launches:
         planes, first = streams.planes(batch), batch.first
         args = plan.field, sampling, streams.records, np.int32(first), streams.bases, planes
-        args += (_spare(streams, rows),) if name == "sample_rough" else ()
+        args += (_spare(streams, rows),) if plan.rough else ()
         args += labels, plan.of, plan.rule, low, uniform, volumes[first:] if first else volumes
         streams.launch(name, grid, args, shared=shared, defines=defines)
 
