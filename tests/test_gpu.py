@@ -249,6 +249,7 @@ def test_scratch_memory_goes_with_its_thread() -> None:
     NOISE.sample_labels(labels, seed=SEEDS)
     cupy.cuda.get_current_stream().synchronize()
     pool = cupy.get_default_memory_pool()
+    gc.collect()  # what earlier tests have left
     before = pool.used_bytes()
 
     def work() -> None:

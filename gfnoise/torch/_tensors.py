@@ -103,7 +103,7 @@ def _direct(
             if not written.is_inference():
                 torch.autograd.graph.increment_version(written)
             return written
-        return _as_tensors(result, device)
+        return _as_tensors(result)
 
     if device is None or device.type == "cpu":
         result = on(view)
@@ -201,20 +201,18 @@ def view(name: str, tensor: torch.Tensor) -> Any:
     return _dense(name, tensor).numpy()
 
 
-def _as_tensors(result: Any, device: torch.device) -> Any:
+def _as_tensors(result: Any) -> Any:
     """Arrays as tensors, in tuples, lists and dicts as well."""
     if isinstance(result, (np.ndarray, np.generic)):
         return torch.from_numpy(np.asarray(result))
     if isinstance(result, tuple):
-        made = [_as_tensors(one, device) for one in result]
+        made = [_as_tensors(one) for one in result]
         return type(result)(*made) if hasattr(result, "_fields") else tuple(made)
     if isinstance(result, list):
-        return [_as_tensors(one, device) for one in result]
+        return [_as_tensors(one) for one in result]
     if isinstance(result, dict):
-        return {key: _as_tensors(one, device) for key, one in result.items()}
-    if device.type == "cuda" and hasattr(result, "__cuda_array_interface__"):
-        return torch.as_tensor(result, device=device)
-    return result
+        return {key: _as_tensors(one) for key, one in result.items()}
+    return _tensor_of(result) if _array.on_device(result) else result
 
 
 # --- CUDA ---------------------------------------------------------------------------------------
@@ -259,8 +257,33 @@ class _Handle:
 def _torch_memory(cupy: Any, index: int, size: int) -> Any:
     """Memory of torch's allocator for CuPy; it lives as long as what CuPy makes of it."""
     owner = torch.empty(size, dtype=torch.uint8, device=torch.device("cuda", index))
-    memory = cupy.cuda.UnownedMemory(owner.data_ptr(), size, owner, index)
+    return _lent(cupy, index, owner, size)
+
+
+def _lent(cupy: Any, index: int, owner: torch.Tensor, size: int) -> Any:
+    """The memory of a tensor, from its first element on, as CuPy has it."""
+    memory = _memory(cupy)(owner.data_ptr(), size, owner, index)
+    memory.owner = owner
     return cupy.cuda.MemoryPointer(memory, 0)
+
+
+@functools.cache
+def _memory(cupy: Any) -> Any:
+    """The class of memory that CuPy does not own, with a place for whose it is."""
+    return type("TorchMemory", (cupy.cuda.UnownedMemory,), {})
+
+
+def _tensor_of(array: Any) -> torch.Tensor:
+    """An array of `_torch_memory` as a tensor of the storage that it lies in.
+
+    By CUDA's array interface, torch would hold the memory as a stranger's: `record_stream` passes
+    over that, and a batch that one stream made would be written over while another still reads it.
+    """
+    owner, itemsize = array.data.mem.owner, array.dtype.itemsize
+    storage = owner.untyped_storage()
+    tensor = torch.empty(0, dtype=_dtypes.TORCH[array.dtype], device=owner.device)
+    start = (array.data.ptr - storage.data_ptr()) // itemsize
+    return tensor.set_(storage, start, array.shape, [step // itemsize for step in array.strides])
 
 
 def _cuda_view(cupy: Any, index: int, name: str, tensor: torch.Tensor) -> Any:
@@ -279,10 +302,9 @@ def _at_address(cupy: Any, index: int, tensor: torch.Tensor) -> Any:
     itemsize = tensor.element_size()
     extent = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True)) + 1
     size = itemsize * extent if tensor.numel() else 0
-    memory = cupy.cuda.UnownedMemory(tensor.data_ptr(), size, tensor, index)
     return cupy.ndarray(
         tuple(tensor.shape),
         _dtypes.NUMPY[tensor.dtype],
-        cupy.cuda.MemoryPointer(memory, 0),
+        _lent(cupy, index, tensor, size),
         strides=tuple(itemsize * step for step in tensor.stride()),
     )

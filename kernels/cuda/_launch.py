@@ -169,9 +169,9 @@ class CupyLauncher:
         shared: int = 0,
     ) -> None:
         """As `Launcher.launch`."""
-        device = self._cupy.cuda.Device().id
-        kernel = self._function(device, stem, name, defines)
-        kernel(tuple(grid), tuple(block), tuple(arguments), shared_mem=shared)
+        kernel = self._function(self._cupy.cuda.Device().id, stem, name, defines)
+        given = [_plain(one) if isinstance(one, np.ndarray) else one for one in arguments]
+        kernel(tuple(grid), tuple(block), given, shared_mem=shared)
 
     @cache  # noqa: B019 (there is one launcher, and it stays)
     def _function(self, device: int, stem: str, name: str, defines: Defines) -> Callable[..., Any]:
@@ -202,7 +202,7 @@ class CupyLauncher:
         """As `Launcher.scratch`."""
         cuda = self._cupy.cuda
         stream = cuda.get_current_stream()
-        key = (stream.ptr, cuda.Device().id, name, np.dtype(dtype).str)
+        key = (stream.ptr, cuda.Device().id, name, np.dtype(dtype))
         if stream.is_capturing():
             return self._for_good(key, size)[:size]
         kept = self._own.kept
@@ -230,6 +230,11 @@ class CupyLauncher:
             held = own.captured[key] = own.kept.pop(key if key in others else others[0])
             self._results.append(held)  # the graph may outlive the thread
         return held
+
+
+def _plain(structure: Any) -> Any:
+    """A structure as bytes without fields: to pass it on, CuPy has NumPy describe them all."""
+    return structure.view(f"V{structure.itemsize}") if structure.dtype.names else structure
 
 
 class _Scratch(threading.local):
