@@ -111,6 +111,40 @@ def test_compiled(name: str) -> None:
         assert torch.equal(compiled(labels, maps), function(labels, maps))
 
 
+@pytest.mark.parametrize("output", ["float64", "f4", np.float64, np.dtype("float32"), float])
+def test_compiled_with_dtypes_of_numpy(output: Any) -> None:
+    torch._dynamo.reset()
+
+    def function(maps: Any, output: Any) -> Any:
+        smooth = gfnoise.gaussian_filter(maps, 1.0, output=output)
+        return smooth, gfnoise.map_coordinates(maps, POINTS, output=output)
+
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    for dtype in (output, "float64", "float32"):  # another is not taken for the first
+        for found, expected in zip(compiled(MAPS, dtype), function(MAPS, dtype), strict=True):
+            assert found.dtype == expected.dtype
+            assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("int8", "output must be of dtype float32 or float64, got int8"),
+        (np.str_, "output must be of a dtype that torch has, got <U0"),
+        ("nothing", "data type 'nothing' not understood"),
+    ],
+)
+def test_compiled_with_dtypes_of_no_result(output: Any, message: str) -> None:
+    torch._dynamo.reset()
+
+    def function(maps: Any) -> Any:
+        return gfnoise.gaussian_filter(maps, 1.0, output=output)
+
+    for one in (function, torch.compile(function, backend="aot_eager")):
+        with pytest.raises(TypeError, match=message):
+            one(MAPS)
+
+
 class Pipeline(torch.nn.Module):
     """What a training step does with labels."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import _checks, _labels
@@ -100,6 +101,8 @@ def trace_gaussian_filter(
     output: Any = None,
 ) -> Tensor:
     out, wanted = _split(output)
+    if torch.compiler.is_compiling():
+        wanted = _torchs(wanted)
     given = (sigma, axes, mode, cval, truncate, radius, wanted)
     if not torch.compiler.is_compiling():
         settings = _filter_settings(input.dim(), *given)
@@ -196,6 +199,8 @@ def trace_map_coordinates(
     output: Any = None,
 ) -> Tensor:
     out, wanted = _split(output)
+    if torch.compiler.is_compiling():
+        wanted = _torchs(wanted)
     settings = (order, mode, cval, wanted)
     if not torch.compiler.is_compiling():
         settings = _mapping_settings(*settings)
@@ -250,6 +255,15 @@ def _plain_each(value: Any, kinds: tuple[type, ...], count: int) -> bool:
 
 def _plain_output(wanted: Any) -> bool:
     return wanted is None or isinstance(wanted, torch.dtype)
+
+
+def _torchs(wanted: Any) -> Any:
+    """A dtype of NumPy, or its name, as that of torch; else what it was."""
+    if not isinstance(wanted, (str, type, np.dtype)):
+        return wanted
+    from . import _eager
+
+    return _eager.torch_dtype(wanted) or wanted
 
 
 for _name in DIFFERENTIABLE:
