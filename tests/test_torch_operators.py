@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -235,6 +236,33 @@ def test_fake_and_meta_tensors() -> None:
         with FakeTensorMode() as mode:
             fake = function(mode.from_tensor(LABELS), mode.from_tensor(MAPS))
         assert (fake.shape, fake.dtype) == (expected.shape, expected.dtype)
+
+
+@pytest.mark.parametrize(
+    ("function", "input", "places"),
+    [
+        (gfnoise.map_coordinates, MAPS, (4, 5)),
+        (gfnoise.map_coordinates, MAPS, (0, 5)),
+        (gfnoise.map_coordinates, MAPS, ()),
+        (gfnoise.map_coordinates, MAPS[0, 0], (2, 5)),
+        (gfnoise.warp_labels, LABELS, (2, 3, 9, 11)),
+        (gfnoise.warp_labels, LABELS, (2, 2, 9, 12)),
+        (gfnoise.warp_labels, LABELS, ()),
+    ],
+)
+def test_places_of_no_such_space_are_refused_without_memory(
+    function: Any, input: Any, places: tuple[int, ...]
+) -> None:
+    """In the words that arrays of memory are refused in."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with pytest.raises(ValueError, match=r"must be of shape \(") as expected:
+        function(input, torch.zeros(places))
+    message = f"^{re.escape(str(expected.value))}$"
+    with pytest.raises(ValueError, match=message):
+        function(input.to("meta"), torch.zeros(places, device="meta"))
+    with FakeTensorMode() as mode, pytest.raises(ValueError, match=message):
+        function(mode.from_tensor(input), torch.zeros(places))
 
 
 def test_what_cannot_be_traced_says_so() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from .. import _checks, _labels
-from .._axes import along_axes, displaced_axes
+from .._axes import along_axes, displaced_axes, mapped_axes
 from .._modes import COORDINATE_SYNONYMS, OF_COORDINATES
 from . import _dtypes, _gradients
 from ._library import LIBRARY, RULE, core, define, ops, store
@@ -163,13 +163,23 @@ def _filter_settings(
     return sigmas, numbers, ",".join(map(str, modes)), constant, 4.0, radii, dtype
 
 
+def _mapped(
+    source: Tensor,
+    coordinates: Tensor,
+    order: int,
+    mode: str,
+    cval: float,
+    output: torch.dtype | None,
+) -> Tensor:
+    lead = source.dim() - mapped_axes(source, coordinates)  # type: ignore[arg-type]
+    shape = (*source.shape[:lead], *coordinates.shape[1:])
+    return source.new_empty(shape, dtype=_real_dtype(source, output))
+
+
 @define(
     "map_coordinates(Tensor input, Tensor coordinates, int order, str mode, float cval, "
     "ScalarType? output) -> Tensor",
-    lambda source, coordinates, order, mode, cval, output: source.new_empty(
-        (*source.shape[: source.dim() - coordinates.shape[0]], *coordinates.shape[1:]),
-        dtype=_real_dtype(source, output),
-    ),
+    _mapped,
 )
 def _map_coordinates(
     source: Tensor,
