@@ -1,4 +1,4 @@
-"""The axes that a filter goes along, and those that a displacement moves."""
+"""The axes that a filter goes along, and those that a displacement moves or coordinates are in."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -88,5 +88,16 @@ def displaced_axes(labels: NDArray[Any], displacement: NDArray[Any]) -> int:
             return ndim
     raise ValueError(
         f"displacement must be of shape (*lead, ndim, *space) with ndim 2 or 3 for labels of shape "
-        f"(*lead, *space) = {labels.shape}, got shape {displacement.shape}"
+        f"(*lead, *space) = {tuple(labels.shape)}, got shape {tuple(displacement.shape)}"
     )
+
+
+def mapped_axes(input: NDArray[Any], coordinates: NDArray[Any]) -> int:
+    """The number of the last axes of the input that the coordinates are in."""
+    axes = coordinates.shape[0] if coordinates.ndim else 0
+    if not 1 <= axes <= min(3, input.ndim):
+        raise ValueError(
+            f"coordinates must be of shape (axes, ...) with at most 3 of the input's {input.ndim} "
+            f"axes, got {tuple(coordinates.shape)}"
+        )
+    return axes

@@ -248,12 +248,7 @@ def _sample_labels(
         "amplitude": amplitude,
         "length_scale": length_scale,
     }
-    margins = {}
-    if max(labels.numblocks[lead:]) > 1 and raters != 0:
-        kernels = _array.kernels("sample_labels", "field")
-        far = reach(kernels, **streams, raters=raters or 1, window=part)
-        margins = {lead + i: one for i, one in enumerate(far)}
-    parts, layout = _overlapping(labels, margins)
+    parts, layout = _overlapping(labels, _margins(labels, self.ndim, raters, part, streams))
     chunks, axis = layout.chunks, None
     if raters is not None:
         chunks, axis = (*chunks[:lead], (raters,), *chunks[lead:]), lead
@@ -269,6 +264,18 @@ def _sample_labels(
     )
     noisy = _map(_blocks.sampled, parts, chunks, labels.dtype, axis, plan=plan)
     return noisy if wanted is None else noisy[(..., *_slices(wanted))]
+
+
+def _margins(
+    labels: da.Array, ndim: int, raters: int | None, part: Window, streams: Mapping[str, Any]
+) -> dict[int, int]:
+    """How far the fields reach along each axis of space, where labels have chunks there."""
+    lead = labels.ndim - ndim
+    if max(labels.numblocks[lead:]) <= 1 or raters == 0:
+        return {}
+    kernels = _array.kernels("sample_labels", "field")
+    far = reach(kernels, **streams, raters=raters or 1, window=part)
+    return {lead + i: one for i, one in enumerate(far)}
 
 
 def _slices(window: Window) -> tuple[slice, ...]:

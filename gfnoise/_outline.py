@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _array
 from .filters import gaussian_filter
 from .interpolation import map_coordinates
 
@@ -51,7 +52,7 @@ class Outline:
         self.lines = np.moveaxis(lines / spacing, -1, 0)  # (ndim, points, steps)
         squares = (self.points[:, None] - self.points) ** 2
         self.squares = squares.sum(-1)
-        self.angles = self.normals @ self.normals.T
+        self.angles = (self.normals[:, None] * self.normals).sum(-1)
 
     def heights(self, masks: NDArray[Any]) -> _Floats:
         """Deviations of (raters, points) from their mean: how much of each normal is inside."""
@@ -85,10 +86,11 @@ class Statistic:
     def __init__(self, outline: Outline, amplitude: float, lengths: _Floats) -> None:
         self.outline, self.lengths = outline, lengths
         share = (_VOXELS * outline.voxel / amplitude) ** 2 + _REST**2
+        self.kernels = _array.kernels("fit_field", "outline")
         covariances = np.stack([outline.covariance(length) for length in np.exp(lengths)])
-        factors = np.linalg.cholesky(covariances + share * np.eye(len(outline.points)))
-        self.whiten = np.linalg.inv(factors)
-        self.volumes = np.log(np.diagonal(factors, axis1=1, axis2=2)).mean(1)
+        self.factors = covariances + share * np.eye(len(outline.points))
+        self.kernels.factor(self.factors)
+        self.volumes = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).mean(1)
 
     def __call__(self, masks: NDArray[Any]) -> _Floats:
         """Both, of (raters, *space)."""
@@ -98,9 +100,9 @@ class Statistic:
         """Both, of heights as `Outline.heights` gives them."""
         least = (_LEAST * self.outline.voxel) ** 2
         count = (len(heights) - 1) / len(heights) * heights.size
-        squares = np.append((self.whiten @ heights.T), heights.T[None], axis=0)
-        *white, plain = np.log((squares**2).sum((1, 2)) / count + least) / 2
-        surprises = np.array(white) + self.volumes
+        squares = self.kernels.white_squares(self.factors, heights)
+        surprises = np.log(squares / count + least) / 2 + self.volumes
+        plain = np.log((heights**2).sum() / count + least) / 2
         middle = int(surprises.argmin().clip(1, len(surprises) - 2))
         before, at, after = surprises[middle - 1 : middle + 2]
         bend = before - 2 * at + after

@@ -1,6 +1,8 @@
 """Expected scores of a decision under the noise model, by Monte Carlo."""
 
 import math
+from collections.abc import Iterable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +13,8 @@ from ._decisions import METRICS, weight_of
 from ._scores import score_of
 from ._seeds import part_seed
 from .field import GaussianField
+
+_Floats = NDArray[np.float64]
 
 _BUDGET = 1 << 22  # bytes of the samples of an item that are held at once
 _MOST_AT_ONCE = 64
@@ -135,23 +139,45 @@ def expected_score(
 
     masks = np.ascontiguousarray(segmentation, np.uint8).reshape(items, voxels)
     clean = np.ascontiguousarray(labels, np.uint8).reshape(items, *space)
-    size = masks.sum(1, dtype=np.float64)[:, None]
-    first, total, squares = np.zeros((items, 1)), np.zeros(items), np.zeros(items)
-    for group, count in enumerate(_groups(n, voxels)):
-        own = [part_seed(*stream, group) for stream in zip(seeds, numbers, strict=True)]
+    streams = [*zip(seeds, numbers, strict=True)]
+
+    def scores(group: int, count: int) -> _Floats:
+        own = [part_seed(*stream, group) for stream in streams]
         samples = field.sample_labels(clean, seed=own, n=count, order=order, mode=mode, cval=cval)
-        counted = np.zeros((items, 2, count))
-        for i in range(items):
-            counted[i] = kernels.overlaps(masks[i], samples[i].reshape(count, voxels))
-        inside, mass = counted[:, 0], counted[:, 1]
-        scores = score_of(metric, weight, inside, mass, size + 0 * mass, voxels)
+        return _scores(kernels, metric, weight, masks, samples.reshape(items, count, voxels))
+
+    groups = (scores(group, count) for group, count in enumerate(_groups(n, voxels)))
+    mean, error = _mean_and_error(groups, n)
+    return ExpectedScore(mean.reshape(lead)[()], error.reshape(lead)[()])
+
+
+def _scores(
+    kernels: ModuleType,
+    metric: str,
+    weight: float,
+    masks: NDArray[np.uint8],
+    samples: NDArray[np.uint8],
+) -> _Floats:
+    """Scores (items, samples) of masks (items, voxels) against samples (items, samples, voxels)."""
+    items, count, voxels = samples.shape
+    counted = np.zeros((items, 2, count))
+    for i in range(items):
+        counted[i] = kernels.overlaps(masks[i], samples[i])
+    inside, mass = counted[:, 0], counted[:, 1]
+    size = masks.sum(1, dtype=np.float64)[:, None]
+    return np.asarray(score_of(metric, weight, inside, mass, size + 0 * mass, voxels))
+
+
+def _mean_and_error(groups: Iterable[_Floats], n: int) -> tuple[_Floats, _Floats]:
+    """Mean and standard error of `n` scores per item, which come in groups (items, scores)."""
+    first, total, squares = np.zeros((3, 1, 1))
+    for number, scores in enumerate(groups):
         # Sums of differences from the first score: no digits are lost where scores hardly vary.
-        first = first if group else scores[:, :1]
-        total += (scores - first).sum(1)
-        squares += ((scores - first) ** 2).sum(1)
-    mean = first[:, 0] + total / n
+        first = first if number else scores[:, :1]
+        total = total + (scores - first).sum(1)
+        squares = squares + ((scores - first) ** 2).sum(1)
     variance = np.maximum(squares - total**2 / n, 0) / (n - 1)
-    return ExpectedScore(mean.reshape(lead)[()], np.sqrt(variance / n).reshape(lead)[()])
+    return first[:, 0] + total / n, np.sqrt(variance / n)
 
 
 def _groups(n: int, voxels: int) -> list[int]:

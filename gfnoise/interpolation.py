@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import _array, _checks, _labels
-from ._axes import displaced_axes
+from ._axes import displaced_axes, mapped_axes
 from ._modes import COORDINATE_SYNONYMS, OF_COORDINATES
 
 
@@ -165,12 +165,7 @@ def map_coordinates(
     _checks.choice("order", order, _labels.ORDERS)
     _checks.choice("mode", mode, (*OF_COORDINATES, *COORDINATE_SYNONYMS))
     constant = _checks.number("cval", cval)
-    axes = coordinates.shape[0] if coordinates.ndim else 0
-    if not 1 <= axes <= min(3, input.ndim):
-        raise ValueError(
-            f"coordinates must be of shape (axes, ...) with at most 3 of the input's {input.ndim} "
-            f"axes, got {coordinates.shape}"
-        )
+    axes = mapped_axes(input, coordinates)
     _checks.in_range("coordinates", coordinates, -math.inf, math.inf)
     dtype = _checks.output_dtype(input, wanted, kinds="biuf")
     lead, space = input.shape[: input.ndim - axes], input.shape[input.ndim - axes :]

@@ -378,18 +378,16 @@ def _staple(
 ) -> Staple:
     """STAPLE, item by item."""
     codes, classes = _fusion.encode(stack, num_classes, ignore)
-    most = int(stack.annotated.sum(1).max(initial=0))
-    if (classes + (ignore is not None)) ** most >= 1 << 63:
-        raise ValueError(
-            f"masks must have fewer than 2**63 patterns, got {classes} classes of {most} raters"
-        )
-    given = None if prior is None else _prior(prior, classes, num_classes is None)
+    _check_patterns(stack, classes, ignore)
     binary = num_classes is None
+    given = None if prior is None else _prior(prior, classes, binary)
+
     items, raters, voxels = codes.shape
     truth = np.empty((items, 1 if binary else classes, voxels), np.float32)
     priors = np.full((items, classes), np.nan)
     confusion = np.full((items, raters, classes, classes), np.nan)
     iterations = np.zeros(items, np.int64)
+
     for item in range(items if voxels else 0):
         who = np.flatnonzero(stack.annotated[item])
         priors[item], confusion[item, who], iterations[item] = kernels.staple(
@@ -402,7 +400,29 @@ def _staple(
             iterations=max_iterations,
             tolerance=tolerance,
         )
+    return _found(stack, ignore, truth, priors, confusion, iterations)
+
+
+def _check_patterns(stack: _raters.Stack, classes: int, ignore: int | None) -> None:
+    """Raise ValueError unless all that an item's raters may answer can be numbered."""
+    most = int(stack.annotated.sum(1).max(initial=0))
+    if (classes + (ignore is not None)) ** most >= 1 << 63:
+        raise ValueError(
+            f"masks must have fewer than 2**63 patterns, got {classes} classes of {most} raters"
+        )
+
+
+def _found(
+    stack: _raters.Stack,
+    ignore: int | None,
+    truth: NDArray[np.float32],
+    priors: NDArray[np.float64],
+    confusion: NDArray[np.float64],
+    iterations: NDArray[np.int64],
+) -> Staple:
+    """What STAPLE found, with the axes of the masks; a truth of one class is the foreground's."""
     sensitivity, specificity = _rates(confusion, priors)
+    binary = truth.shape[1] < priors.shape[1]
     if binary:
         truth, priors = truth[:, 0], priors[:, 1]
         sensitivity, specificity = sensitivity[..., 1], specificity[..., 1]

@@ -14,6 +14,7 @@ import gfnoise
 import oracles_soft as oracles
 from devices import cupy_array
 from gfnoise import fit_field, fuse_raters, staple
+from pools import run_python
 
 ROWS = "111110000000", "111101000000", "111000100000"
 MASKS = np.array([[int(one) for one in row] for row in ROWS], np.uint8)
@@ -353,3 +354,38 @@ def test_tensors_give_tensors() -> None:
             assert isinstance(one, torch.Tensor)
             assert np.array_equal(one.numpy(), other)
         assert np.array_equal(ours.consensus.numpy(), theirs.consensus)
+
+
+# --- threads --------------------------------------------------------------------------------------
+
+FIT = """
+z, y, x = np.ogrid[-12:12, -12:12, -12:12]
+masks = GaussianField(1.5, 6.0, ndim=3).sample_labels(z**2 + y**2 + x**2 < 64, seed=0, n=5)
+work = lambda: fit_field(masks)
+"""
+STAPLE = """
+rng = np.random.default_rng(0)
+truth = rng.integers(0, 20, (60, 60))
+wrong = rng.random((5, 60, 60)) < 0.5
+masks = np.where(wrong, rng.integers(0, 20, wrong.shape), truth)
+work = lambda: staple(masks, num_classes=20, max_iterations=100)
+"""
+
+
+@pytest.mark.parametrize("work", [FIT, STAPLE], ids=["fit_field", "staple"])
+def test_no_threads_but_ours(work: str) -> None:
+    """Those of BLAS wait for one another: beside busy processes, for longer than they work."""
+    code = f"""
+import time
+import numpy as np
+from gfnoise import GaussianField, fit_field, staple
+from gfnoise._cpu import _pool
+{work}
+with _pool.alone():
+    work()
+    process, own = time.process_time(), time.thread_time()
+    work()
+    print(time.process_time() - process, time.thread_time() - own)
+"""
+    process, own = map(float, run_python(code).split())
+    assert process < 1.05 * own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -111,6 +112,40 @@ def test_compiled(name: str) -> None:
         assert torch.equal(compiled(labels, maps), function(labels, maps))
 
 
+@pytest.mark.parametrize("output", ["float64", "f4", np.float64, np.dtype("float32"), float])
+def test_compiled_with_dtypes_of_numpy(output: Any) -> None:
+    torch._dynamo.reset()
+
+    def function(maps: Any, output: Any) -> Any:
+        smooth = gfnoise.gaussian_filter(maps, 1.0, output=output)
+        return smooth, gfnoise.map_coordinates(maps, POINTS, output=output)
+
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    for dtype in (output, "float64", "float32"):  # another is not taken for the first
+        for found, expected in zip(compiled(MAPS, dtype), function(MAPS, dtype), strict=True):
+            assert found.dtype == expected.dtype
+            assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("int8", "output must be of dtype float32 or float64, got int8"),
+        (np.str_, "output must be of a dtype that torch has, got <U0"),
+        ("nothing", "data type 'nothing' not understood"),
+    ],
+)
+def test_compiled_with_dtypes_of_no_result(output: Any, message: str) -> None:
+    torch._dynamo.reset()
+
+    def function(maps: Any) -> Any:
+        return gfnoise.gaussian_filter(maps, 1.0, output=output)
+
+    for one in (function, torch.compile(function, backend="aot_eager")):
+        with pytest.raises(TypeError, match=message):
+            one(MAPS)
+
+
 class Pipeline(torch.nn.Module):
     """What a training step does with labels."""
 
@@ -201,6 +236,33 @@ def test_fake_and_meta_tensors() -> None:
         with FakeTensorMode() as mode:
             fake = function(mode.from_tensor(LABELS), mode.from_tensor(MAPS))
         assert (fake.shape, fake.dtype) == (expected.shape, expected.dtype)
+
+
+@pytest.mark.parametrize(
+    ("function", "input", "places"),
+    [
+        (gfnoise.map_coordinates, MAPS, (4, 5)),
+        (gfnoise.map_coordinates, MAPS, (0, 5)),
+        (gfnoise.map_coordinates, MAPS, ()),
+        (gfnoise.map_coordinates, MAPS[0, 0], (2, 5)),
+        (gfnoise.warp_labels, LABELS, (2, 3, 9, 11)),
+        (gfnoise.warp_labels, LABELS, (2, 2, 9, 12)),
+        (gfnoise.warp_labels, LABELS, ()),
+    ],
+)
+def test_places_of_no_such_space_are_refused_without_memory(
+    function: Any, input: Any, places: tuple[int, ...]
+) -> None:
+    """In the words that arrays of memory are refused in."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with pytest.raises(ValueError, match=r"must be of shape \(") as expected:
+        function(input, torch.zeros(places))
+    message = f"^{re.escape(str(expected.value))}$"
+    with pytest.raises(ValueError, match=message):
+        function(input.to("meta"), torch.zeros(places, device="meta"))
+    with FakeTensorMode() as mode, pytest.raises(ValueError, match=message):
+        function(mode.from_tensor(input), torch.zeros(places))
 
 
 def test_what_cannot_be_traced_says_so() -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import _checks, _labels
-from .._axes import along_axes, displaced_axes
+from .._axes import along_axes, displaced_axes, mapped_axes
 from .._modes import COORDINATE_SYNONYMS, OF_COORDINATES
 from . import _dtypes, _gradients
 from ._library import LIBRARY, RULE, core, define, ops, store
@@ -100,6 +101,8 @@ def trace_gaussian_filter(
     output: Any = None,
 ) -> Tensor:
     out, wanted = _split(output)
+    if torch.compiler.is_compiling():
+        wanted = _torchs(wanted)
     given = (sigma, axes, mode, cval, truncate, radius, wanted)
     if not torch.compiler.is_compiling():
         settings = _filter_settings(input.dim(), *given)
@@ -160,13 +163,23 @@ def _filter_settings(
     return sigmas, numbers, ",".join(map(str, modes)), constant, 4.0, radii, dtype
 
 
+def _mapped(
+    source: Tensor,
+    coordinates: Tensor,
+    order: int,
+    mode: str,
+    cval: float,
+    output: torch.dtype | None,
+) -> Tensor:
+    lead = source.dim() - mapped_axes(source, coordinates)  # type: ignore[arg-type]
+    shape = (*source.shape[:lead], *coordinates.shape[1:])
+    return source.new_empty(shape, dtype=_real_dtype(source, output))
+
+
 @define(
     "map_coordinates(Tensor input, Tensor coordinates, int order, str mode, float cval, "
     "ScalarType? output) -> Tensor",
-    lambda source, coordinates, order, mode, cval, output: source.new_empty(
-        (*source.shape[: source.dim() - coordinates.shape[0]], *coordinates.shape[1:]),
-        dtype=_real_dtype(source, output),
-    ),
+    _mapped,
 )
 def _map_coordinates(
     source: Tensor,
@@ -196,6 +209,8 @@ def trace_map_coordinates(
     output: Any = None,
 ) -> Tensor:
     out, wanted = _split(output)
+    if torch.compiler.is_compiling():
+        wanted = _torchs(wanted)
     settings = (order, mode, cval, wanted)
     if not torch.compiler.is_compiling():
         settings = _mapping_settings(*settings)
@@ -250,6 +265,15 @@ def _plain_each(value: Any, kinds: tuple[type, ...], count: int) -> bool:
 
 def _plain_output(wanted: Any) -> bool:
     return wanted is None or isinstance(wanted, torch.dtype)
+
+
+def _torchs(wanted: Any) -> Any:
+    """A dtype of NumPy, or its name, as that of torch; else what it was."""
+    if not isinstance(wanted, (str, type, np.dtype)):
+        return wanted
+    from . import _eager
+
+    return _eager.torch_dtype(wanted) or wanted
 
 
 for _name in DIFFERENTIABLE:

@@ -254,10 +254,12 @@ class NoisyLabelLoader:
         self.loader = DataLoader(self.dataset, collate_fn=Counted(collate), **loader)
 
     def _wrap_map(self, by: str | None, loader: dict[str, Any]) -> None:
+        sampled = any(loader.get(name) is not None for name in ("sampler", "batch_sampler"))
+        _check_map(self.dataset, sampled)
         order = None
         if loader.get("shuffle") and loader.get("generator") is None:
             order = torch.Generator()
-            if loader.get("sampler") is None and loader.get("batch_sampler") is None:
+            if not sampled:
                 loader = loader | {
                     "shuffle": None,
                     "sampler": RandomSampler(self.dataset, generator=order),
@@ -382,6 +384,18 @@ class NoisyLabelLoader:
             raise ValueError(f"items must be at most the {most} of a pass, got {items}")
         self.seed = seed
         self._now = self._next = (epoch, items)
+
+
+def _check_map(dataset: Any, sampled: bool) -> None:
+    """Raise TypeError unless a data set has what a loader of it asks for."""
+    kind = type(dataset).__qualname__
+    if not hasattr(dataset, "__getitem__"):
+        raise TypeError(f"dataset must be map-style or a torch IterableDataset, got {kind}")
+    if not sampled and not hasattr(type(dataset), "__len__"):
+        raise TypeError(
+            f"dataset must have a length, or a sampler or batch_sampler beside it, got {kind}, "
+            f"with no __len__"
+        )
 
 
 def _is_cuda(device: torch.device) -> bool:

@@ -185,6 +185,17 @@ def _count(patterns, table, start, stop):
 
 
 @kernel
+def _count_together(truth, said, counts, joint):
+    """Add up how often a rater says the last class where the truth is the one before.
+
+    In no product of matrices: BLAS wakes threads of its own, which wait for one another.
+    """
+    for c in range(truth.shape[0]):
+        for p in range(said.size):
+            joint[c, said[p]] += truth[c, p] * counts[p]
+
+
+@kernel
 def _look_up(patterns, table, out, start, stop):
     """Fill (classes, voxels) with what the table (classes, patterns) says of each pattern."""
     for c in range(out.shape[0]):
@@ -317,21 +328,22 @@ def expectation_maximisation(said, counts, classes, prior, iterations, tolerance
     """
     raters = said.shape[1]
     if prior is None:
-        prior = np.array([(counts @ (said == c)).sum() for c in range(classes)])
+        prior = np.array([(counts[:, None] * (said == c)).sum() for c in range(classes)])
         prior = prior / prior.sum() if prior.any() else np.full(classes, 1 / classes)
     eye = np.eye(classes)
     confusion = np.broadcast_to(
         np.where(eye == 1, 0.99999, 1e-5 / max(classes - 1, 1)), (raters, classes, classes)
     ).copy()
-    answer = np.eye(classes + 1)[:, :classes]
-    votes = [answer[said[:, r]] * counts[:, None] for r in range(raters)]
+    answers = np.ascontiguousarray(said.T)
     truth = _expectation(said, prior, confusion)
     taken = 0
     while taken < iterations:
         taken += 1
         new = confusion.copy()
         for r in range(raters):
-            joint = truth @ votes[r]
+            joint = np.zeros((classes, classes + 1))
+            _count_together(truth, answers[r], counts, joint)
+            joint = joint[:, :classes]  # the last are no answers
             mass = joint.sum(1)
             np.divide(joint, mass[:, None], out=new[r], where=mass[:, None] > 0)
             new[r, mass == 0] = eye[mass == 0]
