@@ -17,9 +17,6 @@ from gfnoise._cuda import _launch
 class StagedLauncher:
     """Launches on a GPU what is called with NumPy arrays: copied there, and back."""
 
-    def __init__(self) -> None:
-        self._device = _launch.CupyLauncher()
-
     def launch(
         self,
         stem: str,
@@ -38,7 +35,7 @@ class StagedLauncher:
             if isinstance(one, np.ndarray) and one.dtype.names is None
         }
         moved = [staged.get(i, one) for i, one in enumerate(arguments)]
-        self._device.launch(stem, name, defines, grid, block, moved, shared)
+        _launch.CupyLauncher().launch(stem, name, defines, grid, block, moved, shared)
         for i, one in staged.items():
             if arguments[i].flags.writeable:
                 arguments[i][...] = one.get()

@@ -376,28 +376,35 @@ class _Memory(np.ndarray):
 
 def _stand_in(monkeypatch: pytest.MonkeyPatch) -> _Stream:
     stream = _Stream()
-    cuda = SimpleNamespace(get_current_stream=lambda: stream, Device=lambda: SimpleNamespace(id=0))
+    runtime = SimpleNamespace(getDevice=lambda: 0)
+    cuda = SimpleNamespace(get_current_stream=lambda: stream, runtime=runtime)
+    monkeypatch.setattr(_launch, "_memory", _launch._Memory())
     empty = lambda size, dtype: np.empty(size, dtype).view(_Memory)  # noqa: E731
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, empty=empty))
     return stream
 
 
+def _scratch(name: str, size: int, dtype: type) -> Any:
+    """What a call borrows on the stream that is current."""
+    return _launch.CupyLauncher().scratch(name, size, dtype)
+
+
 def test_scratch_memory_goes_with_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = _stand_in(monkeypatch)
-    launcher = _launch.CupyLauncher()
     seen: dict[str, Any] = {}
 
     def work() -> None:
-        first = launcher.scratch("a", 10, np.float32)
-        assert launcher.scratch("a", 5, np.float32).base is first.base
-        kept = launcher.scratch("b", 3, np.uint8)
+        first = _scratch("a", 10, np.float32)
+        assert _scratch("a", 10, np.float32) is first
+        assert _scratch("a", 5, np.float32).base is first
+        kept = _scratch("b", 3, np.uint8)
         stream.captures = True
-        assert launcher.scratch("b", 3, np.uint8).base is kept.base
+        assert _scratch("b", 3, np.uint8).base is kept
         with pytest.raises(RuntimeError, match="must have been made once before"):
-            launcher.scratch("b", 4, np.uint8)
+            _scratch("b", 4, np.uint8)
         stream.captures = False
-        assert launcher.scratch("b", 3, np.uint8).base is not kept.base  # that is the graph's
-        seen.update(plain=weakref.ref(first.base), graph=weakref.ref(kept.base))
+        assert _scratch("b", 3, np.uint8) is not kept  # that is the graph's
+        seen.update(plain=weakref.ref(first), graph=weakref.ref(kept))
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -413,14 +420,13 @@ def test_a_graph_takes_the_scratch_memory_of_its_own_stream(
 ) -> None:
     """That of another stream may be in use there when the graph is replayed."""
     stream = _stand_in(monkeypatch)
-    launcher = _launch.CupyLauncher()
-    other = launcher.scratch("a", 10, np.float32)
+    other = _scratch("a", 10, np.float32)
     monkeypatch.setattr(stream, "ptr", 2)
-    own = launcher.scratch("a", 10, np.float32)
+    own = _scratch("a", 10, np.float32)
     monkeypatch.setattr(stream, "captures", True)
-    assert launcher.scratch("a", 10, np.float32).base is own.base
+    assert _scratch("a", 10, np.float32).base is own
     monkeypatch.setattr(stream, "ptr", 3)
-    assert launcher.scratch("a", 10, np.float32).base is other.base
+    assert _scratch("a", 10, np.float32).base is other
 
 
 def test_the_stream_of_tensors_is_of_their_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
 """Labels and their rule as `labels.cuh` takes them."""
 
 import math
+from functools import cache, lru_cache
 
 import numpy as np
 
-from ._launch import c_type, index_type, narrow
+from ._launch import c_type, index_type, narrow, structure
 
-_SHAPE = np.dtype([(axis, np.int32) for axis in ("nz", "ny", "nx")])
+SHAPE = np.dtype([(axis, np.int32) for axis in ("nz", "ny", "nx")])
 
 
 def label_defines(dtype, order, shape, elements=0):
@@ -17,12 +18,17 @@ def label_defines(dtype, order, shape, elements=0):
 
 def shape_of(shape):
     """(items, z, y, x) as a Shape."""
-    return np.array(narrow(shape[1:]), _SHAPE)
+    return structure(narrow(shape[1:]), SHAPE)
 
 
-def rule_of(rule):
-    """A rule as a Rule."""
-    code = rule.cval.dtype
+@lru_cache(maxsize=64)
+def rule_of(rule, code):
+    """A rule of labels of this code as a Rule."""
+    return structure(tuple(rule), rule_dtype(code))
+
+
+@cache
+def rule_dtype(code):
+    """What a Rule is, of labels of this code."""
     names = ("cval", code), ("ignore", code), ("sign", code)
-    dtype = np.dtype([*names, ("has_ignore", np.int32), ("constant", np.int32)], align=True)
-    return np.array(tuple(rule), dtype)
+    return np.dtype([*names, ("has_ignore", np.int32), ("constant", np.int32)], align=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 Defines = tuple[tuple[str, str], ...]
 
@@ -139,11 +140,38 @@ def blocks(elements: int, threads: int) -> int:
     return -(-elements // threads)
 
 
+class Structure(np.ndarray):
+    """Values that a kernel takes by value: NumPy's structure, without axes.
+
+    `plain` is the same memory as bytes without fields: to pass an array on, CuPy has NumPy describe
+    all the fields it has.
+    """
+
+    plain: NDArray[Any]
+
+
+def structure(values: Any, dtype: Any) -> Structure:
+    """The values as a structure of this dtype."""
+    made = np.array(values, dtype)
+    return _structure(made.view(f"V{made.itemsize}"), made.dtype)
+
+
+def copy_of(given: Structure) -> Structure:
+    """A structure to be changed; NumPy itself would copy it field by field."""
+    return _structure(given.plain.copy(), given.dtype)
+
+
+def _structure(plain: NDArray[Any], dtype: Any) -> Structure:
+    made = plain.view(dtype).view(Structure)
+    made.plain = plain
+    return made
+
+
 # --- CuPy's ---------------------------------------------------------------------------------------
 
 
 class CupyLauncher:
-    """Launches on the current device and stream.
+    """Launches on the device and the stream that are current when it is made: for one call.
 
     Scratch memory belongs to a thread and a stream, and is kept as long as the thread lives: the
     second call of a shape allocates nothing. A call that is captured into a graph takes its scratch
@@ -152,11 +180,11 @@ class CupyLauncher:
     """
 
     def __init__(self) -> None:
-        import cupy
-
-        self._cupy = cupy
-        self._own = _Scratch()
-        self._results: list[Any] = []  # that graphs write to, whoever else has forgotten them
+        self._cupy = sys.modules["cupy"]
+        stream = self._cupy.cuda.get_current_stream()
+        self._device, self._stream = self._cupy.cuda.runtime.getDevice(), stream.ptr
+        self._captured = stream.is_capturing()
+        self._kept = _memory.kept.setdefault((self._stream, self._device), {})
 
     def launch(
         self,
@@ -169,85 +197,86 @@ class CupyLauncher:
         shared: int = 0,
     ) -> None:
         """As `Launcher.launch`."""
-        kernel = self._function(self._cupy.cuda.Device().id, stem, name, defines)
-        given = [_plain(one) if isinstance(one, np.ndarray) else one for one in arguments]
-        kernel(tuple(grid), tuple(block), given, shared_mem=shared)
-
-    @cache  # noqa: B019 (there is one launcher, and it stays)
-    def _function(self, device: int, stem: str, name: str, defines: Defines) -> Callable[..., Any]:
-        return self._module(device, stem, defines).get_function(name)
-
-    @cache  # noqa: B019
-    def _module(self, device: int, stem: str, defines: Defines) -> Any:
-        options = OPTIONS + tuple(f"-D{key}={value}" for key, value in defines)
-        try:
-            module = self._cupy.RawModule(code=source(stem), options=options, backend="nvrtc")
-            module.compile()
-        except Exception as error:
-            version = self._cupy.cuda.runtime.runtimeGetVersion()
-            raise RuntimeError(
-                f"the kernels of gfnoise.{stem} could not be compiled for device {device}: is its "
-                f"driver too old for CUDA {version // 1000}.{version % 1000 // 10}?"
-            ) from error
-        return module
+        kernel = _function(self._device, stem, name, defines)
+        given = [one.plain if type(one) is Structure else one for one in arguments]
+        kernel(grid, block, given, shared_mem=shared)
 
     def empty(self, shape: Any, dtype: Any) -> Any:
         """As `Launcher.empty`."""
         result = self._cupy.empty(shape, dtype)
-        if self._cupy.cuda.get_current_stream().is_capturing():
-            self._results.append(result)
+        if self._captured:
+            _of_graphs.append(result)
         return result
 
     def scratch(self, name: str, size: int, dtype: Any) -> Any:
         """As `Launcher.scratch`."""
-        cuda = self._cupy.cuda
-        stream = cuda.get_current_stream()
-        key = (stream.ptr, cuda.Device().id, name, np.dtype(dtype))
-        if stream.is_capturing():
-            return self._for_good(key, size)[:size]
-        kept = self._own.kept
-        held = kept.get(key)
+        if self._captured:
+            return self._of_graph(name, size, dtype)[:size]
+        held = self._kept.get((name, dtype))
         if held is None or held.size < size:
-            held = kept[key] = self._cupy.empty(size, dtype)
-        return held[:size]
+            held = self._kept[name, dtype] = self._cupy.empty(size, dtype)
+        return held if held.size == size else held[:size]
 
-    def _for_good(self, key: tuple[Any, ...], size: int) -> Any:
+    def _of_graph(self, name: str, size: int, dtype: Any) -> Any:
         """Scratch memory for a graph: that of an earlier call, of this thread on any stream.
 
         Nothing may be allocated while a stream is captured. Of another stream, whose work may still
         use it, only where this one has none.
         """
-        own = self._own
-        held = own.captured.get(key)
+        key = name, dtype
+        own = _memory.captured.setdefault((self._stream, self._device), {})
+        held = own.get(key)
         if held is None or held.size < size:
-            large = [other for other, memory in own.kept.items() if memory.size >= size]
-            others = [other for other in large if other[1:] == key[1:]]
-            if not others:
+            others = (of for (_, device), of in _memory.kept.items() if device == self._device)
+            large = [of for of in (self._kept, *others) if key in of and of[key].size >= size]
+            if not large:
                 raise RuntimeError(
                     "a call that is captured into a CUDA graph must have been made once before by "
                     "the same thread, with the same shapes"
                 )
-            held = own.captured[key] = own.kept.pop(key if key in others else others[0])
-            self._results.append(held)  # the graph may outlive the thread
+            held = own[key] = large[0].pop(key)
+            _of_graphs.append(held)  # the graph may outlive the thread
         return held
 
 
-def _plain(structure: Any) -> Any:
-    """A structure as bytes without fields: to pass it on, CuPy has NumPy describe them all."""
-    return structure.view(f"V{structure.itemsize}") if structure.dtype.names else structure
-
-
-class _Scratch(threading.local):
-    """A thread's memory by stream, device, name and dtype: what is kept, and what graphs have."""
+class _Memory(threading.local):
+    """A thread's scratch memory by stream and device: what is kept, and what graphs have."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[Any, ...], Any] = {}
-        self.captured: dict[tuple[Any, ...], Any] = {}
+        self.kept: dict[tuple[int, int], dict[Any, Any]] = {}
+        self.captured: dict[tuple[int, int], dict[Any, Any]] = {}
+
+
+_memory = _Memory()
+_of_graphs: list[Any] = []  # what graphs write to, whoever else has forgotten it
+
+
+@cache
+def _function(device: int, stem: str, name: str, defines: Defines) -> Callable[..., Any]:
+    function: Callable[..., Any] = _module(device, stem, defines).get_function(name)
+    return function
+
+
+@cache
+def _module(device: int, stem: str, defines: Defines) -> Any:
+    cupy = sys.modules["cupy"]
+    options = OPTIONS + tuple(f"-D{key}={value}" for key, value in defines)
+    try:
+        module = cupy.RawModule(code=source(stem), options=options, backend="nvrtc")
+        module.compile()
+    except Exception as error:
+        version = cupy.cuda.runtime.runtimeGetVersion()
+        raise RuntimeError(
+            f"the kernels of gfnoise.{stem} could not be compiled for device {device}: is its "
+            f"driver too old for CUDA {version // 1000}.{version % 1000 // 10}?"
+        ) from error
+    return module
 
 
 _launchers: dict[str, Launcher] = {}
+"""Of other libraries than CuPy: none, but in the tests."""
+
 _first_process: int | None = None
-_lock = threading.Lock()
 
 
 _NOT_INITIALIZED = 3  # cudaErrorInitializationError
@@ -277,11 +306,10 @@ def current_device() -> int:
 
 
 def launcher(array: Any) -> Launcher:
-    """The launcher for the library that an array belongs to."""
+    """The launcher of a call, for the library that an array belongs to."""
     library = type(array).__module__.partition(".")[0]
-    with _lock:
-        if library not in _launchers:
-            if library != "cupy" or "cupy" not in sys.modules:
-                raise TypeError(f"CUDA kernels take CuPy arrays, got {type(array).__qualname__}")
-            _launchers[library] = CupyLauncher()
-    return _launchers[library]
+    if library in _launchers:
+        return _launchers[library]
+    if library != "cupy" or "cupy" not in sys.modules:
+        raise TypeError(f"CUDA kernels take CuPy arrays, got {type(array).__qualname__}")
+    return CupyLauncher()

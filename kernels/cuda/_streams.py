@@ -13,7 +13,17 @@ import numpy as np
 from gfnoise._runs import RUN, pieces
 from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
 
-from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, SHARED, blocks, launcher, narrow
+from ._launch import (
+    MOST_BLOCKS,
+    MOST_ROWS,
+    NULL,
+    SHARED,
+    blocks,
+    copy_of,
+    launcher,
+    narrow,
+    structure,
+)
 
 ROWS = 16  # of a block, as in field.cu
 THREADS = 128
@@ -54,12 +64,9 @@ _FIELD = np.dtype(
         ("nodes", _INT),
         ("spread", _INT),
         ("parts", _INT),
+        ("cut", [(name, np.float64) for name in ("padding", "tail", "white", "constant")]),
     ],
     align=True,
-)
-_CUT = np.array(
-    (PADDING, TAIL, WHITE, CONSTANT),
-    [(name, np.float64) for name in ("padding", "tail", "white", "constant")],
 )
 # Terms are fewer for longer length scales but for the period's being a whole number and, below
 # about 1.1 voxels, where all frequencies of the torus are terms, for its being shorter.
@@ -115,7 +122,8 @@ class Plan:
         self.nodes = self.runs * self.parts + 1
         spread = RUN * self.step[-1] // self.parts
         values = self.components, raters, *grid, self.terms, self.padded, self.nodes, spread
-        self.field = np.array((*values, self.parts), _FIELD)
+        cut = PADDING, TAIL, WHITE, CONSTANT
+        self.field = structure((*values, self.parts, cut), _FIELD)
         self.batches = list(self._batches())
 
     def _records(self, size, missing):
@@ -143,19 +151,18 @@ class Plan:
 
     @cached_property
     def parts_of_records(self):
-        """The records as they are passed by value: the first, how many, and these as bytes."""
+        """The records as they are passed by value: the first, how many, and these."""
         parts = []
         for first in range(0, self.items, ITEMS):
             part, given = self.records[first : first + ITEMS], np.zeros((), _STREAMS)
             given["of"][: len(part)] = part
-            parts.append((first, len(part), np.frombuffer(given.tobytes(), np.uint8)))
+            parts.append((first, len(part), structure(given, _STREAMS)))
         return parts
 
     def given(self, seeds, numbers, strengths):
         """The parts of the records, with all that the host knows; None: it is on the device."""
         for first, count, part in self.parts_of_records:
-            # NumPy would copy a structure field by field.
-            given, own = part.copy().view(_STREAMS).reshape(()), slice(first, first + count)
+            given, own = copy_of(part), slice(first, first + count)
             records = given["of"]
             records["number"][:count] = numbers[own]
             if seeds is not None:
@@ -216,7 +223,7 @@ class Streams:
         self.given = plan.given(seeds if on_host else None, numbers, known)
         several = np.int32(not on_host and seeds.size > 1)
         elsewhere = NULL if on_host else seeds, several, NULL if strengths is None else strengths
-        self.drawn_from = *elsewhere, np.int32(plan.bounds), _CUT
+        self.drawn_from = *elsewhere, np.int32(plan.bounds)
         self.records = self.device.scratch("records", plan.items * _STREAM.itemsize, np.uint8)
         self.bases = self.device.scratch("bases", plan.bases * plan.items, np.float32)
 

@@ -9,10 +9,6 @@ struct Streams {
 
 // --- streams and bases --------------------------------------------------------------------------
 
-struct Cut {  // where a spectrum is cut; the numbers of gfnoise/_spectrum.py
-  double padding, tail, white, constant;
-};
-
 // Cut the spectrum of one axis for a length scale that the host does not know. Of what the kept
 // harmonics and the periods were for the shortest, `room` terms are enough.
 __device__ __forceinline__ void cut_spectrum(Stream& stream, int axis, double length, int size,
@@ -39,7 +35,7 @@ __device__ __forceinline__ void cut_spectrum(Stream& stream, int axis, double le
 // Complete a record: by a seed and by strengths (2, ndim), amplitudes and length scales, that may be
 // on the device, and by its spectra, where the host knows of strengths but their bounds.
 __device__ __forceinline__ void complete(Stream& stream, const Field& f, const int64* seed,
-                                         const double* strengths, bool bounds, const Cut& cut) {
+                                         const double* strengths, bool bounds) {
   if (seed) stream.seed = (uint64)*seed;
   if (!bounds) return;
   int ndim = f.components;
@@ -50,7 +46,7 @@ __device__ __forceinline__ void complete(Stream& stream, const Field& f, const i
       stream.amplitude[axis] = (float)fmin(strengths[axis - 3 + ndim], 1e30);
       stream.length[axis] = strengths[axis - 3 + 2 * ndim];
     }
-    cut_spectrum(stream, axis, stream.length[axis], f.size[axis], f.terms[axis], cut);
+    cut_spectrum(stream, axis, stream.length[axis], f.size[axis], f.terms[axis], f.cut);
   }
 }
 
@@ -114,7 +110,7 @@ __device__ __forceinline__ void tabulate(const Field& f, const Stream& stream, i
 // the nodes (blockIdx.y). Seeds and strengths, (items, 2, ndim), may be there already.
 extern "C" __global__ void __launch_bounds__(THREADS)
     prepare_streams(Field f, Streams given, const int64* seeds, int seed_step,
-                    const double* strengths, int bounds, Cut cut, int first, Stream* streams,
+                    const double* strengths, int bounds, int first, Stream* streams,
                     float* bases) {
   DYNAMIC_SHARED(arena);
   double* partial = (double*)arena;
@@ -123,7 +119,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   if (threadIdx.x == 0) {
     stream = given.of[blockIdx.x];
     complete(stream, f, seeds ? seeds + item * seed_step : seeds,
-             strengths ? strengths + item * 2 * f.components : strengths, bounds, cut);
+             strengths ? strengths + item * 2 * f.components : strengths, bounds);
     if (blockIdx.y == 0) streams[item] = stream;
   }
   __syncthreads();

@@ -9,29 +9,27 @@ import numpy as np
 
 from gfnoise._runs import SIDE, cells, run_spans
 
-from ._labels import label_defines, rule_of, shape_of
-from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, ROUGH, SHARED, blocks
+from ._labels import SHAPE, label_defines, rule_dtype, shape_of
+from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, ROUGH, SHARED, blocks, structure
 from ._streams import PLANS, ROWS, THREADS, Plan, Streams, Strengths
 
 _TILE_RUNS = 16  # of a block at most, as in sampling.cu
 _WORK = 32  # words of what a block is at, as in sampling.cu
 _STRIP = 4  # tiles of a block that share what is staged for it
 _INT = np.int32
-_SAMPLING = np.dtype(
-    [
-        ("origin", _INT, 3),
-        ("step", _INT, 3),
-        ("tile_runs", _INT),
-        ("strip", _INT),
-        ("strips", np.int64),
-        ("cells_room", np.int64),
-        ("runs", _INT),
-        ("down", _INT),
-        ("across", _INT),
-        ("places", _INT, 10),  # of a block's shared memory, as in `_Samples.memory`
-    ],
-    align=True,
-)
+_SAMPLING = [
+    ("origin", _INT, 3),
+    ("step", _INT, 3),
+    ("tile_runs", _INT),
+    ("strip", _INT),
+    ("strips", np.int64),
+    ("cells_room", np.int64),
+    ("runs", _INT),
+    ("down", _INT),
+    ("across", _INT),
+    ("places", _INT, 10),  # of a block's shared memory, as in `_SamplingPlan._memory`
+    ("of", SHAPE),
+]
 _Labels = namedtuple("_Labels", "shape, dtype, origin, order, rule, voxels")
 """What a plan knows of labels: their shape (items, z, y, x), and the voxels of a result."""
 
@@ -56,7 +54,7 @@ class _SamplingPlan(Plan):
         super().__init__(strengths, window, raters)
         self.origin = (0,) * (3 - len(labels.origin)) + tuple(labels.origin)
         self.defines = label_defines(labels.dtype, labels.order, labels.shape, labels.voxels)
-        self.of, self.rule = shape_of(labels.shape), rule_of(labels.rule)
+        self.of, self.labels = shape_of(labels.shape), labels
         self.rows_of_items = min(self.items, MOST_ROWS)
         self._place_cells(labels.shape[1:])
         self.launches = [self._sampled(batch) for batch in self.batches]
@@ -83,7 +81,9 @@ class _SamplingPlan(Plan):
         sampling = self.origin, self.step, tile_runs, strip, strips, self.cells, self.runs, down
         name = "sample_rough" if rough else "sample_labels"
         defines = (*self.defines, ROUGH) if rough else self.defines
-        sampling = np.array((*sampling, *places), _SAMPLING)
+        of, rule = tuple(self.labels.shape[1:]), tuple(self.labels.rule)
+        dtype = np.dtype([*_SAMPLING, ("rule", rule_dtype(self.labels.dtype))], align=True)
+        sampling = structure((*sampling, *places, of, rule), dtype)
         return _Launch(batch, name, defines, (number,), sampling, rows, shared)
 
     def _memory(self, strips, tile_runs):
@@ -170,7 +170,7 @@ def sample_labels(
         planes, first = streams.planes(batch), batch.first
         args = plan.field, sampling, streams.records, np.int32(first), streams.bases, planes
         args += (_spare(streams, rows),) if plan.rough else ()
-        args += labels, plan.of, plan.rule, low, uniform, volumes[first:] if first else volumes
+        args += labels, low, uniform, volumes[first:] if first else volumes
         streams.launch(name, grid, args, shared=shared, defines=defines)
 
 

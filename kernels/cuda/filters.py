@@ -8,7 +8,18 @@ import numpy as np
 from gfnoise._modes import OF_FILTERS
 from gfnoise._taps import marginal_taps, sampled
 
-from ._launch import MOST_BLOCKS, MOST_ROWS, SHARED, blocks, c_type, index_type, launcher, narrow
+from ._launch import (
+    MOST_BLOCKS,
+    MOST_ROWS,
+    SHARED,
+    blocks,
+    c_type,
+    copy_of,
+    index_type,
+    launcher,
+    narrow,
+    structure,
+)
 
 THREADS = 256
 EIGHT, WIDE, HIGH = 8, 64, 32  # as in filters.cu
@@ -28,7 +39,7 @@ _INDICATOR = np.dtype(
     + [(name, np.int32) for name in ("values", "has_absent", "has_outside")],
     align=True,
 )
-_PLAIN = np.zeros((), _INDICATOR)
+_PLAIN = structure(0, _INDICATOR)
 _OF_LABELS, _FILTERED = 1, 2  # what an indicator's values are
 _BANKS = 64  # that are kept
 _FEW = 8  # rows of a plane, below which it is not worth a block
@@ -46,7 +57,7 @@ class _Bank:
             given, part = np.zeros((), _FILTERS), taps[first : first + ITEMS]
             for name in _TAPS.names:
                 given["of"][name][: len(part)] = [[getattr(t, name) for t in one] for one in part]
-            self.parts.append((first, len(part), given))
+            self.parts.append((first, len(part), structure(given, _FILTERS)))
 
 
 @lru_cache(maxsize=_BANKS)
@@ -100,7 +111,7 @@ class _Filter:
         for first in range(0, len(out), together):
             to = out[first : first + together]
             given = source if indicator["values"] == _OF_LABELS else source[first:]
-            of = np.array((narrow(self.shape), self.modes, classes, first), _VOLUMES)
+            of = structure((narrow(self.shape), self.modes, classes, first), _VOLUMES)
             self._pass_over(given, to, of, indicator)
 
     def _pass_over(self, source, out, of, indicator):
@@ -121,7 +132,7 @@ class _Filter:
                 self._lines(defines, source, of, axis, args, cap, target)
             source = target
             if indicator["values"]:
-                indicator = indicator.copy()
+                indicator = copy_of(indicator)
                 indicator["values"] = _FILTERED
 
     def _axes(self):
@@ -191,7 +202,7 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
         rule.has_ignore,
         rule.constant,
     )
-    plan.run(codes, out.reshape(-1, *shape), classes, np.array(of_classes, _INDICATOR))
+    plan.run(codes, out.reshape(-1, *shape), classes, structure(of_classes, _INDICATOR))
     if not rule.has_ignore:
         return
     ignored = plan.device.scratch("ignored", codes.size, out.dtype).reshape(codes.shape)
@@ -204,5 +215,5 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
         False,
         rule.constant,
     )
-    plan.run(codes, ignored, 1, np.array(of_ignored, _INDICATOR))
+    plan.run(codes, ignored, 1, structure(of_ignored, _INDICATOR))
     plan.keep_ignored(codes, ignored, out, wanted[0], rule.ignore)

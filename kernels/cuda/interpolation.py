@@ -32,7 +32,7 @@ def warp_labels(labels, displacement, out, *, order, rule):
             np.int32(components),
             np.int64(raters),
             np.int64(streams),
-            rule_of(rule),
+            rule_of(rule, labels.dtype),
             out,
         ),
     )

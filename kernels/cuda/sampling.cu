@@ -109,6 +109,8 @@ struct Sampling {  // what a call says of all blocks: it costs them no registers
   // Where a block's shared memory has what, in floats. Of a field of few terms, all that its
   // contractions read is staged there, the last four; else rows may be in memory of their own.
   int rows, edge, slack, left, count, work, plane, basis_y, nodes, curvature;
+  Shape of;
+  Rule rule;
 };
 
 // What a kernel that samples is given. References to it cost nothing, as all is inlined.
@@ -120,8 +122,6 @@ struct Call {
   float* bases;
   const float* planes;
   const LABEL* volumes;
-  Shape of;
-  const Rule& rule;
   const LABEL* low;
   const unsigned char* uniform;
   LABEL* out;
@@ -143,7 +143,7 @@ __device__ __forceinline__ void find_work(const Call& call, int64 index, Work& w
   const Sampling& sampling = call.sampling;
   int64 plane = index / sampling.down, at = plane / f.count[0];
   int64 item = (call.first + at) / f.raters;
-  int64 voxels = (int64)call.of.nz * call.of.ny * call.of.nx;
+  int64 voxels = (int64)sampling.of.nz * sampling.of.ny * sampling.of.nx;
   Bases basis(f, call.bases, item);
   work = {call.planes + plane * f.components * f.terms[1] * f.terms[2],
           basis.y, basis.x, basis.nodes, basis.curvature,
@@ -242,10 +242,11 @@ __device__ __forceinline__ int settle(const Call& call, const Work& work, const 
                                       int length) {
   const Field& f = call.f;
   const Sampling& sampling = call.sampling;
-  const Rule& rule = call.rule;
+  const Rule& rule = sampling.rule;
   const LABEL* low = work.low;
   const unsigned char* uniform = work.uniform;
-  int cell = 0, shape[3] = {call.of.nz, call.of.ny, call.of.nx}, origin[3] = {work.z, y, x};
+  int cell = 0, shape[3] = {sampling.of.nz, sampling.of.ny, sampling.of.nx};
+  int origin[3] = {work.z, y, x};
   bool outside = false, spoken = true;
 #pragma unroll
   for (int axis = 0; axis < 3; ++axis) {
@@ -286,7 +287,7 @@ __device__ __forceinline__ void settle_runs(const Call& call, const Work& work, 
                                             int height, int* left, int* count, LABEL* out) {
   const Field& f = call.f;
   const Sampling& sampling = call.sampling;
-  const Volume labels(work.labels, call.of, 0);
+  const Volume labels(work.labels, sampling.of, 0);
 #pragma unroll 1
   for (int which = threadIdx.x; which < height * TILE_RUNS; which += THREADS) {
     int run = which % TILE_RUNS, row = which / TILE_RUNS;
@@ -297,7 +298,7 @@ __device__ __forceinline__ void settle_runs(const Call& call, const Work& work, 
     if (cell < 0) {
       left[atomicAdd(count, 1)] = which;
     } else {
-      store_run(labels, work.low[cell], call.rule, work.z, sy, sx, sampling.step[2], length,
+      store_run(labels, work.low[cell], sampling.rule, work.z, sy, sx, sampling.step[2], length,
                 out + ((INDEX)row * f.count[2] + at));
     }
   }
@@ -309,7 +310,7 @@ __device__ __forceinline__ void decide_left(const Call& call, const Work& work, 
                                             LABEL* out) {
   const Field& f = call.f;
   const Sampling& sampling = call.sampling;
-  const Volume labels(work.labels, call.of, 0);
+  const Volume labels(work.labels, sampling.of, 0);
   const float* basis = work.x;
   const int terms = work.terms[2], z = work.z;
   for (int unit = threadIdx.x; unit < count * (RUN / 2); unit += THREADS) {
@@ -344,7 +345,7 @@ __device__ __forceinline__ void decide_left(const Call& call, const Work& work, 
 #pragma unroll 1
     for (int i = 0; i < 2 && x + i < f.count[2]; ++i) {
       to[i] = decide(labels, z, y + sampling.step[1] * row,
-                     sampling.origin[2] + sampling.step[2] * (x + i), shift, call.rule);
+                     sampling.origin[2] + sampling.step[2] * (x + i), shift, sampling.rule);
       shift[0] = next[0], shift[1] = next[1], shift[2] = next[2];
     }
   }
@@ -412,11 +413,11 @@ __device__ __forceinline__ void sample(const Call& call, float* spare, unsigned 
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     sample_labels(Field f, Sampling sampling, const Stream* streams, int first, float* bases,
-                  const float* planes, const LABEL* volumes, Shape of, Rule rule, const LABEL* low,
+                  const float* planes, const LABEL* volumes, const LABEL* low,
                   const unsigned char* uniform, LABEL* out) {
   DYNAMIC_SHARED(arena);
-  sample<true>({f, sampling, streams, first, bases, planes, volumes, of, rule, low, uniform, out},
-               nullptr, arena);
+  sample<true>({f, sampling, streams, first, bases, planes, volumes, low, uniform, out}, nullptr,
+               arena);
 }
 
 #else
@@ -424,11 +425,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 // As `sample_labels`, of so many terms that they do not fit in shared memory.
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
     sample_rough(Field f, Sampling sampling, const Stream* streams, int first, float* bases,
-                 const float* planes, float* spare, const LABEL* volumes, Shape of, Rule rule,
-                 const LABEL* low, const unsigned char* uniform, LABEL* out) {
+                 const float* planes, float* spare, const LABEL* volumes, const LABEL* low,
+                 const unsigned char* uniform, LABEL* out) {
   DYNAMIC_SHARED(arena);
-  sample<false>({f, sampling, streams, first, bases, planes, volumes, of, rule, low, uniform, out},
-                spare, arena);
+  sample<false>({f, sampling, streams, first, bases, planes, volumes, low, uniform, out}, spare,
+                arena);
 }
 
 #endif
