@@ -50,7 +50,8 @@ _STREAM = np.dtype(
     ],
     align=True,
 )
-_STREAMS = np.dtype([("of", _STREAM, ITEMS)], align=True)
+_CUT = np.dtype([(name, np.float64) for name in ("padding", "tail", "white", "constant")])
+_STREAMS = np.dtype([("of", _STREAM, ITEMS), ("cut", _CUT)], align=True)
 _FIELD = np.dtype(
     [
         ("components", _INT),
@@ -64,7 +65,6 @@ _FIELD = np.dtype(
         ("nodes", _INT),
         ("spread", _INT),
         ("parts", _INT),
-        ("cut", [(name, np.float64) for name in ("padding", "tail", "white", "constant")]),
     ],
     align=True,
 )
@@ -122,8 +122,7 @@ class Plan:
         self.nodes = self.runs * self.parts + 1
         spread = RUN * self.step[-1] // self.parts
         values = self.components, raters, *grid, self.terms, self.padded, self.nodes, spread
-        cut = PADDING, TAIL, WHITE, CONSTANT
-        self.field = structure((*values, self.parts, cut), _FIELD)
+        self.field = structure((*values, self.parts), _FIELD)
         self.batches = list(self._batches())
 
     def _records(self, size, missing):
@@ -155,7 +154,7 @@ class Plan:
         parts = []
         for first in range(0, self.items, ITEMS):
             part, given = self.records[first : first + ITEMS], np.zeros((), _STREAMS)
-            given["of"][: len(part)] = part
+            given["of"][: len(part)], given["cut"] = part, (PADDING, TAIL, WHITE, CONSTANT)
             parts.append((first, len(part), structure(given, _STREAMS)))
         return parts
 

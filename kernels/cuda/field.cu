@@ -3,8 +3,13 @@
 #define ITEMS 16  // streams that are passed by value at once
 #define PI 3.14159265358979323846
 
+struct Cut {  // where a spectrum is cut; the numbers of gfnoise/_spectrum.py
+  double padding, tail, white, constant;
+};
+
 struct Streams {
   Stream of[ITEMS];
+  Cut cut;
 };
 
 // --- streams and bases --------------------------------------------------------------------------
@@ -35,7 +40,7 @@ __device__ __forceinline__ void cut_spectrum(Stream& stream, int axis, double le
 // Complete a record: by a seed and by strengths (2, ndim), amplitudes and length scales, that may be
 // on the device, and by its spectra, where the host knows of strengths but their bounds.
 __device__ __forceinline__ void complete(Stream& stream, const Field& f, const int64* seed,
-                                         const double* strengths, bool bounds) {
+                                         const double* strengths, bool bounds, const Cut& cut) {
   if (seed) stream.seed = (uint64)*seed;
   if (!bounds) return;
   int ndim = f.components;
@@ -46,7 +51,7 @@ __device__ __forceinline__ void complete(Stream& stream, const Field& f, const i
       stream.amplitude[axis] = (float)fmin(strengths[axis - 3 + ndim], 1e30);
       stream.length[axis] = strengths[axis - 3 + 2 * ndim];
     }
-    cut_spectrum(stream, axis, stream.length[axis], f.size[axis], f.terms[axis], f.cut);
+    cut_spectrum(stream, axis, stream.length[axis], f.size[axis], f.terms[axis], cut);
   }
 }
 
@@ -119,7 +124,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   if (threadIdx.x == 0) {
     stream = given.of[blockIdx.x];
     complete(stream, f, seeds ? seeds + item * seed_step : seeds,
-             strengths ? strengths + item * 2 * f.components : strengths, bounds);
+             strengths ? strengths + item * 2 * f.components : strengths, bounds, given.cut);
     if (blockIdx.y == 0) streams[item] = stream;
   }
   __syncthreads();

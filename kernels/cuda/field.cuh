@@ -18,17 +18,12 @@ struct Stream {  // what makes the noise of an item; per axis (z, y, x)
   Cells cells;
 };
 
-struct Cut {  // where a spectrum is cut; the numbers of gfnoise/_spectrum.py
-  double padding, tail, white, constant;
-};
-
 struct Field {  // what all streams of a call share; per axis (z, y, x)
   int components, raters;
   int size[3], start[3], step[3], count[3];  // the grid, and the window of it
   int terms[3];                              // room for the terms of an item
   int padded[3];                             // room for the voxels of a basis
   int nodes, spread, parts;                  // of a row; voxels between two; pieces of a run
-  Cut cut;
 };
 
 // Where an item's bases are: A0, A1, A2, then A2 at the nodes, then the weights of the bound.
