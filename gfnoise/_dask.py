@@ -21,6 +21,7 @@ from . import _array, _blocks, _decisions, _labels
 from ._axes import along_axes
 from ._digits import rank_of
 from ._reach import reach
+from ._sampling import part_of, streams
 from ._strengths import in_voxels
 from ._taps import marginal_taps
 from ._window import Window, cut
@@ -236,26 +237,26 @@ def _sample_labels(
     options = {"order": order, "mode": mode, "cval": cval, "ignore_index": ignore_index}
     function(self, _twin(labels, self.ndim), seed=seed, n=n, **options)
     lead, space = labels.ndim - self.ndim, labels.shape[labels.ndim - self.ndim :]
-    part, _ = self._part(space, window if full_shape is not None else None, full_shape)
+    part, _ = part_of(space, window if full_shape is not None else None, full_shape)
     wanted = cut(space, window) if full_shape is None and window is not None else None
     items = math.prod(labels.shape[:lead])
-    seeds, numbers, _ = self._streams(seed, items)
+    seeds, numbers, _ = streams(self, seed, items)
     amplitude, length_scale = in_voxels(self, items, part.shape)
     raters = None if n is None else int(n)
-    streams = {
+    given: dict[str, Any] = {
         "seeds": seeds,
         "numbers": numbers,
         "amplitude": amplitude,
         "length_scale": length_scale,
     }
-    parts, layout = _overlapping(labels, _margins(labels, self.ndim, raters, part, streams))
+    parts, layout = _overlapping(labels, _margins(labels, self.ndim, raters, part, given))
     chunks, axis = layout.chunks, None
     if raters is not None:
         chunks, axis = (*chunks[:lead], (raters,), *chunks[lead:]), lead
     plan = _blocks.Samples(
         layout=layout,
         dtype=labels.dtype,
-        **streams,
+        **given,
         grid=part.shape,
         start=part.start,
         raters=raters,

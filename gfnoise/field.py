@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks, _labels
+from ._sampling import noisy_labels, streams
 from ._strengths import in_voxels
-from ._window import Window, cut, whole
+from ._window import cut, whole
 
 METHODS = ("integrated", "sampled")
 
@@ -133,7 +134,7 @@ class GaussianField:
         grid = _checks.grid_shape("shape", shape, self.ndim)
         part = whole(grid) if window is None else cut(grid, window)
         raters = 1 if n is None else _checks.integer("n", n, 0)
-        seeds, numbers, seed_axis = self._streams(seed, None)
+        seeds, numbers, seed_axis = streams(self, seed, None)
         items = len(numbers)
         amplitude, length_scale = in_voxels(self, items, grid)
 
@@ -232,7 +233,8 @@ class GaussianField:
         >>> np.unique(noisy).tolist()
         [0, 7]
         """
-        return self._sample(
+        return noisy_labels(
+            self,
             labels,
             seed=seed,
             n=n,
@@ -244,60 +246,6 @@ class GaussianField:
             full_shape=full_shape,
             out=out,
         )
-
-    def _sample(
-        self,
-        labels: NDArray[Any],
-        *,
-        seed: Any,
-        n: int | None = None,
-        order: int = 0,
-        mode: str = "constant",
-        cval: int = 0,
-        ignore_index: int | None = None,
-        window: tuple[slice, ...] | None = None,
-        full_shape: Sequence[int] | None = None,
-        out: NDArray[Any] | None = None,
-        strengths: Any = None,
-    ) -> NDArray[Any]:
-        """As `sample_labels`; on a device also with strengths that are new at every call.
-
-        They are amplitudes and length scales in voxels (items, 2, ndim), float64 on the device or a
-        list of numbers, and the field's own are what they are at most, and at least.
-        """
-        kernels = _array.kernels(
-            "sample_labels", "field", labels=labels, out=out, **_array.placed(seed=seed)
-        )
-        _checks.integral("labels", labels)
-        ndim = _checks.dimensions(self.ndim, labels.ndim)
-        _checks.choice("order", order, _labels.ORDERS)
-        rule = _labels.rule(labels, mode, cval, ignore_index)
-        lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
-        part, origin = self._part(space, window, full_shape)
-        raters = 1 if n is None else _checks.integer("n", n, 0)
-        items = math.prod(lead)
-        seeds, numbers, _ = self._streams(seed, items)
-        amplitude, length_scale = in_voxels(self, items, part.shape)
-        shape = (*lead, *((raters,) * (n is not None)), *part.count)
-        if out is not None:
-            _checks.output(out, shape, labels.dtype, labels=labels)
-
-        output = _labels.Output(out, shape, labels.dtype, labels)
-        if output.result.size:
-            kernels.sample_labels(
-                _labels.encode(labels, ndim),
-                output.codes((items, raters, *_labels.volume(part.count))),
-                seeds=seeds,
-                numbers=numbers,
-                amplitude=amplitude,
-                length_scale=length_scale,
-                window=part,
-                origin=origin,
-                order=order,
-                rule=rule,
-                **({} if strengths is None else {"strengths": strengths}),
-            )
-        return output.finish()
 
     @_array.tensors("labels", "out")
     def marginals(
@@ -398,17 +346,6 @@ class GaussianField:
             raise ValueError(f"parameters must be given for equally many items, got {listed}")
         return max(given.values(), default=None)
 
-    def _streams(
-        self, seed: int | ArrayLike, items: int | None
-    ) -> tuple[NDArray[np.uint64], NDArray[np.uint32], bool]:
-        """Seeds and item numbers; the items are those of the labels or of seed and parameters."""
-        own = self._own_items
-        if items is None and own is not None and (own > 1 or np.ndim(seed) == 0):
-            items = own
-        seeds, numbers, per_item = _checks.seeds(seed, items)
-        self._check_items(len(numbers))
-        return seeds, numbers, per_item
-
     def _check_items(self, items: int) -> None:
         own = self._own_items
         if own not in (None, 1, items):
@@ -416,19 +353,3 @@ class GaussianField:
                 f"amplitude, length_scale and spacing must be given once or for each of "
                 f"{items} items, got {own}"
             )
-
-    def _part(
-        self, space: tuple[int, ...], window: object, full_shape: object
-    ) -> tuple[Window, tuple[int, ...]]:
-        """The window of the field, and the voxel of the labels where it starts."""
-        if full_shape is None:
-            part = whole(space) if window is None else cut(space, window)
-            return part, part.start
-        grid = _checks.grid_shape("full_shape", full_shape, self.ndim)
-        part = whole(grid) if window is None else cut(grid, window)
-        if part.count != space or set(part.step) != {1}:
-            raise ValueError(
-                f"window must be the part of full_shape {grid} that the labels cover, of shape "
-                f"{space} and in steps of 1, got {window!r}"
-            )
-        return part, (0,) * self.ndim

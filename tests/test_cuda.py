@@ -27,6 +27,7 @@ from gfnoise import GaussianField, _digits, _warm_up
 from gfnoise._cuda import _labels, _launch, _streams, field, filters, interpolation
 from gfnoise._cuda import thresholding as thresholds
 from gfnoise._modes import OF_COORDINATES, OF_FILTERS
+from gfnoise._sampling import noisy_labels
 from gfnoise._spectrum import harmonics
 
 Array = NDArray[Any]
@@ -204,7 +205,7 @@ def test_strengths_that_are_on_the_device(lengths: tuple[float, float], host: Ho
         exact = GaussianField(strengths[:, 0], strengths[:, 1], ndim=3)
         expected = exact.sample_labels(labels, seed=seeds, order=order)
         for own in (strengths, strengths.tolist()):  # a list goes by value
-            found = bounds._sample(labels, seed=seeds, order=order, strengths=own)
+            found = noisy_labels(bounds, labels, seed=seeds, order=order, strengths=own)
             assert np.array_equal(found, expected)
 
 
@@ -218,7 +219,7 @@ def test_strengths_within_bounds_need_no_new_plan(host: HostLauncher) -> None:
         for seed in range(3):
             own = [[rng.uniform(0, 3, 2).tolist(), rng.uniform(4, 9, 2).tolist()]]
             before = field._sampling_plan.cache_info().misses
-            found = bounds._sample(label, seed=[seed], strengths=own)
+            found = noisy_labels(bounds, label, seed=[seed], strengths=own)
             plans.append(field._sampling_plan.cache_info().misses - before)
             exact = GaussianField(*own[0], ndim=2).sample_labels(label, seed=[seed])
             assert np.array_equal(found, exact)
@@ -442,14 +443,14 @@ def test_the_stream_of_tensors_is_of_their_device(monkeypatch: pytest.MonkeyPatc
         yield
         current[0] = before
 
-    def from_external(given: Any) -> Any:
-        made.append((given.__cuda_stream__(), current[0]))
-        return nullcontext()
+    def stream_of(name: Any) -> Any:
+        return SimpleNamespace(use=lambda: used.append((name, current[0])))
 
-    made: list[Any] = []
+    used: list[Any] = []
     cuda = SimpleNamespace(
         Device=device,
-        Stream=SimpleNamespace(from_external=from_external),
+        Stream=SimpleNamespace(from_external=lambda given: stream_of(given.__cuda_stream__())),
+        get_current_stream=lambda: stream_of("CuPy's own"),
         using_allocator=lambda allocator: nullcontext(),
     )
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
@@ -457,7 +458,8 @@ def test_the_stream_of_tensors_is_of_their_device(monkeypatch: pytest.MonkeyPatc
     stream = SimpleNamespace(cuda_stream=7, __cuda_stream__=lambda: (0, 7))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda index: stream)
     with _tensors._on_cuda(torch.device("cuda", 1)):
-        assert made == [((0, 7), 1)]
+        assert used == [((0, 7), 1)]
+    assert used == [((0, 7), 1), ("CuPy's own", 1)]
 
 
 @pytest.mark.parametrize("device", [True, -1, "gpu", "cuda:", "cuda:x", 1.5])

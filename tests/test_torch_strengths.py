@@ -9,6 +9,7 @@ import pytest
 
 from cuda_on_host.launcher import HostLauncher, redirected
 from gfnoise import GaussianField
+from gfnoise._sampling import noisy_labels
 from gfnoise._strengths import in_voxels
 
 torch = pytest.importorskip("torch")
@@ -54,7 +55,8 @@ def test_a_device_moves_labels_as_the_cpu_does(noise: LabelNoise) -> None:
     assert found is not None
     bounds, strengths = found
     with redirected(HostLauncher()):
-        noisy = bounds._sample(
+        noisy = noisy_labels(
+            bounds,
             labels.numpy(),
             seed=[one["seed"] for one in params],
             mode="nearest",

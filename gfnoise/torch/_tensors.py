@@ -238,10 +238,21 @@ def _on_cuda(device: torch.device) -> Iterator[Callable[[str, torch.Tensor], Any
         torch.cuda.device(index),
         cupy.cuda.Device(index),
         # Once the device is current: CuPy takes a stream to be of that.
-        cupy.cuda.Stream.from_external(_Handle(torch.cuda.current_stream(index))),
+        _on_stream(cupy, torch.cuda.current_stream(index)),
         cupy.cuda.using_allocator(functools.partial(_torch_memory, cupy, index)),
     ):
         yield functools.partial(_cuda_view, cupy, index)
+
+
+@contextmanager
+def _on_stream(cupy: Any, stream: Any) -> Iterator[None]:
+    """CuPy on a stream of torch's, then on its own again, which a stream's `with` forgets."""
+    before = cupy.cuda.get_current_stream()
+    cupy.cuda.Stream.from_external(_Handle(stream)).use()
+    try:
+        yield
+    finally:
+        before.use()
 
 
 class _Handle:

@@ -1,5 +1,6 @@
 """Data sets and loaders whose labels are noisy, the same for an item wherever it is made."""
 
+import functools
 import operator
 import warnings
 from collections.abc import Iterator, Mapping
@@ -316,7 +317,7 @@ class NoisyLabelLoader:
             for count, batch in loaded:
                 yield batch, count
             return
-        stream = torch.cuda.Stream(self.device) if self._on_cuda else None
+        stream = _side_stream(self.device) if self._on_cuda else None
         ahead = None
         for keys, batch in loaded:
             if isinstance(keys, int):  # of an iterable data set: how many they are
@@ -396,6 +397,17 @@ def _check_map(dataset: Any, sampled: bool) -> None:
             f"dataset must have a length, or a sampler or batch_sampler beside it, got {kind}, "
             f"with no __len__"
         )
+
+
+def _side_stream(device: Any) -> Any:
+    """The stream of what is made ahead on a device."""
+    return _stream_of(torch.cuda.current_device() if device.index is None else device.index)
+
+
+@functools.cache
+def _stream_of(index: int) -> Any:
+    """One for all passes: scratch memory is kept for each stream that there is."""
+    return torch.cuda.Stream(index)
 
 
 def _is_cuda(device: torch.device) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _array, _checks, _labels, _modes
+from .._sampling import noisy_labels
 from ..field import GaussianField
 from . import _layouts, _library, _operators, _strengths, _tensors, streams
 
@@ -319,7 +320,7 @@ class LabelNoise(torch.nn.Module):
         if type(labels) is Tensor and labels.device.type == "cpu":
             # An array needs no door: a fifth of the overhead.
             array = _tensors.view("labels", labels)
-            return torch.from_numpy(field._sample(array, seed=seeds, **options))
+            return torch.from_numpy(noisy_labels(field, array, seed=seeds, **options))
         return _sample(field, labels, seed=seeds, strengths=None, **options)
 
     @property
@@ -432,7 +433,7 @@ class LabelNoise(torch.nn.Module):
 @_array.tensors("labels", "seed", "strengths")
 def _sample(field: GaussianField, labels: Any, *, seed: Any, strengths: Any, **options: Any) -> Any:
     """`sample_labels` with strengths within those of the field, or the field's own."""
-    return field._sample(labels, seed=seed, strengths=strengths, **options)
+    return noisy_labels(field, labels, seed=seed, strengths=strengths, **options)
 
 
 def _copied(labels: Tensor) -> Tensor:
