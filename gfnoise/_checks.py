@@ -185,7 +185,7 @@ def seeds(seed: Any, items: int | None) -> tuple[NDArray[Any], NDArray[np.uint32
     per_item = array.ndim == 1
     numbers = _item_numbers(expected, array, items)
     if per_item:
-        return array.astype(np.uint64, copy=False), numbers, True
+        return np.array(array, np.uint64), numbers, True  # never the caller's own memory
     return np.full(len(numbers), array, np.uint64), numbers, False
 
 

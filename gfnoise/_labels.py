@@ -26,6 +26,7 @@ class Rule(NamedTuple):
 
 def rule(labels: NDArray[Any], mode: str, cval: object, ignore_index: object) -> Rule:
     """Check the arguments that say what a source outside, or to be ignored, stands for."""
+    # To a cache True and 1.0 are 1, and lists are an error.
     plain = type(mode) is str and type(cval) is int and type(ignore_index) in (int, type(None))
     make = _rule if plain else _rule.__wrapped__
     return make(labels.dtype, mode, cval, ignore_index)

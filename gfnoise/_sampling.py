@@ -33,7 +33,7 @@ def noisy_labels(
     """`GaussianField.sample_labels`; on a device also of strengths that are new at every call.
 
     They are amplitudes and length scales in voxels (items, 2, ndim), float64 on the device or a
-    list of numbers, and the field's own are what they are at most, and at least.
+    list of numbers; the field's own amplitudes are upper bounds, its length scales lower bounds.
     """
     kernels = _array.kernels(
         "sample_labels", "field", labels=labels, out=out, **_array.placed(seed=seed)

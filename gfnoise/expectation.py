@@ -139,12 +139,13 @@ def expected_score(
 
     masks = np.ascontiguousarray(segmentation, np.uint8).reshape(items, voxels)
     clean = np.ascontiguousarray(labels, np.uint8).reshape(items, *space)
-    streams = [*zip(seeds, numbers, strict=True)]
+    sizes, streams = masks.sum(1, dtype=np.float64), [*zip(seeds, numbers, strict=True)]
 
     def scores(group: int, count: int) -> _Floats:
         own = [part_seed(*stream, group) for stream in streams]
         samples = field.sample_labels(clean, seed=own, n=count, order=order, mode=mode, cval=cval)
-        return _scores(kernels, metric, weight, masks, samples.reshape(items, count, voxels))
+        drawn = samples.reshape(items, count, voxels)
+        return _scores(kernels, metric, weight, masks, sizes, drawn)
 
     groups = (scores(group, count) for group, count in enumerate(_groups(n, voxels)))
     mean, error = _mean_and_error(groups, n)
@@ -156,6 +157,7 @@ def _scores(
     metric: str,
     weight: float,
     masks: NDArray[np.uint8],
+    sizes: _Floats,
     samples: NDArray[np.uint8],
 ) -> _Floats:
     """Scores (items, samples) of masks (items, voxels) against samples (items, samples, voxels)."""
@@ -164,16 +166,17 @@ def _scores(
     for i in range(items):
         counted[i] = kernels.overlaps(masks[i], samples[i])
     inside, mass = counted[:, 0], counted[:, 1]
-    size = masks.sum(1, dtype=np.float64)[:, None]
-    return np.asarray(score_of(metric, weight, inside, mass, size + 0 * mass, voxels))
+    return np.asarray(score_of(metric, weight, inside, mass, sizes[:, None] + 0 * mass, voxels))
 
 
 def _mean_and_error(groups: Iterable[_Floats], n: int) -> tuple[_Floats, _Floats]:
     """Mean and standard error of `n` scores per item, which come in groups (items, scores)."""
-    first, total, squares = np.zeros((3, 1, 1))
-    for number, scores in enumerate(groups):
+    first: Any = None
+    total: Any = 0.0
+    squares: Any = 0.0
+    for scores in groups:
         # Sums of differences from the first score: no digits are lost where scores hardly vary.
-        first = first if number else scores[:, :1]
+        first = scores[:, :1] if first is None else first
         total = total + (scores - first).sum(1)
         squares = squares + ((scores - first) ** 2).sum(1)
     variance = np.maximum(squares - total**2 / n, 0) / (n - 1)

@@ -38,3 +38,10 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
         return
     with redirected(HostLauncher() if chosen == "cuda-on-host" else StagedLauncher()):
         yield chosen
+
+
+@pytest.fixture
+def host() -> Iterator[HostLauncher]:
+    """The CUDA kernels on the host, for NumPy arrays."""
+    with redirected(HostLauncher()) as launcher:
+        yield launcher

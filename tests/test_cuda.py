@@ -27,8 +27,6 @@ from gfnoise import GaussianField, _digits, _warm_up
 from gfnoise._cuda import _labels, _launch, _streams, field, filters, interpolation
 from gfnoise._cuda import thresholding as thresholds
 from gfnoise._modes import OF_COORDINATES, OF_FILTERS
-from gfnoise._sampling import noisy_labels
-from gfnoise._spectrum import harmonics
 
 Array = NDArray[Any]
 SHAPE = (7, 21, 37)
@@ -66,12 +64,6 @@ def everything() -> dict[str, Array]:
 def expected() -> dict[str, Array]:
     """What the CPU's kernels make of it."""
     return everything()
-
-
-@pytest.fixture
-def host() -> Iterator[HostLauncher]:
-    with redirected(HostLauncher()) as launcher:
-        yield launcher
 
 
 @pytest.fixture
@@ -181,49 +173,6 @@ def test_seeds_that_are_on_the_device(single: bool, host: HostLauncher) -> None:
         LABELS.shape[-2:], seed=int(seeds[0]) if single else seeds
     )
     assert np.array_equal(out[:, 0], expected)
-
-
-def test_room_for_terms_of_any_longer_length_scale() -> None:
-    scales = np.concatenate([np.linspace(0.02, 4, 60), np.geomspace(4, 1000, 40)])
-    for n in (1, 2, 3, 7, 16, 33, 64, 128, 131):
-        terms = [harmonics(n, float(b)).terms for b in scales]
-        for i, b in enumerate(scales):
-            assert max(terms[i:]) <= _streams.room_for_terms(n, float(b))
-
-
-@pytest.mark.parametrize("lengths", [(3.0, 9.0), (0.05, 2.0), (6.7, 6.9)])
-def test_strengths_that_are_on_the_device(lengths: tuple[float, float], host: HostLauncher) -> None:
-    """Spectra are cut there, where the host knows but the range of length scales."""
-    rng = np.random.default_rng(0)
-    labels = np.concatenate([LABELS] * 10)
-    strengths = np.stack(
-        [rng.uniform(0.5, 3, (len(labels), 3)), rng.uniform(*lengths, (len(labels), 3))], axis=1
-    )
-    seeds = np.arange(len(labels))
-    bounds = GaussianField(3.0, lengths[0], ndim=3)
-    for order in (0, 1):
-        exact = GaussianField(strengths[:, 0], strengths[:, 1], ndim=3)
-        expected = exact.sample_labels(labels, seed=seeds, order=order)
-        for own in (strengths, strengths.tolist()):  # a list goes by value
-            found = noisy_labels(bounds, labels, seed=seeds, order=order, strengths=own)
-            assert np.array_equal(found, expected)
-
-
-def test_strengths_within_bounds_need_no_new_plan(host: HostLauncher) -> None:
-    """But where the bounds' field is too rough for shared memory: then each has its own."""
-    rng = np.random.default_rng(0)
-    label = np.zeros((1, 70, 90), np.uint8)
-    label[:, 20:50, 30:70] = 1
-    for least, expected in ((4.0, [1, 0, 0]), (0.2, [2, 1, 1])):
-        bounds, plans = GaussianField(3.0, least, ndim=2), []
-        for seed in range(3):
-            own = [[rng.uniform(0, 3, 2).tolist(), rng.uniform(4, 9, 2).tolist()]]
-            before = field._sampling_plan.cache_info().misses
-            found = noisy_labels(bounds, label, seed=[seed], strengths=own)
-            plans.append(field._sampling_plan.cache_info().misses - before)
-            exact = GaussianField(*own[0], ndim=2).sample_labels(label, seed=[seed])
-            assert np.array_equal(found, exact)
-        assert plans == expected
 
 
 def test_values_that_are_not_checked(host: HostLauncher) -> None:

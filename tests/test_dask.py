@@ -413,3 +413,14 @@ def test_graphs_pickle() -> None:
     labels, field = blobs((20, 24)), GaussianField(1.0, 5.0, ndim=2)
     found = pickle.loads(pickle.dumps(field.sample_labels(da.from_array(labels, 9), seed=4)))
     assert np.array_equal(found.compute(), field.sample_labels(labels, seed=4))
+
+
+def test_seeds_are_those_of_the_call() -> None:
+    """What becomes of the array they came in is no matter to the graph."""
+    noise, seeds = GaussianField(2.0, 4.0, ndim=2), np.array([1, 2, 3, 4], np.uint64)
+    labels = np.zeros((4, 32, 32), np.uint8)
+    labels[:, 8:24, 8:24] = 1
+    expected = noise.sample_labels(labels, seed=seeds)
+    lazy = noise.sample_labels(da.from_array(labels, chunks=(1, 32, 32)), seed=seeds)
+    seeds[:] = 9
+    assert np.array_equal(lazy.compute(), expected)

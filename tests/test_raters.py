@@ -387,5 +387,5 @@ with _pool.alone():
     work()
     print(time.process_time() - process, time.thread_time() - own)
 """
-    process, own = map(float, run_python(code).split())
+    process, own = map(float, run_python(code, OPENBLAS_NUM_THREADS="2").split())
     assert process < 1.05 * own

@@ -1,4 +1,4 @@
-"""Calls that torch.compile does not trace: imported once it meets one, for torch loads it then."""
+"""What torch.compile must not trace: a module of its own, so that torch loads it only then."""
 
 from collections.abc import Callable
 from typing import Any

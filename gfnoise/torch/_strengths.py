@@ -3,6 +3,7 @@
 The field that is asked is that of their bounds, so that nothing is worked out anew on the host.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..field import GaussianField
 from . import _operators
 
 Range = tuple[float, float]
-Strengths = list[list[list[float]]]
+Rows = list[list[list[float]]]
 
 
 def within(
@@ -22,7 +23,7 @@ def within(
     length_scale: Range,
     ndim: int,
     shape: Sequence[int],
-) -> tuple[GaussianField, Strengths] | None:
+) -> tuple[GaussianField, Rows] | None:
     """The field of the bounds, and the strengths (items, 2, ndim) of parameters within them.
 
     None if these are not plain numbers, within the bounds and of the same spacing.
@@ -35,7 +36,7 @@ def within(
     for (a, b), one in zip(given, params, strict=True):
         if type(a) is not float or type(b) is not float or one["spacing"] != spacing:
             return None
-        if not (0 <= a <= amplitude[1] and b >= length_scale[0]):
+        if not (0 <= a <= amplitude[1] and length_scale[0] <= b < math.inf):
             return None
     own = () if spacing == "unit" else tuple(spacing)
     field = _operators.field((amplitude[1],) * ndim, (length_scale[0],) * ndim, own, ndim)

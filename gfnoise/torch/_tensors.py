@@ -53,7 +53,7 @@ def _call(
     found = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
     device = _device(function.__name__, given)
     wants_gradient = torch.is_grad_enabled() and any(one.requires_grad for one in found.values())
-    if any(map(_is_traced, found.values())):
+    if any(map(is_traced, found.values())):
         return _operators.trace(function, args, kwargs)
     tangent = any(map(_has_tangent, found.values()))
     if wants_gradient and not tangent and function.__name__ in _filter_operators.DIFFERENTIABLE:
@@ -124,7 +124,7 @@ def _is_real(result: Any) -> bool:
     return not isinstance(result, (int, type(None)))
 
 
-def _is_traced(tensor: torch.Tensor) -> bool:
+def is_traced(tensor: torch.Tensor) -> bool:
     """Whether only operators apply: a tensor without memory, or one that records or dispatches."""
     return (
         type(tensor).__torch_dispatch__ is not _PLAIN

@@ -390,7 +390,7 @@ class NoisyLabelLoader:
 def _check_map(dataset: Any, sampled: bool) -> None:
     """Raise TypeError unless a data set has what a loader of it asks for."""
     kind = type(dataset).__qualname__
-    if not hasattr(dataset, "__getitem__"):
+    if not hasattr(type(dataset), "__getitem__"):
         raise TypeError(f"dataset must be map-style or a torch IterableDataset, got {kind}")
     if not sampled and not hasattr(type(dataset), "__len__"):
         raise TypeError(

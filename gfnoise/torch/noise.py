@@ -309,19 +309,27 @@ class LabelNoise(torch.nn.Module):
             "mode": self.mode,
             "ignore_index": self.ignore_index,
         }
-        if labels.is_cuda and (self._varies or self.p < 1):
-            ranges, space = (self.amplitude, self.length_scale), labels.shape[-self.ndim :]
-            bounded = _strengths.within(params, *ranges, self.ndim, space)
-            if bounded is not None:
-                field, each = bounded
-                strengths = [one for one in each for _ in range(copies)]
-                return _sample(field, labels, seed=seeds, strengths=strengths, **options)
-        field = self._field(params, copies)
+        bounded = self._bounded(labels, params)
+        if bounded is not None:
+            bounds, each = bounded
+            strengths = [one for one in each for _ in range(copies)]
+            return _sample(bounds, labels, seed=seeds, strengths=strengths, **options)
+        field: Any = self._field(params, copies)
         if type(labels) is Tensor and labels.device.type == "cpu":
             # An array needs no door: a fifth of the overhead.
             array = _tensors.view("labels", labels)
             return torch.from_numpy(noisy_labels(field, array, seed=seeds, **options))
-        return _sample(field, labels, seed=seeds, strengths=None, **options)
+        return field.sample_labels(labels, seed=seeds, **options)
+
+    def _bounded(self, labels: Tensor, params: Params) -> Any:
+        """The field of the module's ranges and the items' strengths, which a device takes; or None.
+
+        None where they are the same at every call, or not within the ranges.
+        """
+        if not labels.is_cuda or _tensors.is_traced(labels) or not (self._varies or self.p < 1):
+            return None
+        ranges, space = (self.amplitude, self.length_scale), labels.shape[-self.ndim :]
+        return _strengths.within(params, *ranges, self.ndim, space)
 
     @property
     def _varies(self) -> bool:
@@ -432,7 +440,7 @@ class LabelNoise(torch.nn.Module):
 
 @_array.tensors("labels", "seed", "strengths")
 def _sample(field: GaussianField, labels: Any, *, seed: Any, strengths: Any, **options: Any) -> Any:
-    """`sample_labels` with strengths within those of the field, or the field's own."""
+    """`sample_labels` with strengths within the bounds that are the field's own."""
     return noisy_labels(field, labels, seed=seed, strengths=strengths, **options)
 
 

@@ -19,7 +19,10 @@ def _subtract(row, share, other):
 
 @kernel
 def factor(covariances):
-    """Make each upper triangle of (matrices, points, points) U, where U' U is the covariance."""
+    """Replace each upper triangle of (matrices, points, points) by U, where U' U is the covariance.
+
+    What is below stays. Covariances are positive definite, by what is added to their diagonals.
+    """
     for matrix in covariances:
         for i in range(len(matrix)):
             row = matrix[i, i:]

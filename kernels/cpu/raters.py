@@ -186,7 +186,7 @@ def _count(patterns, table, start, stop):
 
 @kernel
 def _count_together(truth, said, counts, joint):
-    """Add up how often a rater says the last class where the truth is the one before.
+    """Add up joint[c, s]: how often the truth is c and a rater says s.
 
     In no product of matrices: BLAS wakes threads of its own, which wait for one another.
     """

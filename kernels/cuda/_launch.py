@@ -144,7 +144,7 @@ class Structure(np.ndarray):
     """Values that a kernel takes by value: NumPy's structure, without axes.
 
     `plain` is the same memory as bytes without fields: to pass an array on, CuPy has NumPy describe
-    all the fields it has.
+    all the fields it has. What `structure` and `copy_of` make has it, and no part of that.
     """
 
     plain: NDArray[Any]

@@ -25,7 +25,8 @@ from ._launch import (
     structure,
 )
 
-ROWS = 16  # of a block, as in field.cu
+# As in field.cuh and field.cu: a test compares them.
+ROWS = 16  # of a block
 THREADS = 128
 ITEMS = 16  # streams that are passed by value at once
 _BASES = 4  # of an item: one of each axis, and one at the nodes
@@ -72,10 +73,10 @@ _FIELD = np.dtype(
 # about 1.1 voxels, where all frequencies of the torus are terms, for its being shorter.
 _ROUGHEST, _SPARE_TERMS = 1.1, 6
 
-Strengths = namedtuple("Strengths", "amplitude, length_scale, ndim, bounds")
+Known = namedtuple("Known", "amplitude, length_scale, ndim, bounds")
 """Amplitudes and length scales (items, ndim), as bytes, by which a call is known again.
 
-As `bounds` they are what the call's own are at most, and at least.
+As `bounds` they are the upper and the lower bounds of the call's own.
 """
 
 Batch = namedtuple("Batch", "first, number, of_draws, of_planes")
@@ -89,7 +90,7 @@ class Plan:
 
     Parameters
     ----------
-    strengths : Strengths
+    strengths : Known
     window : gfnoise._window.Window
     raters : int
     """
@@ -149,7 +150,7 @@ class Plan:
             yield Batch(first, number, of_draws, (blocks(flat, THREADS), across, number))
 
     @cached_property
-    def parts_of_records(self):
+    def records_by_value(self):
         """The records as they are passed by value: the first, how many, and these."""
         parts = []
         for first in range(0, self.items, ITEMS):
@@ -158,9 +159,9 @@ class Plan:
             parts.append((first, len(part), structure(given, _STREAMS)))
         return parts
 
-    def given(self, seeds, numbers, strengths):
+    def completed(self, seeds, numbers, strengths):
         """The parts of the records, with all that the host knows; None: it is on the device."""
-        for first, count, part in self.parts_of_records:
+        for first, count, part in self.records_by_value:
             given, own = copy_of(part), slice(first, first + count)
             records = given["of"]
             records["number"][:count] = numbers[own]
@@ -219,7 +220,7 @@ class Streams:
     def __init__(self, out, plan, seeds, numbers, strengths=None, known=None):
         self.device, self.plan = launcher(out), plan
         on_host = seeds.dtype == np.uint64
-        self.given = plan.given(seeds if on_host else None, numbers, known)
+        self.on_host = seeds if on_host else None, numbers, known
         several = np.int32(not on_host and seeds.size > 1)
         elsewhere = NULL if on_host else seeds, several, NULL if strengths is None else strengths
         self.drawn_from = *elsewhere, np.int32(plan.bounds)
@@ -229,7 +230,7 @@ class Streams:
     def prepare(self):
         """Bring the records to the device, and make the bases of all items there."""
         shared = 8 * THREADS + _STREAM.itemsize
-        for first, count, given in self.given:
+        for first, count, given in self.plan.completed(*self.on_host):
             args = self.plan.field, given, *self.drawn_from, first, self.records, self.bases
             self.launch("prepare_streams", (count, _BASES), args, shared=shared)
 

@@ -11,11 +11,12 @@ from gfnoise._runs import SIDE, cells, run_spans
 
 from ._labels import SHAPE, label_defines, rule_dtype, shape_of
 from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, ROUGH, SHARED, blocks, structure
-from ._streams import PLANS, ROWS, THREADS, Plan, Streams, Strengths
+from ._streams import PLANS, ROWS, THREADS, Known, Plan, Streams
 
 _TILE_RUNS = 16  # of a block at most, as in sampling.cu
 _WORK = 32  # words of what a block is at, as in sampling.cu
 _STRIP = 4  # tiles of a block that share what is staged for it
+_MOST_KEPT = 1024  # items of a plan that is kept
 _INT = np.int32
 _SAMPLING = [
     ("origin", _INT, 3),
@@ -47,6 +48,12 @@ def _sampling_plan(strengths, window, raters, labels):
     return _SamplingPlan(strengths, window, raters, labels)
 
 
+def _plan_of(strengths, window, raters, labels):
+    """The plan of a call; that of very many items is large, and not kept."""
+    kept = labels.shape[0] <= _MOST_KEPT
+    return (_sampling_plan if kept else _SamplingPlan)(strengths, window, raters, labels)
+
+
 class _SamplingPlan(Plan):
     """A plan with the tables of uniform cells of all items, and how the batches are sampled."""
 
@@ -56,6 +63,7 @@ class _SamplingPlan(Plan):
         self.defines = label_defines(labels.dtype, labels.order, labels.shape, labels.voxels)
         self.of, self.labels = shape_of(labels.shape), labels
         self.rows_of_items = min(self.items, MOST_ROWS)
+        self.dtype = np.dtype([*_SAMPLING, ("rule", rule_dtype(labels.dtype))], align=True)
         self._place_cells(labels.shape[1:])
         self.launches = [self._sampled(batch) for batch in self.batches]
         self.rough = self.launches[0].name == "sample_rough"
@@ -82,8 +90,7 @@ class _SamplingPlan(Plan):
         name = "sample_rough" if rough else "sample_labels"
         defines = (*self.defines, ROUGH) if rough else self.defines
         of, rule = tuple(self.labels.shape[1:]), tuple(self.labels.rule)
-        dtype = np.dtype([*_SAMPLING, ("rule", rule_dtype(self.labels.dtype))], align=True)
-        sampling = structure((*sampling, *places, of, rule), dtype)
+        sampling = structure((*sampling, *places, of, rule), self.dtype)
         return _Launch(batch, name, defines, (number,), sampling, rows, shared)
 
     def _memory(self, strips, tile_runs):
@@ -120,7 +127,7 @@ def displacement(out, *, seeds, numbers, amplitude, length_scale, window):
 
     As on the CPU; `seeds` are uint64 on the host, or int64 on the device.
     """
-    plan = _field_plan(_strengths(amplitude, length_scale), window, out.shape[1])
+    plan = _field_plan(_known(amplitude, length_scale), window, out.shape[1])
     streams = Streams(out, plan, seeds, numbers)
     streams.prepare()
     tile_runs = min(_TILE_RUNS, plan.runs)
@@ -151,17 +158,17 @@ def sample_labels(
     """Fill (items, raters, z, y, x) with noisy labels of (items, z, y, x).
 
     As on the CPU; `seeds` as in `displacement`. With `strengths`, float64 (items, 2, ndim) on the
-    device, or a list of such numbers, `amplitude` and `length_scale` are what those are at most,
-    and at least: strengths that are new at every call need no new plan then.
+    device, or a list of such numbers, `amplitude` and `length_scale` are their bounds, upper and
+    lower: strengths that are new at every call need no new plan then.
     """
     voxels = math.prod(out.shape[2:])
     of = window, out.shape[1], _Labels(labels.shape, labels.dtype, origin, order, rule, voxels)
-    plan = _sampling_plan(_strengths(amplitude, length_scale, strengths is not None), *of)
+    plan = _plan_of(_known(amplitude, length_scale, strengths is not None), *of)
     known = None
     if isinstance(strengths, list):
         strengths, known = None, np.array(strengths, np.float64)
-        if plan.rough:  # only by the roughest that there may be
-            plan, known = _sampling_plan(_strengths(known[:, 0], known[:, 1]), *of), None
+        if plan.rough:  # but these may be smoother; no call is like it again
+            plan, known = _SamplingPlan(_known(known[:, 0], known[:, 1]), *of), None
     streams = Streams(out, plan, seeds, numbers, strengths, known)
     streams.prepare()
     low, uniform = _tabulate(streams, labels)
@@ -174,10 +181,10 @@ def sample_labels(
         streams.launch(name, grid, args, shared=shared, defines=defines)
 
 
-def _strengths(amplitude, length_scale, bounds=False):
+def _known(amplitude, length_scale, bounds=False):
     """Amplitudes and length scales (items, ndim) as a plan is known by."""
     given = (np.ascontiguousarray(one, np.float64) for one in (amplitude, length_scale))
-    return Strengths(*(one.tobytes() for one in given), amplitude.shape[1], bounds)
+    return Known(*(one.tobytes() for one in given), amplitude.shape[1], bounds)
 
 
 def _spare(streams, rows):

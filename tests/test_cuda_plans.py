@@ -1,0 +1,85 @@
+"""Plans of calls on a device: what is kept from call to call, and what each call brings."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from cuda_on_host.launcher import HostLauncher
+from gfnoise import GaussianField
+from gfnoise._cuda import _launch, _streams, field
+from gfnoise._cuda._streams import room_for_terms
+from gfnoise._runs import RUN, SIDE
+from gfnoise._sampling import noisy_labels
+from gfnoise._spectrum import harmonics
+
+LABELS = (np.indices((2, 7, 21, 37)).sum(axis=0) // 9 % 3).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, getattr(_streams, name)) for name in ("ROWS", "THREADS", "ITEMS", "DEEP")],
+        *[("TILE_RUNS", field._TILE_RUNS), ("RUN", RUN), ("SIDE", SIDE)],
+    ],
+)
+def test_numbers_are_those_of_the_kernels(name: str, value: int) -> None:
+    text = _launch.source("field") + _launch.source("sampling")
+    assert {int(one) for one in re.findall(rf"^#define {name} (\d+)", text, re.MULTILINE)} == {
+        value
+    }
+
+
+def test_large_plans_are_not_kept(host: HostLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(field, "_MOST_KEPT", 1)
+    noise = GaussianField(1.25, 4.0, ndim=2)
+    for items, kept in ((1, 1), (2, 0)):
+        before = field._sampling_plan.cache_info().misses
+        noise.sample_labels(LABELS[:items, 0], seed=0)
+        assert field._sampling_plan.cache_info().misses - before == kept
+
+
+def test_room_for_terms_of_any_longer_length_scale() -> None:
+    scales = np.concatenate([np.linspace(0.02, 4, 60), np.geomspace(4, 1000, 40)])
+    for n in (1, 2, 3, 7, 16, 33, 64, 128, 131):
+        terms = [harmonics(n, float(b)).terms for b in scales]
+        for i, b in enumerate(scales):
+            assert max(terms[i:]) <= room_for_terms(n, float(b))
+
+
+@pytest.mark.parametrize("lengths", [(3.0, 9.0), (0.05, 2.0), (6.7, 6.9)])
+def test_strengths_that_are_on_the_device(lengths: tuple[float, float], host: HostLauncher) -> None:
+    """Spectra are cut there, where the host knows but the range of length scales."""
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([LABELS] * 10)
+    strengths = np.stack(
+        [rng.uniform(0.5, 3, (len(labels), 3)), rng.uniform(*lengths, (len(labels), 3))], axis=1
+    )
+    seeds = np.arange(len(labels))
+    bounds = GaussianField(3.0, lengths[0], ndim=3)
+    for order in (0, 1):
+        exact = GaussianField(strengths[:, 0], strengths[:, 1], ndim=3)
+        expected = exact.sample_labels(labels, seed=seeds, order=order)
+        for own in (strengths, strengths.tolist()):  # a list goes by value
+            found = noisy_labels(bounds, labels, seed=seeds, order=order, strengths=own)
+            assert np.array_equal(found, expected)
+
+
+def test_strengths_within_bounds_need_no_new_plan(host: HostLauncher) -> None:
+    """Where their field is too rough for shared memory, each call has its own, not kept."""
+    rng = np.random.default_rng(0)
+    label = np.zeros((1, 70, 90), np.uint8)
+    label[:, 20:50, 30:70] = 1
+    for least in (4.0, 0.2):
+        bounds, plans = GaussianField(3.0, least, ndim=2), []
+        for seed in range(3):
+            own = [[rng.uniform(0, 3, 2).tolist(), rng.uniform(4, 9, 2).tolist()]]
+            before = field._sampling_plan.cache_info().misses
+            found = noisy_labels(bounds, label, seed=[seed], strengths=own)
+            assert host.launches[-1] == ("sampling", "sample_labels")
+            plans.append(field._sampling_plan.cache_info().misses - before)
+            exact = GaussianField(*own[0], ndim=2).sample_labels(label, seed=[seed])
+            assert np.array_equal(found, exact)
+        assert plans == [1, 0, 0]
