@@ -268,14 +268,14 @@ def _sample_labels(
 
 
 def _margins(
-    labels: da.Array, ndim: int, raters: int | None, part: Window, streams: Mapping[str, Any]
+    labels: da.Array, ndim: int, raters: int | None, part: Window, given: Mapping[str, Any]
 ) -> dict[int, int]:
     """How far the fields reach along each axis of space, where labels have chunks there."""
     lead = labels.ndim - ndim
     if max(labels.numblocks[lead:]) <= 1 or raters == 0:
         return {}
     kernels = _array.kernels("sample_labels", "field")
-    far = reach(kernels, **streams, raters=raters or 1, window=part)
+    far = reach(kernels, **given, raters=raters or 1, window=part)
     return {lead + i: one for i, one in enumerate(far)}
 
 

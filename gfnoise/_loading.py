@@ -28,9 +28,6 @@ def load(name: str) -> ModuleType:
             "gfnoise cannot be used in a process that was forked while another thread used it for "
             "the first time: call gfnoise.warm_up() before"
         )
-    loaded = sys.modules.get(name)
-    if loaded is not None and not getattr(loaded.__spec__, "_initializing", False):
-        return loaded
     with _lock:
         return importlib.import_module(name)
 

@@ -39,7 +39,8 @@ def warm_up(device: str | int | None = None) -> None:
     -----
     Labels of 1, 2, 4 and 8 bytes, maps and images of float32 and float64. Images of other dtypes
     compile their filter and their interpolation when they come; so do soft labels and majorities
-    of labels of more than one byte, metrics and losses, and on a device integers at coordinates.
+    of labels of more than one byte, metrics, losses and fits, and on a device integers at
+    coordinates.
 
     Examples
     --------

@@ -16,8 +16,6 @@ from gfnoise import GaussianField
 
 torch = pytest.importorskip("torch")
 
-from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
-
 from gfnoise.torch import LabelNoise, NoisyLabels, item_seed, streams  # noqa: E402
 
 LABELS = torch.zeros(3, 1, 12, 14, 16, dtype=torch.uint8)
@@ -498,16 +496,3 @@ def test_seeds_stay_on_the_cpu_whatever_torchs_default_device() -> None:
         torch.set_default_device(None)
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
-
-
-@pytest.mark.parametrize("noise", [NOISE, LabelNoise(1.0, 4.0, ndim=3)], ids=["ranges", "numbers"])
-def test_labels_without_memory(noise: LabelNoise) -> None:
-    """Also fake ones on CUDA, where there is none."""
-    assert noise(LABELS.to("meta"), seed=SEEDS).shape == LABELS.shape
-    with FakeTensorMode() as mode:
-        for fake in (
-            mode.from_tensor(LABELS),
-            torch.empty(LABELS.shape, dtype=torch.uint8, device="cuda"),
-        ):
-            noisy = noise(fake, seed=SEEDS)
-            assert (noisy.shape, noisy.dtype, noisy.device) == (fake.shape, fake.dtype, fake.device)

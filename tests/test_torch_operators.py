@@ -16,6 +16,8 @@ from gfnoise import GaussianField
 
 torch = pytest.importorskip("torch")
 
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+
 from gfnoise.torch import LabelNoise, _gradients, _operators  # noqa: E402
 
 RNG = np.random.default_rng(1)
@@ -222,8 +224,6 @@ def test_a_compiled_score_has_no_gradient(backend: str) -> None:
 
 
 def test_fake_and_meta_tensors() -> None:
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     for name, function in FUNCTIONS.items():
         if name in ("sample_labels, tensor", "warp_labels", "map_coordinates"):
             continue
@@ -254,8 +254,6 @@ def test_places_of_no_such_space_are_refused_without_memory(
     function: Any, input: Any, places: tuple[int, ...]
 ) -> None:
     """In the words that arrays of memory are refused in."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     with pytest.raises(ValueError, match=r"must be of shape \(") as expected:
         function(input, torch.zeros(places))
     message = f"^{re.escape(str(expected.value))}$"
@@ -263,6 +261,18 @@ def test_places_of_no_such_space_are_refused_without_memory(
         function(input.to("meta"), torch.zeros(places, device="meta"))
     with FakeTensorMode() as mode, pytest.raises(ValueError, match=message):
         function(mode.from_tensor(input), torch.zeros(places))
+
+
+@pytest.mark.parametrize("ranges", [((0.5, 2.0), (3.0, 5.0)), (1.0, 4.0)], ids=str)
+def test_label_noise_without_memory(ranges: tuple[Any, Any]) -> None:
+    """Also of fake tensors on CUDA, where there is none."""
+    noise, batch = LabelNoise(*ranges, ndim=2), LABELS[:, None]
+    assert noise(batch.to("meta"), seed=[3, 4]).shape == batch.shape
+    with FakeTensorMode() as mode:
+        elsewhere = torch.empty(batch.shape, dtype=torch.uint8, device="cuda")
+        for fake in (mode.from_tensor(batch), elsewhere):
+            noisy = noise(fake, seed=[3, 4])
+            assert (noisy.shape, noisy.dtype, noisy.device) == (fake.shape, fake.dtype, fake.device)
 
 
 def test_what_cannot_be_traced_says_so() -> None:

@@ -210,7 +210,7 @@ def average_surface_distance(
     """
 
     def score(sides: list[_Side]) -> float:
-        return sum(float(side.areas @ side.distances) for side in sides) / sum(
+        return sum(float((side.areas * side.distances).sum()) for side in sides) / sum(
             float(side.areas.sum()) for side in sides
         )
 

@@ -173,7 +173,7 @@ class Plan:
                 records["length"][:count, -self.components :] = length_scale
             yield np.int32(first), count, given
 
-    @property
+    @cached_property
     def bases(self):
         """Floats of an item's bases."""
         room = sum(map(math.prod, zip(self.terms, self.padded, strict=True)))
