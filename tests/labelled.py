@@ -20,7 +20,6 @@ MARKS = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
 ]
-LIMIT = 60  # seconds until a worker that hangs is a failure
 COUNT = 11
 LABEL = torch.zeros(1, 24, 26, dtype=torch.uint8)
 LABEL[0, 6:18, 5:20] = 1

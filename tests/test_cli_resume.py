@@ -27,6 +27,7 @@ from commands import (
     run_json,
 )
 from gfnoise import _notes, _seeds, cli, io
+from limits import LIMIT
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_what_is_there_is_read_side_by_side(
     """Two files at least; one that cannot be read stops no other."""
     arguments = "sample", folder, "-o", tmp_path / "out", *NOISE
     run(capsys, *arguments)
-    digest, both = _notes.digest, threading.Barrier(2, timeout=20)
+    digest, both = _notes.digest, threading.Barrier(2, timeout=LIMIT)
 
     def meet(path: Path) -> str:
         if path in (folder / "a.npy", folder / "b.npy"):

@@ -102,8 +102,14 @@ def test_the_choice_of_compilations():
     for stem, _ in variants:
         mine = {task.architecture for task in tasks if task.stem == stem}
         assert mine == set(nvrtc.ARCHITECTURES)
-    hot = [task for task in tasks if task.stem == "sampling" and _launch.ROUGH not in task.defines]
-    labels, orders, indices = 4, 2, 2
-    assert len(hot) == labels * orders * indices * len(nvrtc.ARCHITECTURES)
-    filters = [task for task in tasks if task.stem == "filters" and task.architecture == 120]
-    assert sum(("REAL", "float") in task.defines for task in filters) == 12
+    for architecture in nvrtc.GENERATIONS:
+        mine = [
+            (task.stem, dict(task.defines)) for task in tasks if task.architecture == architecture
+        ]
+        bytes_ = {"LABEL": "unsigned char", "INDEX": "int"}
+        assert all(("sampling", bytes_ | {"ORDER": order}) in mine for order in "01")
+    filters = [
+        dict(task.defines) for task in tasks if task.stem == "filters" and task.architecture == 120
+    ]
+    hot = [one["SOURCE"] for one in filters if (one["REAL"], one["INDEX"]) == ("float", "int")]
+    assert len(hot) == len(set(hot)) == 6

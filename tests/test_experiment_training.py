@@ -24,6 +24,7 @@ import networks  # noqa: E402
 import training  # noqa: E402
 from experiment import TINY  # noqa: E402
 from gfnoise.torch import item_seed  # noqa: E402
+from limits import LIMIT  # noqa: E402
 from phantoms import Phantoms  # noqa: E402
 from training import Place  # noqa: E402
 
@@ -348,7 +349,7 @@ def test_two_ranks(tmp_path):
     command += ["--only-folds", "0", "--noise", "0.03", "--loss", "ce", "--keep"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment, timeout=100
+        command, capture_output=True, text=True, check=False, env=environment, timeout=LIMIT
     )
     assert done.returncode == 0, done.stderr
     (result,) = tmp_path.glob("*/result.json")

@@ -14,6 +14,7 @@ import pytest
 import gfnoise
 from devices import GPU
 from gfnoise import GaussianField
+from limits import LIMIT
 
 pytestmark = [
     pytest.mark.gpu,
@@ -280,7 +281,7 @@ def test_a_forked_process_is_told_so() -> None:
     child = context.Process(target=_in_child, args=(labels, queue))
     child.start()
     try:
-        assert "forked after CUDA was" in queue.get(timeout=60)
+        assert "forked after CUDA was" in queue.get(timeout=LIMIT)
     finally:
         child.join(10)
         child.kill()

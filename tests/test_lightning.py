@@ -24,6 +24,7 @@ with warnings.catch_warnings():
 
 from gfnoise.integrations.lightning import GaussianFieldNoiseCallback
 from gfnoise.torch import LabelNoise, item_seed
+from limits import LIMIT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the host: workers, loggers, versions
 ROOT = Path(__file__).parents[1]
@@ -218,7 +219,7 @@ if __name__ == "__main__":
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=LIMIT,
     )
     assert done.returncode == 0, done.stderr
     seen = [one for rank in (0, 1) for one in torch.load(tmp_path / f"{rank}.pt")]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import gfnoise
+from limits import LIMIT
 
 PACKAGE = Path(gfnoise.__file__).parent
 # The command line's process is its own; torch.compile traces one import of `_array`, after `load`.
@@ -54,7 +55,7 @@ for _ in range(5):
     time.sleep(0.02)
     child = os.fork()
     if not child:
-        signal.alarm(40)
+        signal.alarm(200)
         first()
         os._exit(0)
     codes.append(os.waitpid(child, 0)[1])
@@ -81,7 +82,9 @@ def first():
 def test_forks_beside_a_first_use(setup: str) -> None:
     gfnoise.warm_up()  # the kernels are in the cache: what takes time is imports
     code = FORKS.format(setup=setup)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT
+    )
     assert done.stdout == f"{[0] * 5}\n", done.stderr
 
 
@@ -98,5 +101,7 @@ def test_numba_is_imported_from_the_outside_in() -> None:
         "import gfnoise._cpu.field\n"
         "print([name for name in order if name.partition('.')[0] in ('numba', 'llvmlite')][0])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT
+    )
     assert done.stdout == "numba\n", done.stderr

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from gfnoise._cpu import _pool
-from pools import LIMIT, run_python, wait_for
+from limits import LIMIT
+from pools import run_python, wait_for
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 
@@ -206,7 +207,7 @@ import time
 from gfnoise._cpu import _pool
 
 caller = threading.current_thread()
-both, idle = threading.Barrier(2, timeout=20), threading.Event()
+both, idle = threading.Barrier(2, timeout=200), threading.Event()
 done = []
 
 def task():
@@ -309,7 +310,7 @@ class Noisy(torch.utils.data.Dataset):
 
 if __name__ == "__main__":
     expected = [field.sample_labels(labels, seed=i) for i in range(6)]
-    loader = torch.utils.data.DataLoader(Noisy(), batch_size=None, num_workers=2, timeout=50)
+    loader = torch.utils.data.DataLoader(Noisy(), batch_size=None, num_workers=2, timeout=LIMIT)
     for (threads, started, noisy), wanted in zip(loader, expected, strict=True):
         print(threads, started, np.array_equal(noisy, wanted))
 """

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from gfnoise._cpu import _pool
-from pools import LIMIT, job, run_python
+from limits import LIMIT
+from pools import job, run_python
 
 # Python 3.12 warns of any fork while threads run: what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -118,7 +119,7 @@ thread.start()
 importing.wait()
 child = os.fork()
 if child == 0:
-    signal.alarm(30)
+    signal.alarm(200)
     os._exit(call()[1])
 thread.join()
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -157,13 +158,13 @@ thread.start()
 held.wait()
 child = os.fork()
 if child == 0:
-    signal.alarm(30)
+    signal.alarm(200)
     os._exit(call())
 done.set()
 thread.join()
 again = os.fork()
 if again == 0:
-    signal.alarm(30)
+    signal.alarm(200)
     os._exit(call())
 print(*(os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in (child, again)), call())
 """

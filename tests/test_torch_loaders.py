@@ -30,7 +30,6 @@ from labelled import (  # noqa: E402
     COUNT,
     EPOCHS,
     LABEL,
-    LIMIT,
     MARKS,
     NOISE,
     Here,
@@ -39,6 +38,7 @@ from labelled import (  # noqa: E402
     digest,
     labels_of,
 )
+from limits import LIMIT  # noqa: E402
 
 pytestmark = MARKS
 HOT = torch.cat([1 - LABEL, LABEL])

@@ -17,7 +17,6 @@ from gfnoise.torch import NoisyLabelLoader, NoisyLabels  # noqa: E402
 from labelled import (  # noqa: E402
     COUNT,
     EPOCHS,
-    LIMIT,
     MARKS,
     NOISE,
     Here,
@@ -27,6 +26,7 @@ from labelled import (  # noqa: E402
     expected,
     labels_of,
 )
+from limits import LIMIT  # noqa: E402
 
 pytestmark = MARKS
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from limits import LIMIT
+
 torch = pytest.importorskip("torch")
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "02_training_loop.py"
@@ -85,7 +87,7 @@ def test_two_ranks() -> None:
     command += ["--nproc-per-node", "2", str(SCRIPT), *SMALL, "--epochs", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment, timeout=100
+        command, capture_output=True, text=True, check=False, env=environment, timeout=LIMIT
     )
     assert done.returncode == 0, done.stderr
     assert len(losses(done.stdout)) == 2  # of one rank alone

@@ -22,6 +22,8 @@ if __name__ == "__main__":
 from cuda_on_host.launcher import cache_folder
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+GENERATIONS = (75, 90, 120)
+"""Whose use of registers differs most."""
 OF_CUPY = ("-ftz=true", "--device-as-default-execution-space")
 """What CuPy 14 compiles with besides the options that it is given."""
 
@@ -146,7 +148,7 @@ def tasks(*, complete: bool) -> list[Task]:
     """Return every variant for every architecture; or, for less time, a choice of these.
 
     The choice has every variant for some architecture, of each stem a variant for all, and what has
-    no registers to spare.
+    no registers to spare for one of each generation.
     """
     from gfnoise._cuda import _launch
 
@@ -165,15 +167,17 @@ def tasks(*, complete: bool) -> list[Task]:
 def _is_tight(stem: str, defines: dict[str, str], architecture: int) -> bool:
     """Whether hot kernels of a variant take about all the registers that their bounds leave them.
 
-    Then a change may make one variant spill, on one architecture. Filters of float32, as marginals
-    are, come near their bounds on Blackwell alone; a test sees that elsewhere they do not. `tally`
-    does nowhere, but is quick to compile.
+    Then a change may make one variant spill. Of the like, what is used most stands for the others:
+    labels of a byte, indices of 32 bits. Filters of float32, as marginals are, come near their
+    bounds on Blackwell alone; a test sees that elsewhere they do not. `tally` does nowhere.
     """
+    if architecture not in GENERATIONS or defines.get("INDEX", "int") != "int":
+        return False
     if stem == "filters":
         return defines["REAL"] == "float" and architecture >= 100
-    return (stem == "sampling" and "ROUGH" not in defines) or (
-        stem == "thresholding" and "VOTES" not in defines
-    )
+    if stem == "sampling":
+        return "ROUGH" not in defines and defines["LABEL"] == "unsigned char"
+    return stem == "thresholding" and "VOTES" not in defines
 
 
 def faults(compiled: Compiled, may_use_stack: frozenset[str]) -> list[str]:
