@@ -310,7 +310,7 @@ class Noisy(torch.utils.data.Dataset):
 
 if __name__ == "__main__":
     expected = [field.sample_labels(labels, seed=i) for i in range(6)]
-    loader = torch.utils.data.DataLoader(Noisy(), batch_size=None, num_workers=2, timeout=LIMIT)
+    loader = torch.utils.data.DataLoader(Noisy(), batch_size=None, num_workers=2, timeout=200)
     for (threads, started, noisy), wanted in zip(loader, expected, strict=True):
         print(threads, started, np.array_equal(noisy, wanted))
 """
