@@ -10,7 +10,7 @@ from gfnoise._digits import BINS, DIGITS
 
 from . import thresholding
 from ._jit import same_type
-from .thresholding import _SMALL, _descend, _parts, _tally_maps
+from .thresholding import _SMALL, _descend, _parts, _tally_maps, every_block
 
 WHOLE = _SMALL
 """Voxels of a map up to which it is decided otherwise, without tallies."""
@@ -37,9 +37,9 @@ def tally(maps, prefixes, *, level):
     """Tables (maps, BINS, SUMS) of a chunk (maps, voxels) of float32 or float64 in [0, 1]."""
     shift, width = _digit(maps.itemsize, level)
     bits = same_type(maps).view(f"u{maps.itemsize}")
-    tables = np.zeros((len(maps), BINS, SUMS), np.int64)
+    tables, left = np.zeros((len(maps), BINS, SUMS), np.int64), every_block(*maps.shape)
     for task in _parts(*maps.shape):
-        _tally_maps(bits, prefixes, shift, width, tables, *task)
+        _tally_maps(bits, prefixes, shift, width, tables, left, *task)
     return tables
 
 

@@ -3,7 +3,8 @@
 The bits of floats in [0, 1] order as the floats do. A level counts and sums, per value of the next
 ten bits, the voxels that share the digits found so far; within such a bin all values have one
 exponent, so their sum is exact in integers, whatever the order. The optimum is bracketed by one
-bin after the other until a bin is a single value: three passes for float32, seven for float64.
+bin after the other until a bin is a single value: three levels for float32, seven for float64, of
+which the first looks at all voxels, the others where some share the digits found so far.
 Maps that are hardly larger than the tables of a level take Dinkelbach's passes instead.
 """
 
@@ -26,7 +27,7 @@ _CHUNK = 1 << 18  # voxels of a task
 _SMALL = 1 << 13  # voxels of a map that passes over it are quicker for than tables
 _GROUP = 1 << 10  # tables held at once
 _BLOCK = 64  # voxels that are looked at together
-_ONE = np.uint64(1 << 40)  # a voxel; below it there is room for _CHUNK remainders of 20 bits
+_ONE = np.uint64(1 << 44)  # a voxel; below it there is room for the halves of _CHUNK remainders
 
 
 # --- kernels ------------------------------------------------------------------------------------
@@ -45,64 +46,58 @@ def _has_any(block, prefix, above):
 
 
 @device
-def _tally_block(block, prefix, above, shift, bins, table):
-    """Count the values per digit, and sum what is left of their bits in two halves."""
-    unsigned = ~(np.uint64(1) << np.uint64(8 * block.itemsize - 1))
-    rest = (np.uint64(1) << np.uint64(shift)) - np.uint64(1)
-    low = np.uint64((1 << _HALF) - 1)
-    for i in range(block.size):
-        value = np.uint64(block[i]) & unsigned
-        if value == 0 or value >> above != prefix:
-            continue
-        digit = (value >> np.uint64(shift)) & bins
-        remainder = value & rest
-        table[digit, 0] += 1
-        table[digit, 1] += np.int64(remainder & low)
-        table[digit, 2] += np.int64(remainder >> np.uint64(_HALF))
-
-
-@device
-def _tally_packed(block, prefix, above, shift, bins, packed):
-    """As `_tally_block` for float32: count and sum of a digit share a word.
+def _tally_block(block, prefix, above, shift, bins, packed):
+    """Count the values per digit, and sum what is left of their bits: in `packed`, as in `_tally`.
 
     Neighbours mostly share a digit: in turns, they go to two tables, and do not wait for each
     other.
     """
+    unsigned = ~(np.uint64(1) << np.uint64(8 * block.itemsize - 1))
     rest = (np.uint64(1) << np.uint64(shift)) - np.uint64(1)
+    low = np.uint64((1 << _HALF) - 1)
     turn = 0
     for i in range(block.size):
-        value = np.uint64(block[i]) & np.uint64((1 << 31) - 1)
+        value = np.uint64(block[i]) & unsigned
         if value == 0 or value >> above != prefix:
             continue
-        packed[turn, (value >> np.uint64(shift)) & bins] += _ONE + (value & rest)
+        digit, remainder = (value >> np.uint64(shift)) & bins, value & rest
+        packed[turn, 0, digit] += _ONE + (remainder & low)
+        if block.itemsize == 8:
+            packed[turn, 1, digit] += remainder >> np.uint64(_HALF)
         turn ^= 1
 
 
 @kernel
-def _tally(bits, prefix, shift, width, table, start, stop):
-    """Count the voxels per digit that share a prefix, and sum what is left of their bits."""
+def _tally(bits, prefix, shift, width, table, left, start, stop):
+    """Count the voxels per digit that share a prefix, and sum what is left of their bits.
+
+    `left` says of each block whether any of its voxels may share the prefix, and then whether any
+    does: of those that share the next prefix, which is longer, none is elsewhere.
+    """
     above, bins = np.uint64(shift + width), np.uint64((1 << width) - 1)
-    narrow = bits.itemsize == 4
-    packed = np.zeros((2, BINS if narrow else 0), np.uint64)
+    # A word has the count and the sum of the lower halves, of float64 another that of the upper.
+    packed = np.zeros((2, bits.itemsize // 4, BINS), np.uint64)
     for first in range(start, stop, _BLOCK):
+        if not left[first // _BLOCK]:
+            continue
         block = bits[first : min(first + _BLOCK, stop)]
         if block.size == _BLOCK and not _has_any(block, prefix, above):
+            left[first // _BLOCK] = False
             continue
-        if narrow:
-            _tally_packed(block, prefix, above, shift, bins, packed)
-        else:
-            _tally_block(block, prefix, above, shift, bins, table)
-    for digit in range(packed.shape[1]):
-        for turn in range(2):
-            table[digit, 0] += np.int64(packed[turn, digit] // _ONE)
-            table[digit, 1] += np.int64(packed[turn, digit] % _ONE)
+        _tally_block(block, prefix, above, shift, bins, packed)
+    for turn in range(2):
+        for digit in range(BINS):
+            table[digit, 0] += np.int64(packed[turn, 0, digit] // _ONE)
+            table[digit, 1] += np.int64(packed[turn, 0, digit] % _ONE)
+            if bits.itemsize == 8:
+                table[digit, 2] += np.int64(packed[turn, 1, digit])
 
 
 @kernel
-def _tally_maps(bits, prefixes, shift, width, tables, first, last, start, stop):
+def _tally_maps(bits, prefixes, shift, width, tables, left, first, last, start, stop):
     """`_tally` for several maps, (maps, voxels)."""
     for m in range(first, last):
-        _tally(bits[m], prefixes[m], shift, width, tables[m], start, stop)
+        _tally(bits[m], prefixes[m], shift, width, tables[m], left[m], start, stop)
 
 
 @device
@@ -278,6 +273,11 @@ def _parts(maps, voxels):
     return [(m, min(m + bundle, maps), 0, voxels) for m in range(0, maps, bundle)]
 
 
+def every_block(maps, voxels):
+    """What is `left` of (maps, voxels) before the first digit."""
+    return np.ones((maps, -(-voxels // _BLOCK)), np.bool_)
+
+
 def optimal_threshold(maps, *, weight, rank):
     """The threshold of each of (maps, voxels), and its rank.
 
@@ -310,21 +310,21 @@ def _threshold_group(bits, dtype, weight, ranks, thresholds):
         shares = [(tables[0], [task]) for task in tasks]
     prefixes, states = np.zeros(maps, np.uint64), np.zeros((maps, 4))
     states[:, 3] = -1
-    words = np.empty(BINS, bits.dtype)
+    words, left = np.empty(BINS, bits.dtype), every_block(maps, voxels)
     shift = sum(DIGITS[dtype.itemsize])
     for width in DIGITS[dtype.itemsize]:
         shift -= width
         tables[...] = 0
         args = (bits, prefixes, shift, width)
-        _pool.run([partial(_tally_tasks, *args, *share) for share in shares])
+        _pool.run([partial(_tally_tasks, *args, left, *share) for share in shares])
         total = tables[0] if len(tables) == 1 else tables.sum(0)
         scratch = words, words.view(dtype)
         _descend(total, prefixes, shift, width, states, weight, ranks, thresholds, scratch)
 
 
-def _tally_tasks(bits, prefixes, shift, width, tables, tasks):
+def _tally_tasks(bits, prefixes, shift, width, left, tables, tasks):
     for task in tasks:
-        _tally_maps(bits, prefixes, shift, width, tables, *task)
+        _tally_maps(bits, prefixes, shift, width, tables, left, *task)
 
 
 def count_votes(votes, raters):
