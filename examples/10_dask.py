@@ -71,7 +71,7 @@ def run(size: int, chunk: int, folder: Path) -> None:
 
     labels = stored(vessels(size, chunk), "labels")
     noisy = stored(noise.sample_labels(labels, seed=0), "noisy")
-    # A threshold takes three passes over its map: stored, the map is not made anew in each.
+    # A threshold takes several passes over its map: stored, the map is not made anew in each.
     marginals = stored(noise.marginals(labels), "marginals")
     mask = stored(optimal_segmentation(marginals), "mask")
     threshold = optimal_threshold(marginals).compute()
