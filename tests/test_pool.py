@@ -206,6 +206,7 @@ import threading
 import time
 from gfnoise._cpu import _pool
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have had it ignored
 caller = threading.current_thread()
 both, idle = threading.Barrier(2, timeout=200), threading.Event()
 done = []
