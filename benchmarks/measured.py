@@ -1,11 +1,12 @@
 """What a run of the suite measured: its cases and its machine, read from the JSON."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+ELSEWHERE = RESULTS / "elsewhere.json"  # of a machine of another kind
 _OWN = {"torch", "integrations"}  # stems whose reference is the library itself
 
 
@@ -69,7 +70,7 @@ class Run:
     @property
     def races(self) -> list[Case]:
         """What has a reference."""
-        return [case for case in self.cases if "reference" in case.info]
+        return [case for case in self.cases if case.info.get("reference") is not None]
 
     @property
     def lost(self) -> str:
@@ -79,12 +80,22 @@ class Run:
 
 
 def read(path: Path = RESULTS / "cpu.json", peers: Path = RESULTS / "peers.json") -> Run:
-    """Read the JSON of pytest-benchmark, and that of `peers/run.py` if there is one."""
+    """Read the suite's run; what others are quoted by are its stems peers and elsewhere."""
+    run = read_alone(path)
+    elsewhere = [
+        replace(case, stem="elsewhere", info={**case.info, "reference": None})
+        for case in read_alone(ELSEWHERE).races
+    ]
+    return replace(run, cases=run.cases + _peers(peers) + elsewhere)
+
+
+def read_alone(path: Path) -> Run:
+    """Read the JSON of pytest-benchmark."""
     run = json.loads(path.read_text(encoding="utf-8"))
     machine, commit = run["machine_info"], run["commit_info"]
     versions = {"Python": machine["python_version"], **machine["versions"]}
     return Run(
-        cases=[_case(one) for one in run["benchmarks"]] + _peers(peers),
+        cases=[_case(one) for one in run["benchmarks"]],
         cpu=machine["cpu"].get("brand_raw", "unknown CPU"),
         threads=machine["threads"],
         system=machine["system"],

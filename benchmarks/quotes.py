@@ -8,7 +8,7 @@ A template is Markdown with quotes in braces:
 - `{ratio filters.gaussian_filter[*]}`: of several, from the least to the largest;
 - `{|ratio field.sample_labels[*-0]}`: of several, as the cells of a row.
 
-Results of others, say `peers.json`, are quoted once they are cases of the run, by a stem of theirs.
+Results of `peers.json` and `elsewhere.json` are cases of the run as well, by stems of their own.
 """
 
 import re

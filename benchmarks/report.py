@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import elsewhere
 import measured
 import on_gpu
 import quotes
@@ -95,6 +96,7 @@ def report(run: Run) -> str:
         *start_up([case for case in run.cases if case.stem == "startup"]),
         "",
     ]
+    lines += elsewhere.section(run, measured.read_alone(measured.ELSEWHERE))
     lines += on_gpu.section(measured.RESULTS / "cuda.json")
     lines += section(measured.RESULTS / "peers.json")
     return "\n".join(lines)

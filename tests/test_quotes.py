@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import elsewhere
 import measured
 import on_gpu
 import quotes
@@ -112,6 +113,26 @@ def test_a_run_on_a_gpu_is_reported(tmp_path):
         *(" `sample_labels[0-8]` ", " cupyx; a copy ", " 2.35 ", " 1.50 ", " **101.3** "),
         *(" 3.2 ", " 0.12 ", " 24.0 "),
     ]
+
+
+def test_another_machine_is_reported(small):
+    """By what was measured on both."""
+    other = replace(
+        small, cpu="Another CPU", cases=[case("f[a-0]", 0.25), case("f[c-0]", 1.0), case("g", 1.0)]
+    )
+    lines = elsewhere.section(small, other)
+    assert any(line.startswith("Another CPU, 3 threads, ") for line in lines)
+    *_, rule, row, last = lines
+    assert (rule, last) == ("|---|---|---:|---:|---:|", "")
+    assert row == "| `f[a-0]` | NumPy | 10.0 | **4.0** | 250.00 |"
+
+
+def test_another_machines_cases_are_quoted_and_in_no_table(run):
+    (found,) = quotes.chosen("elsewhere.optimal_threshold[float32-128x128x128]", run)
+    (ours,) = quotes.chosen("thresholding.optimal_threshold[float32-128x128x128]", run)
+    assert found.ratio > 1
+    assert found != ours
+    assert {case.stem for case in run.races}.isdisjoint({"elsewhere", "peers"})
 
 
 # How quotes are made
