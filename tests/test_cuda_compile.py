@@ -106,8 +106,8 @@ def test_the_choice_of_compilations():
         mine = [
             (task.stem, dict(task.defines)) for task in tasks if task.architecture == architecture
         ]
-        bytes_ = {"LABEL": "unsigned char", "INDEX": "int"}
-        assert all(("sampling", bytes_ | {"ORDER": order}) in mine for order in "01")
+        usual = {"LABEL": "unsigned char", "INDEX": "int"}
+        assert all(("sampling", usual | {"ORDER": order}) in mine for order in "01")
     filters = [
         dict(task.defines) for task in tasks if task.stem == "filters" and task.architecture == 120
     ]
