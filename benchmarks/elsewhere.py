@@ -17,8 +17,8 @@ def section(run: Run, other: Run) -> list[str]:
         "## On a machine of another kind",
         "",
         f"{other.cpu}, {other.threads} threads, {other.system}, commit {other.commit}, "
-        f"{other.date};",
-        "its CPU has AVX-512, by which NumPy sorts faster. `results/elsewhere.json`, made by",
+        f"{other.date}:",
+        "`results/elsewhere.json`, made by",
         "",
         "```",
         f'pip install -e ".[bench]" && {RUN}',

@@ -70,7 +70,7 @@ class Run:
     @property
     def races(self) -> list[Case]:
         """What has a reference."""
-        return [case for case in self.cases if case.info.get("reference") is not None]
+        return [case for case in self.cases if "reference" in case.info]
 
     @property
     def lost(self) -> str:
@@ -80,13 +80,9 @@ class Run:
 
 
 def read(path: Path = RESULTS / "cpu.json", peers: Path = RESULTS / "peers.json") -> Run:
-    """Read the suite's run; what others are quoted by are its stems peers and elsewhere."""
+    """Read the suite's run; for quotes, with cases of the stems peers and elsewhere."""
     run = read_alone(path)
-    elsewhere = [
-        replace(case, stem="elsewhere", info={**case.info, "reference": None})
-        for case in read_alone(ELSEWHERE).races
-    ]
-    return replace(run, cases=run.cases + _peers(peers) + elsewhere)
+    return replace(run, cases=run.cases + _peers(peers) + _elsewhere())
 
 
 def read_alone(path: Path) -> Run:
@@ -131,4 +127,13 @@ def _peers(path: Path) -> list[Case]:
         }
         case = Case("peers", f"{work['kind']}[{name}]", work, row["ours"]["median"], info)
         cases.append(case)
+    return cases
+
+
+def _elsewhere() -> list[Case]:
+    """What was measured on the other machine; without a reference, in no table of this one."""
+    cases = []
+    for case in read_alone(ELSEWHERE).races:
+        info = {name: value for name, value in case.info.items() if name != "reference"}
+        cases.append(replace(case, stem="elsewhere", info=info))
     return cases

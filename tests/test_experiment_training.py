@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from limits import LIMIT
+
 torch = pytest.importorskip("torch")
 
 import evaluation  # noqa: E402
@@ -24,7 +26,6 @@ import networks  # noqa: E402
 import training  # noqa: E402
 from experiment import TINY  # noqa: E402
 from gfnoise.torch import item_seed  # noqa: E402
-from limits import LIMIT  # noqa: E402
 from phantoms import Phantoms  # noqa: E402
 from training import Place  # noqa: E402
 

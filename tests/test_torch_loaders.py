@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from gfnoise import GaussianField
+from limits import LIMIT
 
 torch = pytest.importorskip("torch")
 
@@ -38,7 +39,6 @@ from labelled import (  # noqa: E402
     digest,
     labels_of,
 )
-from limits import LIMIT  # noqa: E402
 
 pytestmark = MARKS
 HOT = torch.cat([1 - LABEL, LABEL])

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from limits import LIMIT
+
 torch = pytest.importorskip("torch")
 
 from torch.utils.data import DataLoader  # noqa: E402
@@ -26,7 +28,6 @@ from labelled import (  # noqa: E402
     expected,
     labels_of,
 )
-from limits import LIMIT  # noqa: E402
 
 pytestmark = MARKS
 

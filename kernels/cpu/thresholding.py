@@ -85,8 +85,10 @@ def _tally(bits, prefix, shift, width, table, left, start, stop):
             left[first // _BLOCK] = False
             continue
         _tally_block(block, prefix, above, shift, bins, packed)
-    for turn in range(2):
-        for digit in range(BINS):
+    for digit in range(BINS):
+        if packed[0, 0, digit] | packed[1, 0, digit] == 0:  # most of a small map's
+            continue
+        for turn in range(2):
             table[digit, 0] += np.int64(packed[turn, 0, digit] // _ONE)
             table[digit, 1] += np.int64(packed[turn, 0, digit] % _ONE)
             if bits.itemsize == 8:
