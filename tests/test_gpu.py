@@ -104,8 +104,8 @@ def test_thresholds_and_scores() -> None:
     np.testing.assert_allclose(found.get(), gfnoise.score(LABELS > 0, IMAGE, ndim=3), rtol=1e-12)
 
 
-def assert_no_wait(call: Callable[[], Any]) -> None:
-    """See the call return while the device is busy with what was asked of it before."""
+def keep_busy() -> None:
+    """Give the device work of a fifth of a second, or of a whole one if it was at rest."""
     busy = cupy.RawKernel(
         'extern "C" __global__ void spin(long long ticks) {'
         " long long start = clock64(); while (clock64() - start < ticks) {} }",
@@ -113,7 +113,12 @@ def assert_no_wait(call: Callable[[], Any]) -> None:
     )
     busy.compile()
     cupy.cuda.get_current_stream().synchronize()
-    busy((1,), (1,), (np.int64(4 * 10**8),))  # a fifth of a second, or a whole one of a GPU at rest
+    busy((1,), (1,), (np.int64(4 * 10**8),))
+
+
+def assert_no_wait(call: Callable[[], Any]) -> None:
+    """See the call return while the device is busy with what was asked of it before."""
+    keep_busy()
     call()
     assert not cupy.cuda.get_current_stream().done
     cupy.cuda.get_current_stream().synchronize()

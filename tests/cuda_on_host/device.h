@@ -13,6 +13,10 @@
 #include <type_traits>
 #include <utility>
 
+#ifdef ON_HOST_CUDA_HEADERS // by cupy_itself.py
+#include "cuda_headers.h"
+#endif
+
 #define __global__
 #define __device__
 #define __host__
@@ -31,6 +35,8 @@
 #define DYNAMIC_SHARED(name) unsigned char *const name = on_host::shared_memory()
 
 // ---- vectors, aligned as CUDA's
+
+#ifndef ON_HOST_CUDA_HEADERS
 
 #define ON_HOST_VECTORS(type, name, function)                                                    \
   struct name##1 { type x; };                                                                    \
@@ -57,7 +63,9 @@ struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
+#endif
 constexpr int warpSize = 32;
+inline long long clock64() { return 0; } // no kernel is waited for
 
 // ---- arithmetic
 

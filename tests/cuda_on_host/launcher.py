@@ -124,7 +124,7 @@ class HostLauncher:
     ) -> None:
         """Run one kernel to its end."""
         kernel = self.kernel(stem, name, defines)
-        self._check_shape(name, kernel, grid, block, shared)
+        check_shape(name, kernel, grid, block, shared, self.shared_limit)
         if len(arguments) != len(kernel.parameters):
             raise LaunchError(
                 f"{name} takes {len(kernel.parameters)} arguments, got {len(arguments)}"
@@ -158,30 +158,11 @@ class HostLauncher:
         pairs = tuple(defines.items() if isinstance(defines, Mapping) else defines)
         key = stem, name, pairs
         if key not in self._kernels:
-            library = _library(self.source(stem), stem, pairs, self.threads, self.sanitizers)
-            self._kernels[key] = _kernel(library, name, stem)
+            _check_runtime(self.sanitizers)
+            options = {"threads": self.threads, "sanitizers": self.sanitizers}
+            library = ctypes.CDLL(str(built(self.source(stem), stem, pairs, **options)))
+            self._kernels[key] = find_kernel(library, name, stem)
         return self._kernels[key]
-
-    def _check_shape(
-        self, name: str, kernel: Kernel, grid: Sequence[int], block: Sequence[int], shared: int
-    ) -> None:
-        for what, dimensions, most in (
-            ("grid", grid, (2**31 - 1, 65535, 65535)),
-            ("block", block, (1024, 1024, 64)),
-        ):
-            if not 1 <= len(dimensions) <= 3 or not all(
-                1 <= n <= bound for n, bound in zip(dimensions, most, strict=False)
-            ):
-                raise LaunchError(f"{name}: the {what} {tuple(dimensions)} is not within {most}")
-        if math.prod(block) > kernel.most_threads:
-            raise LaunchError(
-                f"{name}: {math.prod(block)} threads in a block, at most {kernel.most_threads} "
-                "are allowed by its __launch_bounds__ or by the device"
-            )
-        if not 0 <= shared <= self.shared_limit:
-            raise LaunchError(
-                f"{name}: {shared} bytes of shared memory, at most {self.shared_limit} are there"
-            )
 
 
 @contextlib.contextmanager
@@ -205,6 +186,34 @@ def _library_source(stem: str) -> str:
     from gfnoise._cuda import _launch
 
     return _launch.source(stem)
+
+
+def check_shape(
+    name: str,
+    kernel: Kernel,
+    grid: Sequence[int],
+    block: Sequence[int],
+    shared: int,
+    shared_limit: int,
+) -> None:
+    """Raise LaunchError for what a device would refuse."""
+    for what, dimensions, most in (
+        ("grid", grid, (2**31 - 1, 65535, 65535)),
+        ("block", block, (1024, 1024, 64)),
+    ):
+        if not 1 <= len(dimensions) <= 3 or not all(
+            1 <= n <= bound for n, bound in zip(dimensions, most, strict=False)
+        ):
+            raise LaunchError(f"{name}: the {what} {tuple(dimensions)} is not within {most}")
+    if math.prod(block) > kernel.most_threads:
+        raise LaunchError(
+            f"{name}: {math.prod(block)} threads in a block, at most {kernel.most_threads} "
+            "are allowed by its __launch_bounds__ or by the device"
+        )
+    if not 0 <= shared <= shared_limit:
+        raise LaunchError(
+            f"{name}: {shared} bytes of shared memory, at most {shared_limit} are there"
+        )
 
 
 def _three(dimensions: Sequence[int]) -> tuple[int, ...]:
@@ -241,7 +250,8 @@ def _address(where: str, parameter: Parameter, argument: object) -> int:
     return argument.ctypes.data
 
 
-def _kernel(library: ctypes.CDLL, name: str, stem: str) -> Kernel:
+def find_kernel(library: ctypes.CDLL, name: str, stem: str) -> Kernel:
+    """Return a kernel of a library that was compiled of a stem."""
     try:
         launch = getattr(library, f"on_host_launch_{name}")
     except AttributeError:
@@ -264,12 +274,17 @@ def _kernel(library: ctypes.CDLL, name: str, stem: str) -> Kernel:
 _compiling = threading.Lock()
 
 
-def _library(
-    source: str, stem: str, defines: tuple[tuple[str, object], ...], threads: bool, sanitizers: str
-) -> ctypes.CDLL:
-    """Compile the source, unless the cache has it, and load it."""
-    _check_runtime(sanitizers)
-    flags = [*FLAGS, *SANITIZERS[sanitizers], *_processor_flags()]
+def built(
+    source: str,
+    stem: str,
+    defines: tuple[tuple[str, object], ...],
+    flags: Sequence[str] = (),
+    *,
+    threads: bool = False,
+    sanitizers: str = "",
+) -> Path:
+    """Compile the source, unless the cache has it, and say where the library is."""
+    flags = [*FLAGS, *SANITIZERS[sanitizers], *_processor_flags(), *flags]
     definitions = [f"-D{name}={value}" for name, value in defines]
     if threads:
         flags.append("-DON_HOST_THREADS")
@@ -282,10 +297,10 @@ def _library(
         if not path.exists():
             unit = _unit(source, stem, definitions, threads)
             _compile(unit, path, [*flags, *definitions], stem)
-    return ctypes.CDLL(str(path))
+    return path
 
 
-HEADERS = ("device.h", "fibers.h", "threads.h", "launch.h")
+HEADERS = ("device.h", "cuda_headers.h", "fibers.h", "threads.h", "launch.h")
 
 
 def _unit(source: str, stem: str, definitions: list[str], threads: bool) -> str:
@@ -307,8 +322,9 @@ def _unit(source: str, stem: str, definitions: list[str], threads: bool) -> str:
 def launch_bounds(source: str, stem: str, definitions: list[str]) -> dict[str, str]:
     """Return the names of the source's kernels, and how many threads their blocks may have."""
     command = [compiler(), "-E", "-P", "-w", "-x", "c++", *definitions, "-"]
+    alone = re.sub(r"^ *#include.*$", "", source, flags=re.MULTILINE)
     found = {}
-    for head, name in _KERNEL.findall(_run(command, source, f"preprocessing {stem}")):
+    for head, name in _KERNEL.findall(_run(command, alone, f"preprocessing {stem}")):
         if "__global__" in head:
             bounds = _BOUNDS.search(head)
             found[name] = bounds[1] if bounds else "1024"

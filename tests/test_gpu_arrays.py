@@ -1,37 +1,29 @@
-"""What the public functions do with CuPy's arrays, on the stand-in of `cuda_on_host.cupy_arrays`.
-
-They take nothing of theirs for NumPy's, nor NumPy's for theirs, and never look at the values: a
-device would have to be waited for.
-"""
+"""What the public functions do with CuPy's arrays: ways to call beyond those of `test_gpu.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from test_gpu import IMAGE, LABELS, MOVE, NOISE, SEEDS, VERBS
+from test_gpu import IMAGE, LABELS, MOVE, NOISE, SEEDS, assert_no_wait
 
 import gfnoise
-from cuda_on_host.cupy_arrays import in_place_of_cupy, ndarray
+from devices import GPU
 from gfnoise import GaussianField
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not GPU, reason="no GPU, or no CuPy")]
+if GPU:
+    import cupy
 
 LABELS, IMAGE, MOVE = (
     np.ascontiguousarray(one[..., :10, :18, :30]) for one in (LABELS, IMAGE, MOVE)
 )
 SHAPE = LABELS.shape[1:]
 
-
-@pytest.fixture
-def cupy() -> Iterator[Any]:
-    with in_place_of_cupy() as module:
-        yield module
-
-
-# Further ways to call than test_gpu's, as functions of (cupy, labels, image, move); on the host,
-# the same with NumPy for CuPy.
-MORE: dict[str, Callable[..., Any]] = {
+# Functions of (cupy, labels, image, move), or of NumPy in place of CuPy.
+CALLS: dict[str, Callable[..., Any]] = {
     "bool": lambda xp, labels, image, move: NOISE.marginals(labels > 0),
     "a layout of its own": lambda xp, labels, image, move: NOISE.sample_labels(
         labels, seed=SEEDS, n=2, out=xp.empty((2, *SHAPE, 2), np.uint8).transpose(0, 4, 1, 2, 3)
@@ -80,56 +72,13 @@ MORE: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", [*VERBS, *MORE])
-def test_results_are_those_of_numpy_and_nothing_is_read(name: str, cupy: Any) -> None:
+@pytest.mark.parametrize("name", CALLS)
+def test_results_are_those_of_numpy_and_nothing_is_waited_for(name: str) -> None:
     arrays = [cupy.asarray(one) for one in (LABELS, IMAGE, MOVE)]
-    before = ndarray.reads
-    if name in VERBS:
-        found, expected = VERBS[name](*arrays), VERBS[name](LABELS, IMAGE, MOVE)
-        out = cupy.empty(found.shape, found.dtype)
-        assert VERBS[name](*arrays, out=out) is out
-        assert np.array_equal(out.values, found.values)
-    else:
-        found, expected = MORE[name](cupy, *arrays), MORE[name](np, LABELS, IMAGE, MOVE)
-    assert ndarray.reads == before
-    assert isinstance(found, ndarray)
+    expected = CALLS[name](np, LABELS, IMAGE, MOVE)
+    found = CALLS[name](cupy, *arrays)
+    assert_no_wait(lambda: CALLS[name](cupy, *arrays))
+    assert isinstance(found, cupy.ndarray)
     assert found.dtype == expected.dtype
     tolerance = 1e-6 if expected.dtype.kind == "f" else 0
-    np.testing.assert_allclose(found.values, expected, rtol=tolerance, atol=tolerance)
-
-
-def test_values_are_read_where_they_are_to_be_checked(cupy: Any) -> None:
-    image = cupy.asarray(IMAGE + 0.5)
-    gfnoise.check_values(True)
-    try:
-        with pytest.raises(ValueError, match=r"^marginals must hold values in \[0, 1\]"):
-            gfnoise.optimal_threshold(image, ndim=3)
-    finally:
-        gfnoise.check_values(False)
-
-
-def test_the_stand_in_refuses_what_cupy_refuses(cupy: Any) -> None:
-    image = cupy.asarray(IMAGE)
-    before = ndarray.reads
-    for wrong in (
-        lambda: np.asarray(image),
-        lambda: image + IMAGE,
-        lambda: np.add(IMAGE, image),
-        lambda: np.cbrt(image),
-        lambda: cupy.where(image > 0, IMAGE, 0.0),
-    ):
-        with pytest.raises(TypeError, match=r"Implicit|Unsupported|none of"):
-            wrong()
-    for missing in (lambda: cupy.lexsort, lambda: image.byteswap):
-        with pytest.raises(AttributeError, match="none of the stand-in"):
-            missing()
-    assert ndarray.reads == before
-    assert bool((image > -1).all())
-    assert ndarray.reads == before + 1
-
-
-def test_arrays_of_two_libraries_are_named(cupy: Any) -> None:
-    with pytest.raises(TypeError, match="labels of cupy, out of numpy"):
-        NOISE.sample_labels(cupy.asarray(LABELS), seed=0, out=np.empty_like(LABELS))
-    with pytest.raises(TypeError, match="labels of numpy, seed of cupy"):
-        NOISE.sample_labels(LABELS, seed=cupy.asarray(SEEDS))
+    np.testing.assert_allclose(found.get(), expected, rtol=tolerance, atol=tolerance)
