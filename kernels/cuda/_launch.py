@@ -197,9 +197,9 @@ class CupyLauncher:
         shared: int = 0,
     ) -> None:
         """As `Launcher.launch`."""
-        kernel = _function(self._device, stem, name, defines)
+        function = _function(self._device, stem, name, defines)
         given = [one.plain if type(one) is Structure else one for one in arguments]
-        kernel(grid, block, given, shared_mem=shared)
+        function(grid, block, given, shared)
 
     def empty(self, shape: Any, dtype: Any) -> Any:
         """As `Launcher.empty`."""
@@ -253,7 +253,8 @@ _of_graphs: list[Any] = []  # what graphs write to, whoever else has forgotten i
 
 @cache
 def _function(device: int, stem: str, name: str, defines: Defines) -> Callable[..., Any]:
-    function: Callable[..., Any] = _module(device, stem, defines).get_function(name)
+    """A kernel of the current device, without the class that looks for the device at each call."""
+    function: Callable[..., Any] = _module(device, stem, defines).get_function(name).kernel
     return function
 
 
