@@ -31,7 +31,7 @@ def warm_up(device: str | int | None = None) -> None:
     Raises
     ------
     ValueError
-        If `device` is none of these.
+        If `device` is none of these, or the machine has no such device.
     ImportError
         If the kernels for a CUDA device are wanted without CuPy.
 
@@ -63,6 +63,11 @@ def warm_up(device: str | int | None = None) -> None:
             f"has CUDA 12 or 13, got {device!r}"
         ) from error
     wanted = device if number is None else number[1]
+    there = cupy.cuda.runtime.getDeviceCount()
+    if wanted is not None and int(wanted) >= there:
+        raise ValueError(
+            f"device must be one of the machine's {there} CUDA devices, got {device!r}"
+        )
     with cupy.cuda.Device(None if wanted is None else int(wanted)):
         _use(cupy)
 

@@ -221,6 +221,13 @@ def test_a_capture_without_a_call_before_is_refused() -> None:
             stream.end_capture()
 
 
+def test_warm_up_of_a_device_that_is_not_there() -> None:
+    devices = cupy.cuda.runtime.getDeviceCount()
+    for device in (devices, f"cuda:{devices}"):
+        with pytest.raises(ValueError, match=rf"device must be one of .* {devices} CUDA devices"):
+            gfnoise.warm_up(device)
+
+
 def test_libraries_and_devices_are_not_mixed() -> None:
     labels = cupy.asarray(LABELS)
     with pytest.raises(TypeError, match="labels of cupy, out of numpy"):
