@@ -25,8 +25,9 @@ def tensors(*names: str) -> Callable[[Function], Function]:
     """Let torch tensors be given as the arguments `names`; the function sees arrays alone.
 
     Tensors become arrays on the same memory, and arrays in the result become tensors. A dask array
-    becomes a graph whose tasks see the arrays of its chunks. With neither among the arguments it
-    costs about a microsecond; torch and dask are not imported, only looked up.
+    becomes a graph whose tasks see the arrays of its chunks. A call with CuPy arrays may be one
+    that a CUDA graph captures. With none of these among the arguments it costs about a microsecond;
+    the libraries are not imported, only looked up.
     """
 
     def decorate(function: Function) -> Function:
@@ -41,6 +42,8 @@ def tensors(*names: str) -> Callable[[Function], Function]:
                     for value in (*args, *kwargs.values()):
                         if isinstance(value, kind):
                             return _guest(root).call(function, places, args, kwargs)
+            if "cupy" in sys.modules and any(map(on_device, (*args, *kwargs.values()))):
+                return load("gfnoise._cuda._launch").call(function, args, kwargs)
             return function(*args, **kwargs)
 
         return door  # type: ignore[return-value]
@@ -64,7 +67,10 @@ def library(array: object) -> str | None:
     if isinstance(array, np.ndarray):
         return "numpy"
     root = type(array).__module__.partition(".")[0]
-    return root if root in ("cupy", "torch") else None
+    if root in ("cupy", "torch"):
+        return root
+    kind = getattr(sys.modules.get("cupy"), "ndarray", None)
+    return "cupy" if kind is not None and isinstance(array, kind) else None
 
 
 def is_masked(value: object) -> bool:
@@ -155,15 +161,6 @@ def native(array: NDArray[Any]) -> NDArray[Any]:
     return module(array).asarray(array, dtype)
 
 
-def constant(array: Any, size: int, value: float) -> Any:
-    """A float64 array of one value, of another array's library; captured in a graph, it stays."""
-    if not on_device(array):
-        return np.full(size, value)
-    made = load("gfnoise._cuda._launch").launcher(array).empty(size, np.float64)
-    made.fill(value)
-    return made
-
-
 def on_device(value: object) -> bool:
     """Whether a value is an array on a device."""
     return library(value) == "cupy"
@@ -173,9 +170,10 @@ def check_values(flag: bool) -> None:
     """Say whether values of arrays on a device are checked, as those of NumPy arrays always are.
 
     By default they are not: a check would wait for the device. NaN in a map then gives a NaN
-    threshold and an empty mask, NaN in a displacement `cval`, a label out of range counts for no
-    class, and votes beyond the raters as theirs. With the checks on, each call waits for the device
-    and raises as on the CPU.
+    threshold and an empty mask, or of "accuracy", whose threshold is always 1/2, a mask without
+    that voxel; NaN in a displacement gives `cval` or, in the mode "nearest", the label of the first
+    voxel; a label out of range counts for no class, and votes beyond the raters as theirs. With the
+    checks on, each call waits for the device and raises as on the CPU.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ def _axes(axes: int | Sequence[int] | None, ndim: int) -> list[int]:
 
 def _each(name: str, value: Any, axes: Sequence[int]) -> list[Any]:
     """One value per axis."""
-    if isinstance(value, str) or np.ndim(value) == 0:
+    if not isinstance(value, (list, tuple)) and (isinstance(value, str) or np.ndim(value) == 0):
         return [value] * len(axes)
     values = list(value)
     if len(values) != len(axes):

@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -152,13 +153,13 @@ def voxel_size(value: object, ndim: int) -> tuple[float, ...]:
 
 
 def plain(expected: str, value: object) -> NDArray[Any]:
-    """The value as an array; an error if it has a mask, or rows of different lengths."""
+    """The value as an array; an error if it is masked, ragged, or of a device."""
     if is_masked(value):
         raise TypeError(f"{expected}, got a masked array, whose mask would be lost: {value!r}")
     try:
         return np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{expected}, got {value!r}") from None
+    except (TypeError, ValueError) as error:  # a TypeError is CuPy's
+        raise type(error)(f"{expected}, got {value!r}") from None
 
 
 def seeds(seed: Any, items: int | None) -> tuple[NDArray[Any], NDArray[np.uint32], bool]:
@@ -311,13 +312,26 @@ def _holds_twice(array: Any) -> bool:
 
 
 def _overlap(first: Any, second: Any) -> bool:
-    if not isinstance(first, np.ndarray):  # on a device, as far as addresses tell
-        return bool(module(first).may_share_memory(first, second))
+    if on_device(first):
+        if first.flags.c_contiguous and second.flags.c_contiguous and first.size and second.size:
+            one, two = first.data.ptr, second.data.ptr
+            return bool(one < two + second.nbytes and two < one + first.nbytes)
+        first, second = _places(first), _places(second)
     try:
         # NumPy's stub knows the bounds -1 and 0 alone.
         return bool(np.shares_memory(first, second, max_work=10_000))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
+
+
+def _places(array: Any) -> NDArray[Any]:
+    """An array on a device as one of NumPy at the same addresses: for arithmetic with these alone.
+
+    CuPy takes arrays for apart that lie in memory of different owners, as of two tensors.
+    """
+    interface = dict(array.__cuda_array_interface__)
+    interface["strides"] = array.strides
+    return np.asarray(SimpleNamespace(__array_interface__=interface))
 
 
 def number(name: str, value: object, least: float = -math.inf) -> float:

@@ -44,7 +44,7 @@ class Plan:
                 )
             )
         if self.metric == "accuracy":
-            half = _array.constant(self.maps, len(self.maps), 0.5)
+            half = _array.module(self.maps).full(len(self.maps), 0.5)
             return Decision(half, half, half, None)
         thresholds, ranks = self.kernels.optimal_threshold(
             self.maps, weight=float(self.weight), rank=rank

@@ -17,7 +17,7 @@ from typing import Any
 
 _PATIENCE = 10.0  # seconds, where another library's lock makes import and fork wait for each other
 _lock = threading.RLock()
-_loaded: dict[str, ModuleType] = {}  # to the end
+_loaded: dict[str, ModuleType] = {}
 _held: list[Any] = []  # by a fork: our lock, and Numba's
 _cut_off = False  # whether this process was forked all the same
 
@@ -29,10 +29,11 @@ def load(name: str) -> ModuleType:
             "gfnoise cannot be used in a process that was forked while another thread used it for "
             "the first time: call gfnoise.warm_up() before"
         )
-    if name not in _loaded:
+    module = _loaded.get(name)
+    if module is None or sys.modules.get(name) is not module:
         with _lock:
-            _loaded[name] = importlib.import_module(name)
-    return _loaded[name]
+            module = _loaded[name] = importlib.import_module(name)
+    return module
 
 
 def _before_fork() -> None:

@@ -52,7 +52,7 @@ def warm_up(device: str | int | None = None) -> None:
         _use(np)
         _use_cpu_alone()
         return
-    number = re.fullmatch(r"cuda(?::(\d+))?", device) if isinstance(device, str) else None
+    number = re.fullmatch(r"cuda(?::([0-9]+))?", device) if isinstance(device, str) else None
     if number is None and (not isinstance(device, int) or isinstance(device, bool) or device < 0):
         raise ValueError(expected)
     try:

@@ -116,9 +116,8 @@ def expected_score(
     >>> f"{found.mean:.2f}, but D_m(s) = {score(mask, m):.2f}"
     '0.50, but D_m(s) = 0.52'
     """
-    kernels = _array.kernels(
-        "expected_score", "expectation", segmentation=segmentation, labels=labels
-    )
+    arrays = {"segmentation": segmentation, "labels": labels, **_array.placed(seed=seed)}
+    kernels = _array.kernels("expected_score", "expectation", **arrays)
     if not isinstance(field, GaussianField):
         raise TypeError(f"field must be a GaussianField, got {field!r}")
     _checks.choice("metric", metric, METRICS[:-1])

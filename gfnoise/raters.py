@@ -94,7 +94,7 @@ def fuse_raters(
     >>> fuse_raters(masks, "majority").tolist(), fuse_raters(masks, "union").tolist()
     ([1, 1, 0, 0], [1, 1, 1, 0])
     """
-    kernels = _array.kernels("fuse_raters", "raters", masks=masks)
+    kernels = _array.kernels("fuse_raters", "raters", masks=masks, **_array.placed(seed=seed))
     _checks.choice("method", method, METHODS)
     _checks.choice("ties", ties, TIES)
     if method == "random" and seed is None:

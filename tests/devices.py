@@ -52,7 +52,8 @@ class StagedLauncher:
 def cupy_array(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What looks like an array of CuPy on the current device, of which nothing can be asked."""
     device = SimpleNamespace(id=0)
-    cuda = SimpleNamespace(Device=lambda: device)
+    stream = SimpleNamespace(is_capturing=lambda: False)
+    cuda = SimpleNamespace(Device=lambda: device, get_current_stream=lambda: stream)
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
     return type("ndarray", (), {"__module__": "cupy", "device": device})()
 

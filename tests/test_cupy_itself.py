@@ -68,9 +68,9 @@ def test_work_of_a_busy_stream_waits(twice: Any) -> None:
     assert stream.done
 
 
-def test_nothing_is_allocated_while_a_stream_is_captured() -> None:
+def test_nothing_is_allocated_while_a_stream_is_captured_strictly() -> None:
     with cupy.cuda.Stream(non_blocking=True) as stream:
-        stream.begin_capture()
+        stream.begin_capture(runtime.streamCaptureModeThreadLocal)
         try:
             with pytest.raises(runtime.CUDARuntimeError):
                 cupy.cuda.Memory(512)

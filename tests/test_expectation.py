@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 import tracemalloc
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from scipy.special import ndtr
 
 import gfnoise
 import oracles
+from devices import cupy_array
 from gfnoise import GaussianField, expected_score
 from gfnoise._cpu import _pool
 from gfnoise._seeds import part_seed
@@ -245,10 +244,7 @@ def test_bad_input_is_named(changes: dict[str, Any], match: str) -> None:
 
 
 def test_arrays_of_cupy_have_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = SimpleNamespace(id=0)
-    cuda = SimpleNamespace(Device=lambda: device)
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
-    array = type("ndarray", (), {"__module__": "cupy", "device": device})()
+    array = cupy_array(monkeypatch)
     with pytest.raises(NotImplementedError, match=r"^expected_score has no kernels for CuPy"):
         expected_score(**{**GOOD, "segmentation": array, "labels": array})
     with pytest.raises(TypeError, match=r"^expected_score takes arrays of one library"):

@@ -1,4 +1,4 @@
-"""CuPy arrays on a GPU: where results are, streams, graphs, memory, and what is not waited for."""
+"""CuPy arrays on a GPU: where results are, streams, memory, and what is not waited for."""
 
 from __future__ import annotations
 
@@ -168,57 +168,6 @@ def test_a_stream_of_ones_own() -> None:
         found = NOISE.sample_labels(arrays[0], seed=SEEDS)
     stream.synchronize()
     assert (found == expected).all()
-
-
-def test_a_graph_makes_fresh_noise_on_each_replay() -> None:
-    labels = cupy.asarray(LABELS)
-    out, seeds = cupy.empty_like(labels), cupy.asarray(SEEDS)
-    stream = a_stream()
-    with stream:
-        NOISE.sample_labels(labels, seed=seeds, out=out)
-        stream.synchronize()
-        stream.begin_capture()
-        NOISE.sample_labels(labels, seed=seeds, out=out)
-        graph = stream.end_capture()
-        for fresh in ([1, 2], [3, 4]):
-            seeds[...] = cupy.asarray(fresh)
-            NOISE.displacement((64, 64, 64), seed=0, like=labels)  # other work on the stream
-            graph.launch(stream)
-            stream.synchronize()
-            assert_alike(out, NOISE.sample_labels(LABELS, seed=fresh))
-
-
-@pytest.mark.parametrize("metric", ["dice", "accuracy"])
-def test_a_graph_keeps_the_thresholds_that_it_writes(metric: str) -> None:
-    maps = cupy.asarray(IMAGE)
-    mask, stream = cupy.empty(IMAGE.shape, bool), a_stream()
-    with stream:
-        gfnoise.optimal_segmentation(maps, metric, ndim=3, out=mask)
-        stream.synchronize()
-        stream.begin_capture()
-        gfnoise.optimal_segmentation(maps, metric, ndim=3, out=mask)
-        graph = stream.end_capture()
-        others = [cupy.full(2, 7.0) for _ in range(20)]  # of the size of the thresholds
-        maps[...] = cupy.asarray(IMAGE**3)
-        graph.launch(stream)
-        stream.synchronize()
-        assert all((one == 7).all() for one in others)
-        expected = gfnoise.optimal_segmentation(IMAGE**3, metric, ndim=3)
-        assert np.array_equal(mask.get(), expected)
-
-
-def test_a_capture_without_a_call_before_is_refused() -> None:
-    labels = cupy.zeros((3, 100, 110, 120), np.uint8)  # larger than any before
-    out = cupy.empty_like(labels)
-    gfnoise.warm_up("cuda")
-    stream = a_stream()
-    with stream:
-        stream.begin_capture()
-        try:
-            with pytest.raises(RuntimeError, match="must have been made once before"):
-                NOISE.sample_labels(labels, seed=0, out=out)
-        finally:
-            stream.end_capture()
 
 
 def test_warm_up_of_a_device_that_is_not_there() -> None:

@@ -1,4 +1,4 @@
-"""What the public functions do with CuPy's arrays: ways to call beyond those of `test_gpu.py`."""
+"""What the public functions take of CuPy, and what they refuse, beyond `test_gpu.py`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from test_gpu import IMAGE, LABELS, MOVE, NOISE, SEEDS, assert_no_wait
 import gfnoise
 from devices import GPU
 from gfnoise import GaussianField
+from gfnoise.metrics import composite_score
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not GPU, reason="no GPU, or no CuPy")]
 if GPU:
@@ -82,3 +83,52 @@ def test_results_are_those_of_numpy_and_nothing_is_waited_for(name: str) -> None
     assert found.dtype == expected.dtype
     tolerance = 1e-6 if expected.dtype.kind == "f" else 0
     np.testing.assert_allclose(found.get(), expected, rtol=tolerance, atol=tolerance)
+
+
+class Handed:
+    """An array by its address alone, as a tensor is."""
+
+    def __init__(self, array: Any) -> None:
+        self.owner, self.__cuda_array_interface__ = array, array.__cuda_array_interface__
+
+
+def test_outputs_that_overlap_by_their_addresses() -> None:
+    rows = cupy.zeros((80, 40), np.uint8)
+    noise = GaussianField(2.0, 5.0, ndim=2)
+    whole, first, second = (cupy.asarray(Handed(one)) for one in (rows, rows[:40], rows[40:]))
+    assert noise.sample_labels(first, seed=0, out=second) is second
+    even, odd = (cupy.asarray(Handed(rows[start::2])) for start in (0, 1))
+    assert noise.sample_labels(even, seed=0, out=odd) is odd
+    for out in (rows[20:60], whole[39:79], rows[1:41, ::-1]):
+        with pytest.raises(ValueError, match="out must not share memory with labels"):
+            noise.sample_labels(first, seed=0, out=cupy.asarray(Handed(out)))
+
+
+def test_arrays_of_the_device_are_no_parameters() -> None:
+    one = cupy.asarray(1.0)
+    for call in (
+        lambda: GaussianField(one, 3.0, ndim=2),
+        lambda: GaussianField(1.0, [one, one], ndim=2),
+        lambda: NOISE.sample_labels(LABELS, seed=[cupy.asarray(3), 4]),
+        lambda: gfnoise.gaussian_filter(cupy.asarray(IMAGE), [one] * 4),
+        lambda: composite_score(cupy.ones(3)),
+    ):
+        with pytest.raises(TypeError, match=r"^\w+ must be"):
+            call()
+    mask = LABELS[0] > 0
+    for seeded in (
+        lambda seed: gfnoise.expected_score(mask, mask, NOISE, n=3, seed=seed),
+        lambda seed: gfnoise.fuse_raters(LABELS > 0, "random", seed=seed),
+    ):
+        with pytest.raises(TypeError, match=r"of numpy, seed of cupy"):
+            seeded(cupy.asarray(3))
+
+
+class Named(cupy.ndarray if GPU else object):  # type: ignore[misc]
+    """A class of one's own."""
+
+
+def test_classes_of_arrays() -> None:
+    labels = cupy.asarray(LABELS)
+    found = NOISE.sample_labels(labels.view(Named), seed=SEEDS)
+    assert (found == NOISE.sample_labels(labels, seed=SEEDS)).all()

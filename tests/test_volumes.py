@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
 from fractions import Fraction
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 
 import gfnoise
 import oracles
+from devices import cupy_array
 from gfnoise._cpu import _pool
 from oracles_exact import exact, exact_bounds, votes
 
@@ -343,9 +342,6 @@ def test_bad_metrics_of_bounds() -> None:
 
 @pytest.mark.parametrize("name", ["volume_range", "volume_bounds", "volume_curves"])
 def test_arrays_of_cupy_have_no_kernels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    device = SimpleNamespace(id=0)
-    cuda = SimpleNamespace(Device=lambda: device)
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
-    array = type("ndarray", (), {"__module__": "cupy", "device": device})()
+    array = cupy_array(monkeypatch)
     with pytest.raises(NotImplementedError, match=f"^{name} has no kernels for CuPy arrays"):
         getattr(gfnoise, name)(array)

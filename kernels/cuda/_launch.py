@@ -143,11 +143,12 @@ def blocks(elements: int, threads: int) -> int:
 class Structure(np.ndarray):
     """Values that a kernel takes by value: NumPy's structure, without axes.
 
-    `plain` is the same memory as bytes without fields: to pass an array on, CuPy has NumPy describe
-    all the fields it has. What `structure` and `copy_of` make has it, and no part of that.
+    `plain` is the same memory as bytes without fields, and `address` where it is: CuPy would ask
+    NumPy for it at every launch. What `structure` and `copy_of` make has both, and no part of that.
     """
 
     plain: NDArray[Any]
+    address: int
 
 
 def structure(values: Any, dtype: Any) -> Structure:
@@ -163,7 +164,7 @@ def copy_of(given: Structure) -> Structure:
 
 def _structure(plain: NDArray[Any], dtype: Any) -> Structure:
     made = plain.view(dtype).view(Structure)
-    made.plain = plain
+    made.plain, made.address = plain, plain.__array_interface__["data"][0]
     return made
 
 
@@ -175,8 +176,8 @@ class CupyLauncher:
 
     Scratch memory belongs to a thread and a stream, and is kept as long as the thread lives: the
     second call of a shape allocates nothing. A call that is captured into a graph takes its scratch
-    memory along, for good, and its results: the graph may be replayed whenever it likes, but not at
-    the same time as another that was captured on the same stream.
+    memory along, for good, as `call` does with all else that it allocates: the graph may be
+    replayed whenever it likes, but not at the same time as another of the same stream.
     """
 
     def __init__(self) -> None:
@@ -198,45 +199,36 @@ class CupyLauncher:
     ) -> None:
         """As `Launcher.launch`."""
         function = _function(self._device, stem, name, defines)
-        given = [one.plain if type(one) is Structure else one for one in arguments]
+        pointer = self._cupy.cuda.function.CPointer
+        given = [pointer(one.address) if type(one) is Structure else one for one in arguments]
         function(grid, block, given, shared)
 
     def empty(self, shape: Any, dtype: Any) -> Any:
         """As `Launcher.empty`."""
-        result = self._cupy.empty(shape, dtype)
-        if self._captured:
-            _of_graphs.append(result)
-        return result
+        return self._cupy.empty(shape, dtype)
 
     def scratch(self, name: str, size: int, dtype: Any) -> Any:
         """As `Launcher.scratch`."""
-        if self._captured:
-            return self._of_graph(name, size, dtype)[:size]
-        held = self._kept.get((name, dtype))
+        lent = self._of_graphs(name, dtype) if self._captured else self._kept
+        held = lent.get((name, dtype))
         if held is None or held.size < size:
-            held = self._kept[name, dtype] = self._cupy.empty(size, dtype)
+            held = lent[name, dtype] = self._cupy.empty(size, dtype)
+            if self._captured:
+                _of_graphs.append(held)
         return held if held.size == size else held[:size]
 
-    def _of_graph(self, name: str, size: int, dtype: Any) -> Any:
-        """Scratch memory for a graph: that of an earlier call, of this thread on any stream.
+    def _of_graphs(self, name: str, dtype: Any) -> dict[Any, Any]:
+        """The scratch memory of this stream's graphs, and what an earlier call on it has left.
 
-        Nothing may be allocated while a stream is captured. Of another stream, whose work may still
-        use it, only where this one has none.
+        That of other streams may be in use there when a graph is replayed.
         """
-        key = name, dtype
-        own = _memory.captured.setdefault((self._stream, self._device), {})
-        held = own.get(key)
-        if held is None or held.size < size:
-            others = (of for (_, device), of in _memory.kept.items() if device == self._device)
-            large = [of for of in (self._kept, *others) if key in of and of[key].size >= size]
-            if not large:
-                raise RuntimeError(
-                    "a call that is captured into a CUDA graph must have been made once before by "
-                    "the same thread, with the same shapes"
-                )
-            held = own[key] = large[0].pop(key)
-            _of_graphs.append(held)  # the graph may outlive the thread
-        return held
+        lent = _memory.captured.setdefault((self._stream, self._device), {})
+        left = self._kept.get((name, dtype))
+        held = lent.get((name, dtype))
+        if left is not None and (held is None or held.size < left.size):
+            lent[name, dtype] = self._kept.pop((name, dtype))
+            _of_graphs.append(left)  # the graph may outlive the thread
+        return lent
 
 
 class _Memory(threading.local):
@@ -266,6 +258,11 @@ def _module(device: int, stem: str, defines: Defines) -> Any:
         module = cupy.RawModule(code=source(stem), options=options, backend="nvrtc")
         module.compile()
     except Exception as error:
+        if cupy.cuda.get_current_stream().is_capturing():
+            raise RuntimeError(
+                "a call that is captured into a CUDA graph must have been made once before, or "
+                "gfnoise.warm_up: no kernels may be loaded meanwhile"
+            ) from error
         version = cupy.cuda.runtime.runtimeGetVersion()
         raise RuntimeError(
             f"the kernels of gfnoise.{stem} could not be compiled for device {device}: is its "
@@ -304,6 +301,33 @@ def current_device() -> int:
         if error.status == _NOT_INITIALIZED:  # the parent used CUDA, but not by this library
             raise RuntimeError(_FORKED) from error
         raise
+
+
+def call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Call a function of CuPy arrays; what it allocates for a captured graph is never given back.
+
+    A graph writes to its results and to copies of its arguments whenever it is replayed.
+    """
+    check_process()
+    cuda = sys.modules["cupy"].cuda
+    current_device()  # or an error of ours
+    if not cuda.get_current_stream().is_capturing():
+        return function(*args, **kwargs)
+    allocate = cuda.get_allocator()
+
+    def kept(size: int) -> Any:
+        try:
+            memory = allocate(size)
+        except cuda.runtime.CUDARuntimeError as error:
+            raise RuntimeError(
+                "nothing can be allocated while a CUDA graph is captured in a mode other than "
+                "CuPy's default: call before with the same shapes, on the same stream, with `out`"
+            ) from error
+        _of_graphs.append(memory)
+        return memory
+
+    with cuda.using_allocator(kept):
+        return function(*args, **kwargs)
 
 
 def launcher(array: Any) -> Launcher:

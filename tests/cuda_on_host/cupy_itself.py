@@ -3,7 +3,7 @@
 Where the variable GFNOISE_CUPY_ON_HOST is set, `devices.py` installs this, and the tests marked
 `gpu` run on arrays of CuPy's:
 
-    pip install -e ".[test,cupy-on-host]" && GFNOISE_CUPY_ON_HOST=1 pytest -m gpu tests/test_gpu.py
+    pip install -e ".[test,cupy-on-host]" && GFNOISE_CUPY_ON_HOST=1 pytest -m gpu tests/test_gpu*.py
 
 NVRTC compiles every kernel, with CuPy's own options, and what it makes is put aside: g++ compiles
 the same source as in launcher.py, the kernels that CuPy writes for its own functions as well. Work
@@ -49,6 +49,7 @@ ATTRIBUTES = {
     **{75: 9, 76: 0},  # compute capability 9.0
 }
 HOST, DEVICE = 1, 2  # cudaMemoryType
+RELAXED = 2  # cudaStreamCaptureMode
 COPIES = {0: (False, False), 1: (True, False), 2: (False, True), 3: (True, True)}
 """By cudaMemcpyKind: whether the target and the source are a device's."""
 POISON = 0xCD
@@ -76,6 +77,7 @@ class Stream:
         self.busy = False
         self.waiting: list[Callable[[], object]] = []
         self.captured: list[Callable[[], object]] | None = None
+        self.strict = False  # of what may be asked for while it is captured
 
     def submit(self, work: Callable[[], object]) -> None:
         if self.captured is not None:
@@ -181,7 +183,7 @@ class Cuda:
 
     @entry(c_void_p, c_size_t)
     def cudaMalloc(self, address: int, size: int) -> None:
-        if any(stream.captured is not None for stream in self._streams.values()):
+        if any(one.captured is not None and one.strict for one in self._streams.values()):
             raise Refused(NOT_WHILE_CAPTURED)
         self._allocate(address, size, DEVICE)
 
@@ -240,7 +242,9 @@ class Cuda:
     # --- streams, events, graphs
 
     def _stream(self, handle: int | None) -> Stream:
-        return self._streams[handle or 0]
+        return self._streams[
+            handle if handle and handle > 2 else 0
+        ]  # 1 and 2 are the default's too
 
     @entry(c_void_p, c_uint, c_int)
     def cudaStreamCreateWithPriority(self, stream: int, flags: int, priority: int) -> None:
@@ -269,7 +273,7 @@ class Cuda:
     def cudaStreamBeginCapture(self, stream: int | None, mode: int) -> None:
         if not stream:
             raise Refused(NOT_WHILE_CAPTURED)
-        self._stream(stream).captured = []
+        self._stream(stream).captured, self._stream(stream).strict = [], mode != RELAXED
 
     @entry(c_void_p, c_void_p)
     def cudaStreamEndCapture(self, stream: int, graph: int) -> None:

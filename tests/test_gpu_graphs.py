@@ -1,0 +1,133 @@
+"""CuPy's captured graphs: fresh noise at every replay, and memory that nobody else is given."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from test_gpu import IMAGE, LABELS, NOISE, SEEDS, a_stream, assert_alike, on_device
+
+import gfnoise
+from devices import GPU
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not GPU, reason="no GPU, or no CuPy")]
+if GPU:
+    import cupy
+
+
+@contextlib.contextmanager
+def captured(stream: Any, *mode: int) -> Iterator[list[Any]]:
+    """Capture the stream's work; the graph is in the list thereafter, if there is one."""
+    graphs: list[Any] = []
+    stream.begin_capture(*mode)
+    try:
+        yield graphs
+    finally:
+        with contextlib.suppress(cupy.cuda.runtime.CUDARuntimeError):
+            graphs.append(stream.end_capture())
+
+
+def test_a_graph_makes_fresh_noise_on_each_replay() -> None:
+    labels = cupy.asarray(LABELS)
+    out, seeds = cupy.empty_like(labels), cupy.asarray(SEEDS)
+    stream = a_stream()
+    with stream:
+        NOISE.sample_labels(labels, seed=seeds, out=out)
+        stream.synchronize()
+        stream.begin_capture()
+        NOISE.sample_labels(labels, seed=seeds, out=out)
+        graph = stream.end_capture()
+        for fresh in ([1, 2], [3, 4]):
+            seeds[...] = cupy.asarray(fresh)
+            NOISE.displacement((64, 64, 64), seed=0, like=labels)  # other work on the stream
+            graph.launch(stream)
+            stream.synchronize()
+            assert_alike(out, NOISE.sample_labels(LABELS, seed=fresh))
+
+
+@pytest.mark.parametrize("metric", ["dice", "accuracy"])
+def test_a_graph_keeps_the_thresholds_that_it_writes(metric: str) -> None:
+    maps = cupy.asarray(IMAGE)
+    mask, stream = cupy.empty(IMAGE.shape, bool), a_stream()
+    with stream:
+        gfnoise.optimal_segmentation(maps, metric, ndim=3, out=mask)
+        stream.synchronize()
+        stream.begin_capture()
+        gfnoise.optimal_segmentation(maps, metric, ndim=3, out=mask)
+        graph = stream.end_capture()
+        others = [cupy.full(2, 7.0) for _ in range(20)]  # of the size of the thresholds
+        maps[...] = cupy.asarray(IMAGE**3)
+        graph.launch(stream)
+        stream.synchronize()
+        assert all((one == 7).all() for one in others)
+        expected = gfnoise.optimal_segmentation(IMAGE**3, metric, ndim=3)
+        assert np.array_equal(mask.get(), expected)
+
+
+def calls_that_copy() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
+    """The dtype of a result, and what makes it: of arrays that are not as a kernel takes them."""
+    labels, image, move = on_device()
+    turned, seeds = labels.transpose(0, 1, 3, 2)[:, :, ::-1], cupy.arange(4)[::2]
+    wide, half = move.astype(np.float64), image.astype(np.float16)
+    return {
+        "labels": (
+            np.uint8,
+            lambda out: NOISE.sample_labels(turned, seed=5, out=out.swapaxes(2, 3)),
+        ),
+        "seeds": (np.uint8, lambda out: NOISE.sample_labels(labels, seed=seeds, out=out)),
+        "displacement": (np.uint8, lambda out: gfnoise.warp_labels(labels, wide, out=out)),
+        "axes": (
+            np.float32,
+            lambda out: gfnoise.gaussian_filter(image, 1.0, axes=(0, 2), output=out),
+        ),
+        "halves": (np.float32, lambda out: gfnoise.gaussian_filter(half, 1.0, output=out)),
+        "coordinates": (
+            np.float32,
+            lambda out: gfnoise.map_coordinates(image, move[0][..., ::-1], output=out),
+        ),
+        "maps": (
+            bool,
+            lambda out: gfnoise.optimal_segmentation(half, "accuracy", ndim=3, out=out),
+        ),
+    }
+
+
+COPYING = ["labels", "seeds", "displacement", "axes", "halves", "coordinates", "maps"]
+
+
+@pytest.mark.parametrize("name", COPYING)
+@pytest.mark.parametrize("before", [True, False])
+def test_a_graph_keeps_what_it_copies(name: str, before: bool) -> None:
+    dtype, call = calls_that_copy()[name]
+    out, expected = cupy.empty((2, *LABELS.shape), dtype)
+    call(expected)
+    with a_stream() as stream:
+        if before:
+            call(out)
+        with captured(stream) as graphs:
+            call(out)
+        others = [cupy.full(n, 7, np.uint8) for n in (2, 512, out.nbytes // 4) for _ in range(30)]
+        others += [cupy.full(out.nbytes * n, 7, np.uint8) for n in (1, 2, 4, 6) for _ in range(4)]
+        out.fill(9)
+        graphs[0].launch(stream)
+        stream.synchronize()
+    assert all((one == 7).all() for one in others)
+    assert (out == expected).all()
+
+
+def test_a_strict_capture_takes_a_call_before() -> None:
+    labels = cupy.zeros((3, 100, 110, 120), np.uint8)  # larger than any before
+    out, strict = cupy.empty_like(labels), cupy.cuda.runtime.streamCaptureModeThreadLocal
+    cupy.get_default_memory_pool().free_all_blocks()
+    gfnoise.warm_up("cuda")
+    refused = pytest.raises(RuntimeError, match="nothing can be allocated while a CUDA graph")
+    with a_stream() as stream, captured(stream, strict), refused:
+        NOISE.sample_labels(labels, seed=0, out=out)
+    with a_stream() as stream:
+        NOISE.sample_labels(labels, seed=0, out=out)
+        with captured(stream, strict) as graphs:
+            NOISE.sample_labels(labels, seed=0, out=out)
+    assert len(graphs) == 1
