@@ -381,6 +381,19 @@ def test_a_graph_takes_the_scratch_memory_of_its_own_stream(
     assert all(_scratch("a", 10, np.float32) is not one for one in (own, other))
 
 
+def test_scratch_memory_is_of_few_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = _stand_in(monkeypatch)
+    first = weakref.ref(_scratch("a", 10, np.float32))
+    for number in range(2, _launch.MOST_STREAMS + 1):
+        monkeypatch.setattr(stream, "ptr", number)
+        _scratch("a", 10, np.float32)
+    assert first() is not None
+    monkeypatch.setattr(stream, "ptr", number + 1)
+    last = _scratch("a", 10, np.float32)
+    assert first() is None
+    assert _scratch("a", 10, np.float32) is last
+
+
 def test_the_stream_of_tensors_is_of_their_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for CuPy, which takes a stream for one of the device that is current, of two."""
     torch = pytest.importorskip("torch")

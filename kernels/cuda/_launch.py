@@ -37,6 +37,9 @@ MOST_BLOCKS, MOST_ROWS = _NARROW, 65535
 NULL = np.uint64(0)
 """No array: CuPy has taken None for an address that is not null."""
 
+MOST_STREAMS = 16
+"""Of a thread, whose scratch memory is kept."""
+
 SHARED = 48 << 10
 """Bytes of shared memory that a block has on every device."""
 
@@ -186,6 +189,8 @@ class CupyLauncher:
         self._device, self._stream = self._cupy.cuda.runtime.getDevice(), stream.ptr
         self._captured = stream.is_capturing()
         self._kept = _memory.kept.setdefault((self._stream, self._device), {})
+        if len(_memory.kept) > MOST_STREAMS:  # the oldest; CuPy gives a stream's to that alone
+            del _memory.kept[next(iter(_memory.kept))]
 
     def launch(
         self,
