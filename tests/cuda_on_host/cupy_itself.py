@@ -467,7 +467,8 @@ def _redirect(library: Path, cuda: Cuda) -> None:
             continue  # these ask no device
         address = base + int(offset, 16)
         target = ctypes.cast(_callback(cuda, name), c_void_p).value or 0
-        protect(address & ~4095, 8192, 7)
+        if protect(address & ~4095, 8192, 7):
+            raise OSError(f"the memory of {library} may not be written to")
         jump = b"\xff\x25\0\0\0\0" + target.to_bytes(8, "little")  # jmp [rip]
         ctypes.memmove(address, jump, len(jump))
 
