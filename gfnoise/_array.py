@@ -42,8 +42,11 @@ def tensors(*names: str) -> Callable[[Function], Function]:
                     for value in (*args, *kwargs.values()):
                         if isinstance(value, kind):
                             return _guest(root).call(function, places, args, kwargs)
-            if "cupy" in sys.modules and any(map(on_device, (*args, *kwargs.values()))):
-                return load("gfnoise._cuda._launch").call(function, args, kwargs)
+            kind = getattr(sys.modules.get("cupy"), "ndarray", None)
+            if kind is not None:
+                for value in (*args, *kwargs.values()):
+                    if isinstance(value, kind):
+                        return load("gfnoise._cuda._launch").call(function, args, kwargs)
             return function(*args, **kwargs)
 
         return door  # type: ignore[return-value]
@@ -171,9 +174,9 @@ def check_values(flag: bool) -> None:
 
     By default they are not: a check would wait for the device. NaN in a map then gives a NaN
     threshold and an empty mask, or of "accuracy", whose threshold is always 1/2, a mask without
-    that voxel; NaN in a displacement gives `cval` or, in the mode "nearest", the label of the first
-    voxel; a label out of range counts for no class, and votes beyond the raters as theirs. With the
-    checks on, each call waits for the device and raises as on the CPU.
+    that voxel; NaN in a displacement gives `cval` or, in the mode "nearest", the first voxel along
+    its axis; a label out of range counts for no class, and votes beyond the raters as theirs. With
+    the checks on, each call waits for the device and raises as on the CPU.
 
     Parameters
     ----------

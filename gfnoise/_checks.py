@@ -158,8 +158,10 @@ def plain(expected: str, value: object) -> NDArray[Any]:
         raise TypeError(f"{expected}, got a masked array, whose mask would be lost: {value!r}")
     try:
         return np.asarray(value)
-    except (TypeError, ValueError) as error:  # a TypeError is CuPy's
-        raise type(error)(f"{expected}, got {value!r}") from None
+    except TypeError:  # CuPy's
+        raise TypeError(f"{expected}, got {value!r}") from None
+    except ValueError:
+        raise ValueError(f"{expected}, got {value!r}") from None
 
 
 def seeds(seed: Any, items: int | None) -> tuple[NDArray[Any], NDArray[np.uint32], bool]:

@@ -63,13 +63,23 @@ def warm_up(device: str | int | None = None) -> None:
             f"has CUDA 12 or 13, got {device!r}"
         ) from error
     wanted = device if number is None else number[1]
-    there = cupy.cuda.runtime.getDeviceCount()
-    if wanted is not None and int(wanted) >= there:
+    there = _devices(cupy.cuda.runtime)
+    if int(wanted or 0) >= there:
         raise ValueError(
             f"device must be one of the machine's {there} CUDA devices, got {device!r}"
         )
     with cupy.cuda.Device(None if wanted is None else int(wanted)):
         _use(cupy)
+
+
+def _devices(runtime: Any) -> int:
+    """How many there are; none where CUDA says that there is no device, or too old a driver."""
+    try:
+        return int(runtime.getDeviceCount())
+    except runtime.CUDARuntimeError as error:
+        if error.status in (35, 100):
+            return 0
+        raise
 
 
 def _use(library: Any) -> None:

@@ -383,15 +383,19 @@ def test_a_graph_takes_the_scratch_memory_of_its_own_stream(
 
 def test_scratch_memory_is_of_few_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = _stand_in(monkeypatch)
-    first = weakref.ref(_scratch("a", 10, np.float32))
-    for number in range(2, _launch.MOST_STREAMS + 1):
+
+    def of_stream(number: int) -> Any:
         monkeypatch.setattr(stream, "ptr", number)
-        _scratch("a", 10, np.float32)
-    assert first() is not None
-    monkeypatch.setattr(stream, "ptr", number + 1)
-    last = _scratch("a", 10, np.float32)
-    assert first() is None
-    assert _scratch("a", 10, np.float32) is last
+        return _scratch("a", 10, np.float32)
+
+    often, once = (weakref.ref(of_stream(number)) for number in (1, 2))
+    for number in range(3, _launch.MOST_STREAMS + 1):
+        of_stream(number)
+        assert of_stream(1) is often()
+    assert once() is not None
+    of_stream(number + 1)
+    assert once() is None
+    assert of_stream(1) is often()
 
 
 def test_the_stream_of_tensors_is_of_their_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from test_gpu import keep_busy
 
+import gfnoise
+from gfnoise._cuda import _launch
+
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(
@@ -71,10 +74,23 @@ def test_work_of_a_busy_stream_waits(twice: Any) -> None:
 def test_nothing_is_allocated_while_a_stream_is_captured_strictly() -> None:
     with cupy.cuda.Stream(non_blocking=True) as stream:
         stream.begin_capture(runtime.streamCaptureModeThreadLocal)
-        try:
-            with pytest.raises(runtime.CUDARuntimeError):
-                cupy.cuda.Memory(512)
-        finally:
+        with pytest.raises(runtime.CUDARuntimeError, match="Unsupported"):
+            cupy.cuda.Memory(512)
+        with pytest.raises(runtime.CUDARuntimeError, match="Invalidated"):
+            stream.end_capture()
+
+
+def test_kernels_that_are_not_there_when_a_graph_is_captured_strictly() -> None:
+    labels, out = cupy.zeros((2, 3, 4), np.uint8), cupy.empty((2, 3, 4), bool)
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        gfnoise.optimal_segmentation(labels, raters=2, out=out)
+        for kept in (_launch._function, _launch._module):
+            kept.cache_clear()
+        cupy.clear_memo()
+        stream.begin_capture(runtime.streamCaptureModeGlobal)
+        with pytest.raises(RuntimeError, match="could not be loaded while a CUDA graph"):
+            gfnoise.optimal_segmentation(labels, raters=2, out=out)
+        with pytest.raises(runtime.CUDARuntimeError, match="Invalidated"):
             stream.end_capture()
 
 

@@ -67,14 +67,14 @@ def a_stream() -> Any:
     return cupy.cuda.Stream(non_blocking=True)
 
 
-def assert_alike(found: Any, expected: Any) -> None:
+def assert_alike(found: Any, expected: Any, atol: float = 1e-6) -> None:
     """Labels may differ where the decision's margin is below 1e-3: of voxels, about as many."""
     assert isinstance(found, cupy.ndarray)
     assert found.dtype == expected.dtype
     if expected.dtype.kind == "f":
-        np.testing.assert_allclose(found.get(), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found.get(), expected, rtol=0, atol=atol)
     else:
-        assert (found.get() != expected).mean() < 1e-4
+        assert (found.get() != expected).sum() <= 1e-4 * expected.size
 
 
 @pytest.mark.parametrize("name", VERBS)

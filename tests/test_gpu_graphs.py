@@ -12,6 +12,7 @@ from test_gpu import IMAGE, LABELS, NOISE, SEEDS, a_stream, assert_alike, on_dev
 
 import gfnoise
 from devices import GPU
+from gfnoise._cuda import _launch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not GPU, reason="no GPU, or no CuPy")]
 if GPU:
@@ -118,16 +119,36 @@ def test_a_graph_keeps_what_it_copies(name: str, before: bool) -> None:
     assert (out == expected).all()
 
 
-def test_a_strict_capture_takes_a_call_before() -> None:
-    labels = cupy.zeros((3, 100, 110, 120), np.uint8)  # larger than any before
-    out, strict = cupy.empty_like(labels), cupy.cuda.runtime.streamCaptureModeThreadLocal
-    cupy.get_default_memory_pool().free_all_blocks()
+@pytest.fixture
+def empty_pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No memory that an earlier call has left."""
     gfnoise.warm_up("cuda")
+    monkeypatch.setattr(_launch, "_memory", _launch._Memory())
+    with cupy.cuda.using_allocator(cupy.cuda.MemoryPool().malloc):
+        yield
+
+
+@pytest.mark.usefixtures("empty_pool")
+def test_a_strict_capture_takes_a_call_before() -> None:
+    labels = cupy.asarray(LABELS)
+    out, strict = cupy.empty_like(labels), cupy.cuda.runtime.streamCaptureModeThreadLocal
     refused = pytest.raises(RuntimeError, match="nothing can be allocated while a CUDA graph")
-    with a_stream() as stream, captured(stream, strict), refused:
-        NOISE.sample_labels(labels, seed=0, out=out)
+    with a_stream() as stream, captured(stream, strict) as graphs, refused:
+        NOISE.sample_labels(labels, seed=SEEDS, out=out)
+    assert not graphs  # that capture is lost
     with a_stream() as stream:
-        NOISE.sample_labels(labels, seed=0, out=out)
+        NOISE.sample_labels(labels, seed=SEEDS, out=out)
         with captured(stream, strict) as graphs:
-            NOISE.sample_labels(labels, seed=0, out=out)
-    assert len(graphs) == 1
+            NOISE.sample_labels(labels, seed=SEEDS, out=out)
+        out.fill(9)
+        graphs[0].launch(stream)
+        stream.synchronize()
+    assert (out == NOISE.sample_labels(labels, seed=SEEDS)).all()
+
+
+def test_a_capture_takes_an_allocator_whose_memory_can_be_kept() -> None:
+    labels = cupy.asarray(LABELS)
+    refused = pytest.raises(RuntimeError, match="cannot keep memory of CuPy's stream-ordered")
+    ordered = cupy.cuda.using_allocator(cupy.cuda.malloc_async)
+    with ordered, a_stream() as stream, captured(stream), refused:
+        NOISE.sample_labels(labels, seed=SEEDS)

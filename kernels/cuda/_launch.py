@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gfnoise._array import library
+
 Defines = tuple[tuple[str, str], ...]
 
 _HEADERS = {
@@ -146,8 +148,9 @@ def blocks(elements: int, threads: int) -> int:
 class Structure(np.ndarray):
     """Values that a kernel takes by value: NumPy's structure, without axes.
 
-    `plain` is the same memory as bytes without fields, and `address` where it is: CuPy would ask
-    NumPy for it at every launch. What `structure` and `copy_of` make has both, and no part of that.
+    `plain` is the same memory as bytes without fields, which NumPy copies in one piece, `address`
+    where it is: CuPy would ask NumPy at every launch. What `structure` and `copy_of` make has both,
+    and no part of that.
     """
 
     plain: NDArray[Any]
@@ -188,9 +191,10 @@ class CupyLauncher:
         stream = self._cupy.cuda.get_current_stream()
         self._device, self._stream = self._cupy.cuda.runtime.getDevice(), stream.ptr
         self._captured = stream.is_capturing()
-        self._kept = _memory.kept.setdefault((self._stream, self._device), {})
-        if len(_memory.kept) > MOST_STREAMS:  # the oldest; CuPy gives a stream's to that alone
-            del _memory.kept[next(iter(_memory.kept))]
+        key, kept = (self._stream, self._device), _memory.kept
+        self._kept = kept[key] = kept.pop(key, {})  # the last that was used
+        if len(kept) > MOST_STREAMS:
+            del kept[next(iter(kept))]  # CuPy gives what was a stream's to that alone
 
     def launch(
         self,
@@ -214,26 +218,29 @@ class CupyLauncher:
 
     def scratch(self, name: str, size: int, dtype: Any) -> Any:
         """As `Launcher.scratch`."""
-        lent = self._of_graphs(name, dtype) if self._captured else self._kept
-        held = lent.get((name, dtype))
-        if held is None or held.size < size:
-            held = lent[name, dtype] = self._cupy.empty(size, dtype)
-            if self._captured:
-                _of_graphs.append(held)
+        if self._captured:
+            held = self._scratch_of_graphs(name, size, dtype)
+        else:
+            held = self._kept.get((name, dtype))
+            if held is None or held.size < size:
+                held = self._kept[name, dtype] = self._cupy.empty(size, dtype)
         return held if held.size == size else held[:size]
 
-    def _of_graphs(self, name: str, dtype: Any) -> dict[Any, Any]:
-        """The scratch memory of this stream's graphs, and what an earlier call on it has left.
+    def _scratch_of_graphs(self, name: str, size: int, dtype: Any) -> Any:
+        """That of this stream's graphs; else what an earlier call on it has left, or new.
 
         That of other streams may be in use there when a graph is replayed.
         """
-        lent = _memory.captured.setdefault((self._stream, self._device), {})
-        left = self._kept.get((name, dtype))
-        held = lent.get((name, dtype))
-        if left is not None and (held is None or held.size < left.size):
-            lent[name, dtype] = self._kept.pop((name, dtype))
-            _of_graphs.append(left)  # the graph may outlive the thread
-        return lent
+        key, lent = (name, dtype), _memory.captured.setdefault((self._stream, self._device), {})
+        if key in lent and lent[key].size >= size:
+            return lent[key]
+        left = self._kept.get(key)
+        held = self._cupy.empty(size, dtype) if left is None or left.size < size else left
+        if held is left:
+            del self._kept[key]
+        lent[key] = held
+        _of_graphs.append(held)  # the graph may outlive the thread
+        return held
 
 
 class _Memory(threading.local):
@@ -251,28 +258,29 @@ _of_graphs: list[Any] = []  # what graphs write to, whoever else has forgotten i
 @cache
 def _function(device: int, stem: str, name: str, defines: Defines) -> Callable[..., Any]:
     """A kernel of the current device, without the class that looks for the device at each call."""
-    function: Callable[..., Any] = _module(device, stem, defines).get_function(name).kernel
-    return function
-
-
-@cache
-def _module(device: int, stem: str, defines: Defines) -> Any:
     cupy = sys.modules["cupy"]
-    options = OPTIONS + tuple(f"-D{key}={value}" for key, value in defines)
+    captured = cupy.cuda.get_current_stream().is_capturing()  # to ask after an error is one
     try:
-        module = cupy.RawModule(code=source(stem), options=options, backend="nvrtc")
-        module.compile()
+        function: Callable[..., Any] = _module(device, stem, defines).get_function(name).kernel
     except Exception as error:
-        if cupy.cuda.get_current_stream().is_capturing():
+        if captured:
             raise RuntimeError(
-                "a call that is captured into a CUDA graph must have been made once before, or "
-                "gfnoise.warm_up: no kernels may be loaded meanwhile"
+                f"the kernels of gfnoise.{stem} could not be loaded while a CUDA graph is captured:"
+                " make the same call once before, or call gfnoise.warm_up"
             ) from error
         version = cupy.cuda.runtime.runtimeGetVersion()
         raise RuntimeError(
             f"the kernels of gfnoise.{stem} could not be compiled for device {device}: is its "
             f"driver too old for CUDA {version // 1000}.{version % 1000 // 10}?"
         ) from error
+    return function
+
+
+@cache
+def _module(device: int, stem: str, defines: Defines) -> Any:
+    options = OPTIONS + tuple(f"-D{key}={value}" for key, value in defines)
+    module = sys.modules["cupy"].RawModule(code=source(stem), options=options, backend="nvrtc")
+    module.compile()
     return module
 
 
@@ -283,6 +291,7 @@ _first_process: int | None = None
 
 
 _NOT_INITIALIZED = 3  # cudaErrorInitializationError
+_CAPTURE_ERRORS = (900, 901)  # cudaErrorStreamCaptureUnsupported, ...Invalidated
 _FORKED = (
     "CUDA cannot be used in a process that was forked after CUDA was: start workers with the "
     'method "spawn" or "forkserver", or give them NumPy arrays'
@@ -324,10 +333,17 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         try:
             memory = allocate(size)
         except cuda.runtime.CUDARuntimeError as error:
+            if error.status not in _CAPTURE_ERRORS:
+                raise
             raise RuntimeError(
                 "nothing can be allocated while a CUDA graph is captured in a mode other than "
                 "CuPy's default: call before with the same shapes, on the same stream, with `out`"
             ) from error
+        if isinstance(memory.mem, cuda.memory.MemoryAsync):
+            raise RuntimeError(
+                "a captured CUDA graph cannot keep memory of CuPy's stream-ordered allocator: use "
+                "another, as by cupy.cuda.set_allocator(cupy.get_default_memory_pool().malloc)"
+            )
         _of_graphs.append(memory)
         return memory
 
@@ -337,9 +353,9 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 def launcher(array: Any) -> Launcher:
     """The launcher of a call, for the library that an array belongs to."""
-    library = type(array).__module__.partition(".")[0]
-    if library in _launchers:
-        return _launchers[library]
-    if library != "cupy" or "cupy" not in sys.modules:
+    owner = library(array)
+    if owner in _launchers:
+        return _launchers[owner]
+    if owner != "cupy" or "cupy" not in sys.modules:
         raise TypeError(f"CUDA kernels take CuPy arrays, got {type(array).__qualname__}")
     return CupyLauncher()

@@ -37,7 +37,7 @@ from cuda_on_host import launcher
 
 INVALID_VALUE, OUT_OF_MEMORY, NOT_INITIALIZED = 1, 2, 3
 INVALID_DEVICE, NOT_FOUND, NOT_READY = 101, 500, 600
-NOT_WHILE_CAPTURED, UNKNOWN = 900, 999
+NOT_WHILE_CAPTURED, CAPTURE_LOST, UNKNOWN = 900, 901, 999
 
 DEVICES = 2
 NAME = b"the host\0"
@@ -46,7 +46,7 @@ ATTRIBUTES = {
     **{1: 1024, 2: 1024, 3: 1024, 4: 64},  # threads of a block, and along its axes
     **{5: 2**31 - 1, 6: 65535, 7: 65535},  # blocks along the axes of a grid
     **{8: 48 << 10, 10: 32, 16: 132},  # shared memory, lanes of a warp, multiprocessors
-    **{75: 9, 76: 0},  # compute capability 9.0
+    **{75: 9, 76: 0, 115: 1},  # compute capability 9.0, memory pools
 }
 HOST, DEVICE = 1, 2  # cudaMemoryType
 RELAXED = 2  # cudaStreamCaptureMode
@@ -78,6 +78,7 @@ class Stream:
         self.waiting: list[Callable[[], object]] = []
         self.captured: list[Callable[[], object]] | None = None
         self.strict = False  # of what may be asked for while it is captured
+        self.lost = False  # by what was refused meanwhile
 
     def submit(self, work: Callable[[], object]) -> None:
         if self.captured is not None:
@@ -183,8 +184,11 @@ class Cuda:
 
     @entry(c_void_p, c_size_t)
     def cudaMalloc(self, address: int, size: int) -> None:
-        if any(one.captured is not None and one.strict for one in self._streams.values()):
-            raise Refused(NOT_WHILE_CAPTURED)
+        self._check_captures()
+        self._allocate(address, size, DEVICE)
+
+    @entry(c_void_p, c_size_t, c_void_p)
+    def cudaMallocAsync(self, address: int, size: int, stream: int | None) -> None:
         self._allocate(address, size, DEVICE)
 
     @entry(c_void_p, c_size_t, c_uint)
@@ -198,6 +202,10 @@ class Cuda:
             self._c.free(c_void_p(address))
 
     cudaFreeHost = cudaFree
+
+    @entry(c_void_p, c_void_p)
+    def cudaFreeAsync(self, address: int | None, stream: int | None) -> None:
+        self.cudaFree(address)
 
     @entry(c_void_p, c_void_p)
     def cudaMemGetInfo(self, free: int, total: int) -> None:
@@ -241,6 +249,14 @@ class Cuda:
 
     # --- streams, events, graphs
 
+    def _check_captures(self) -> None:
+        """Refuse what a strict capture forbids, which loses it."""
+        strict = [one for one in self._streams.values() if one.captured is not None and one.strict]
+        for one in strict:
+            one.lost = True
+        if strict:
+            raise Refused(NOT_WHILE_CAPTURED)
+
     def _stream(self, handle: int | None) -> Stream:
         return self._streams[
             handle if handle and handle > 2 else 0
@@ -267,7 +283,8 @@ class Cuda:
 
     @entry(c_void_p, c_void_p)
     def cudaStreamIsCapturing(self, stream: int | None, status: int) -> None:
-        give(status, int(self._stream(stream).captured is not None), c_int)
+        of = self._stream(stream)
+        give(status, 2 if of.lost else int(of.captured is not None), c_int)
 
     @entry(c_void_p, c_int)
     def cudaStreamBeginCapture(self, stream: int | None, mode: int) -> None:
@@ -278,7 +295,10 @@ class Cuda:
     @entry(c_void_p, c_void_p)
     def cudaStreamEndCapture(self, stream: int, graph: int) -> None:
         handle, of = next(self._handles), self._stream(stream)
-        self._graphs[handle], of.captured = of.captured or [], None
+        (work, of.captured), (lost, of.lost) = (of.captured or [], None), (of.lost, False)
+        if lost:
+            raise Refused(CAPTURE_LOST)
+        self._graphs[handle] = work
         give(graph, handle)
 
     @entry(c_void_p, c_void_p, c_uint64)
@@ -318,6 +338,7 @@ class Cuda:
 
     @entry(c_void_p, c_void_p)
     def cuModuleLoadData(self, module: int, image: int) -> None:
+        self._check_captures()
         path = Path(os.fsdecode(ctypes.string_at(image)))
         handle = next(self._handles)
         self._modules[handle] = ctypes.CDLL(str(path)), path.name.startswith("spins")
