@@ -59,9 +59,7 @@ def cupy_array(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def has_gpu() -> bool:
-    """Whether CuPy is installed and finds a device, or may run on the host in place of one."""
-    if os.environ.get("GFNOISE_CUPY_ON_HOST"):
-        cupy_itself.install()
+    """Whether CuPy is installed and finds a device."""
     if importlib.util.find_spec("cupy") is None:
         return False
     import cupy
@@ -72,4 +70,6 @@ def has_gpu() -> bool:
         return False
 
 
+if ON_HOST := bool(os.environ.get("GFNOISE_CUPY_ON_HOST")):
+    cupy_itself.install()
 GPU = has_gpu()

@@ -436,6 +436,27 @@ def test_warm_up_of_no_device(device: Any) -> None:
         gfnoise.warm_up(device)
 
 
+def test_warm_up_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for CuPy says what CUDA says then."""
+
+    class CudaError(RuntimeError):
+        status = 100
+
+    def count() -> None:
+        raise CudaError
+
+    runtime = SimpleNamespace(getDeviceCount=count, CUDARuntimeError=CudaError)
+    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    for status in (35, 100):  # the driver is too old; there is no device
+        CudaError.status = status
+        with pytest.raises(ValueError, match=r"^device must be one of the machine's 0 .*'cuda'"):
+            gfnoise.warm_up("cuda")
+    CudaError.status = 999
+    with pytest.raises(CudaError):
+        gfnoise.warm_up("cuda")
+
+
 def test_axes_longer_than_a_grid(host: HostLauncher, limits: Callable[..., None]) -> None:
     """Of 524288 planes and more, blocks along the second axis of a grid run out."""
     noise = GaussianField(1.0, 1e6, ndim=3)

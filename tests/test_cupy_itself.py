@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,14 @@ import pytest
 from test_gpu import keep_busy
 
 import gfnoise
+from devices import ON_HOST
 from gfnoise._cuda import _launch
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(
-        not os.environ.get("GFNOISE_CUPY_ON_HOST"), reason="CuPy is not on the host"
-    ),
+    pytest.mark.skipif(not ON_HOST, reason="CuPy is not to run on the host"),
 ]
-if os.environ.get("GFNOISE_CUPY_ON_HOST"):
+if ON_HOST:
     import cupy
     from cupy.cuda import runtime
     from cupy_backends.cuda.api.driver import CUDADriverError
@@ -37,9 +35,8 @@ def test_a_kernel_is_run(twice: Any) -> None:
     assert x.get().tolist() == [0, 2, 4, 6, 4]
 
 
-@pytest.mark.parametrize("grid", [(1, 2**16), (1,)])
-def test_a_launch_that_a_device_refuses(twice: Any, grid: tuple[int, ...]) -> None:
-    threads = 1025 if grid == (1,) else 1
+@pytest.mark.parametrize(("grid", "threads"), [((1, 2**16), 1), ((1,), 1025)])
+def test_a_launch_that_a_device_refuses(twice: Any, grid: tuple[int, ...], threads: int) -> None:
     with pytest.raises(CUDADriverError):
         twice(grid, (threads,), (cupy.zeros(5, np.float32),))
 
@@ -69,6 +66,15 @@ def test_work_of_a_busy_stream_waits(twice: Any) -> None:
     assert not stream.done
     assert y.get().tolist() == [2, 2, 2, 2]  # which waits
     assert stream.done
+
+
+def test_memory_is_freed_when_all_is_done_with_it(twice: Any) -> None:
+    memory = cupy.cuda.Memory(512)
+    x = cupy.ndarray(4, np.float32, cupy.cuda.MemoryPointer(memory, 0))
+    keep_busy()
+    twice((1,), (4,), (x,))
+    del x, memory
+    assert cupy.cuda.get_current_stream().done
 
 
 def test_nothing_is_allocated_while_a_stream_is_captured_strictly() -> None:

@@ -23,9 +23,8 @@ LABELS, IMAGE, MOVE = (
 )
 SHAPE = LABELS.shape[1:]
 
-# Functions of (cupy, labels, image, move), or of NumPy in place of CuPy.
-CALLS: dict[str, Callable[..., Any]] = {
-    "bool": lambda xp, labels, image, move: NOISE.marginals(labels > 0),
+# Functions of (cupy, labels, image, move), or of NumPy in place of CuPy. Of fields that are drawn:
+DRAWN: dict[str, Callable[..., Any]] = {
     "a layout of its own": lambda xp, labels, image, move: NOISE.sample_labels(
         labels, seed=SEEDS, n=2, out=xp.empty((2, *SHAPE, 2), np.uint8).transpose(0, 4, 1, 2, 3)
     ),
@@ -41,6 +40,10 @@ CALLS: dict[str, Callable[..., Any]] = {
     "parameters per item": lambda xp, labels, image, move: GaussianField(
         [[1.0], [2.0]], [[3.0], [4.0]], ndim=3
     ).sample_labels(labels, seed=[1, 2], window=(slice(2, 9), slice(0, 18, 2), slice(3, 25))),
+}
+# Of none:
+CALLS: dict[str, Callable[..., Any]] = {
+    "bool": lambda xp, labels, image, move: NOISE.marginals(labels > 0),
     "float64": lambda xp, labels, image, move: gfnoise.warp_labels(
         labels, move.astype(np.float64), order=1, ignore_index=1
     ),
@@ -73,14 +76,19 @@ CALLS: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", [*DRAWN, *CALLS])
 def test_results_are_those_of_numpy_and_nothing_is_waited_for(name: str) -> None:
-    arrays = [cupy.asarray(one) for one in (LABELS, IMAGE, MOVE)]
-    expected = CALLS[name](np, LABELS, IMAGE, MOVE)
-    found = CALLS[name](cupy, *arrays)
-    assert_alike(found, expected, atol=1e-4 if "seed" in name else 1e-6)
+    call, arrays = {**DRAWN, **CALLS}[name], [cupy.asarray(one) for one in (LABELS, IMAGE, MOVE)]
+    expected, found = call(np, LABELS, IMAGE, MOVE), call(cupy, *arrays)
+    if name in DRAWN:
+        assert_alike(found, expected, atol=1e-4)
+    else:
+        assert isinstance(found, cupy.ndarray)
+        assert found.dtype == expected.dtype
+        tolerance = 1e-6 if expected.dtype.kind == "f" else 0
+        np.testing.assert_allclose(found.get(), expected, rtol=tolerance, atol=tolerance)
     del found  # so that there is room for another: an allocation may wait
-    assert_no_wait(lambda: CALLS[name](cupy, *arrays))
+    assert_no_wait(lambda: call(cupy, *arrays))
 
 
 class Handed:
@@ -122,7 +130,7 @@ def test_arrays_of_the_device_are_no_parameters() -> None:
             seeded(cupy.asarray(3))
 
 
-class Named(cupy.ndarray if GPU else object):  # type: ignore[misc]
+class Named(cupy.ndarray if GPU else object):
     """A class of one's own."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,13 +39,12 @@ def test_a_graph_makes_fresh_noise_on_each_replay() -> None:
     with stream:
         NOISE.sample_labels(labels, seed=seeds, out=out)
         stream.synchronize()
-        stream.begin_capture()
-        NOISE.sample_labels(labels, seed=seeds, out=out)
-        graph = stream.end_capture()
+        with captured(stream) as graphs:
+            NOISE.sample_labels(labels, seed=seeds, out=out)
         for fresh in ([1, 2], [3, 4]):
             seeds[...] = cupy.asarray(fresh)
             NOISE.displacement((64, 64, 64), seed=0, like=labels)  # other work on the stream
-            graph.launch(stream)
+            graphs[0].launch(stream)
             stream.synchronize()
             assert_alike(out, NOISE.sample_labels(LABELS, seed=fresh))
 
@@ -56,60 +56,65 @@ def test_a_graph_keeps_the_thresholds_that_it_writes(metric: str) -> None:
     with stream:
         gfnoise.optimal_segmentation(maps, metric, ndim=3, out=mask)
         stream.synchronize()
-        stream.begin_capture()
-        gfnoise.optimal_segmentation(maps, metric, ndim=3, out=mask)
-        graph = stream.end_capture()
+        with captured(stream) as graphs:
+            gfnoise.optimal_segmentation(maps, metric, ndim=3, out=mask)
         others = [cupy.full(2, 7.0) for _ in range(20)]  # of the size of the thresholds
         maps[...] = cupy.asarray(IMAGE**3)
-        graph.launch(stream)
+        graphs[0].launch(stream)
         stream.synchronize()
         assert all((one == 7).all() for one in others)
         expected = gfnoise.optimal_segmentation(IMAGE**3, metric, ndim=3)
         assert np.array_equal(mask.get(), expected)
 
 
-def calls_that_copy() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
-    """The dtype of a result, and what makes it: of arrays that are not as a kernel takes them."""
+def as_no_kernel_takes_them() -> SimpleNamespace:
+    """Arrays that a call must copy, beside others."""
     labels, image, move = on_device()
-    turned, seeds = labels.transpose(0, 1, 3, 2)[:, :, ::-1], cupy.arange(4)[::2]
-    wide, half = move.astype(np.float64), image.astype(np.float16)
-    return {
-        "labels": (
-            np.uint8,
-            lambda out: NOISE.sample_labels(turned, seed=5, out=out.swapaxes(2, 3)),
-        ),
-        "seeds": (np.uint8, lambda out: NOISE.sample_labels(labels, seed=seeds, out=out)),
-        "displacement": (np.uint8, lambda out: gfnoise.warp_labels(labels, wide, out=out)),
-        "axes": (
-            np.float32,
-            lambda out: gfnoise.gaussian_filter(image, 1.0, axes=(0, 2), output=out),
-        ),
-        "halves": (np.float32, lambda out: gfnoise.gaussian_filter(half, 1.0, output=out)),
-        "coordinates": (
-            np.float32,
-            lambda out: gfnoise.map_coordinates(image, move[0][..., ::-1], output=out),
-        ),
-        "maps": (
-            bool,
-            lambda out: gfnoise.optimal_segmentation(half, "accuracy", ndim=3, out=out),
-        ),
-    }
+    return SimpleNamespace(
+        labels=labels,
+        image=image,
+        turned=labels.transpose(0, 1, 3, 2)[:, :, ::-1],
+        seeds=cupy.arange(4)[::2],
+        wide=move.astype(np.float64),
+        half=image.astype(np.float16),
+        backwards=move[0][..., ::-1],
+    )
 
 
-COPYING = ["labels", "seeds", "displacement", "axes", "halves", "coordinates", "maps"]
+COPYING: dict[str, tuple[type, Callable[[Any, Any], Any]]] = {  # of what dtype, and how
+    "labels": (
+        np.uint8,
+        lambda of, to: NOISE.sample_labels(of.turned, seed=5, out=to.swapaxes(2, 3)),
+    ),
+    "seeds": (np.uint8, lambda of, to: NOISE.sample_labels(of.labels, seed=of.seeds, out=to)),
+    "displacement": (np.uint8, lambda of, to: gfnoise.warp_labels(of.labels, of.wide, out=to)),
+    "axes": (
+        np.float32,
+        lambda of, to: gfnoise.gaussian_filter(of.image, 1.0, axes=(0, 2), output=to),
+    ),
+    "halves": (np.float32, lambda of, to: gfnoise.gaussian_filter(of.half, 1.0, output=to)),
+    "coordinates": (
+        np.float32,
+        lambda of, to: gfnoise.map_coordinates(of.image, of.backwards, output=to),
+    ),
+    "maps": (
+        bool,
+        lambda of, to: gfnoise.optimal_segmentation(of.half, "accuracy", ndim=3, out=to),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", COPYING)
 @pytest.mark.parametrize("before", [True, False])
 def test_a_graph_keeps_what_it_copies(name: str, before: bool) -> None:
-    dtype, call = calls_that_copy()[name]
+    (dtype, call), given = COPYING[name], as_no_kernel_takes_them()
     out, expected = cupy.empty((2, *LABELS.shape), dtype)
-    call(expected)
+    call(given, expected)
     with a_stream() as stream:
         if before:
-            call(out)
+            call(given, out)
         with captured(stream) as graphs:
-            call(out)
+            call(given, out)
         others = [cupy.full(n, 7, np.uint8) for n in (2, 512, out.nbytes // 4) for _ in range(30)]
         others += [cupy.full(out.nbytes * n, 7, np.uint8) for n in (1, 2, 4, 6) for _ in range(4)]
         out.fill(9)

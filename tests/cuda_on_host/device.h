@@ -65,7 +65,7 @@ struct dim3 {
 };
 #endif
 constexpr int warpSize = 32;
-inline long long clock64() { return 0; } // no kernel is waited for
+inline long long clock64() { return 0; } // who waits for it is not run: runtime.py
 
 // ---- arithmetic
 
