@@ -13,6 +13,7 @@ import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,6 +140,24 @@ def test_grids_are_smaller_than_the_work(
 ) -> None:
     limits(MOST_BLOCKS=1, MOST_ROWS=1)
     assert_alike(everything(), expected)
+
+
+def test_a_seed_gives_the_bits_of_the_cpu() -> None:
+    """Both sum by multiply-adds, in one order. A GPU's sines may differ in a last bit."""
+    rng = np.random.default_rng(0)
+    calls = []
+    for number in range(12):
+        ndim = 2 + number % 2
+        noise = GaussianField(rng.uniform(0.1, 6), rng.uniform(0.3, 20), ndim=ndim)
+        labels = rng.integers(0, 4, rng.integers(3, 30, ndim)).repeat(3, axis=0).astype(np.uint8)
+        options = {"order": number % 2, "mode": ("constant", "nearest")[number // 4 % 2]}
+        calls.append(partial(noise.sample_labels, labels, seed=number, **options))
+        calls.append(partial(noise.displacement, labels.shape, seed=number))
+    on_cpu = [call() for call in calls]
+    with redirected(HostLauncher()):
+        on_host = [call() for call in calls]
+    for one, other in zip(on_cpu, on_host, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_more_items_than_are_passed_by_value(host: HostLauncher) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # No fast-math: it would break the checks for NaN, and the same seed shall give the same sums on
-# every machine, which neither reassociation nor contracted multiply-adds do.
+# every machine, which neither reassociation nor multiply-adds where a compiler likes them do.
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 # What only kernels call has no way in from Python, and counts no references: arrays are held by the
 # kernel, and a count for each array at each call, by all threads, costs more than the work itself.

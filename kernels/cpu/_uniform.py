@@ -10,7 +10,7 @@ from gfnoise._runs import RUN, SIDE, cells
 from . import _pool
 from ._codes import address, as_bytes, code_at, entry, fill, keep_alike, put, read, repeat
 from ._jit import device, kernel, seldom
-from ._vector import LONGEST, floor32
+from ._vector import LONGEST, floor32, minus, plus, shifted, times
 
 _APART, _OUTSIDE = np.int32(1), np.int32(2)  # a source box that no entry speaks for; off the grid
 _HALF = np.float32(0.5)
@@ -325,26 +325,24 @@ def confine(edge, slack, run, parts, count, order, line, cells, box):
     bits, cell_first, cell_count, most_cells = cells
     cell, level, further, state = box
     bias = _NONE if order == 1 else _HALF
-    last = np.int32(size - 1)
+    none, last, last_cell = np.int32(0), np.int32(size - 1), np.int32(cell_count - 1)
+    two, many = np.int32(2), np.int32(most_cells)
     start, middle, end = edge[parts * run], edge[parts * run + parts // 2], edge[parts * (run + 1)]
     for row in range(count):
         a, b, c = start[row], middle[row], end[row]
-        origin = np.int32(first) + np.int32(step) * np.int32(row)
-        least = floor32(min(a, min(b, c)) - slack[row] + bias) + origin
-        most = floor32(max(a, max(b, c)) + slack[row] + bias) + origin + np.int32(span + order)
-        near, away = min(max(least, np.int32(0)), last), min(max(most, np.int32(0)), last)
-        near_cell = (near >> bits) - np.int32(cell_first)
-        away_cell = (away >> bits) - np.int32(cell_first)
-        further[row] = away_cell - near_cell
-        apart = (
-            (further[row] >= np.int32(most_cells))
-            | (near_cell < np.int32(0))
-            | (away_cell >= np.int32(cell_count))
-        )
-        place = min(max(near_cell, np.int32(0)), np.int32(cell_count - 1))
-        cell[row] = cell[row] * np.int32(cell_count) + place
-        level[row] = level[row] * np.int32(2) + np.int32(further[row] >= np.int32(2))
-        state[row] |= apart * _APART | ((least != near) | (most != away)) * _OUTSIDE
+        origin = plus(first, times(step, row))
+        least = plus(floor32(min(a, min(b, c)) - slack[row] + bias), origin)
+        most = plus(floor32(max(a, max(b, c)) + slack[row] + bias), plus(origin, span + order))
+        near, away = min(max(least, none), last), min(max(most, none), last)
+        near_cell = minus(shifted(near, bits), cell_first)
+        away_cell = minus(shifted(away, bits), cell_first)
+        more = minus(away_cell, near_cell)
+        further[row] = more
+        apart = (more >= many) | (near_cell < none) | (away_cell > last_cell)
+        outside = (least != near) | (most != away)
+        cell[row] = plus(times(cell[row], cell_count), min(max(near_cell, none), last_cell))
+        level[row] = plus(times(level[row], two), more >= two)
+        state[row] |= (_APART if apart else none) | (_OUTSIDE if outside else none)
 
 
 @device

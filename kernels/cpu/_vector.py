@@ -1,12 +1,12 @@
 """What is to stay in vector registers, where loops over arrays would not: sums and floors.
 
-Each product and each sum is rounded to float32, in the order of the terms: the width of a vector
-changes no bit.
+Sums are of fused multiply-adds, each rounded once, in the order of the terms, as on a device: the
+width of a vector changes no bit, and neither does a machine without such an instruction.
 """
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from gfnoise._runs import RUN
@@ -15,7 +15,7 @@ from ._jit import device, seldom
 
 WIDE = 32
 LONG, INT, FLAGS = ir.IntType(64), ir.IntType(32), ir.IntType(RUN)
-_REAL = ir.FloatType()
+_REAL, _DOUBLE = ir.FloatType(), ir.DoubleType()
 _BYTES = 4
 FAR = np.float32(5e8)  # voxels; further than any image reaches, and safe to cast
 LONGEST = 1 << 30  # voxels of an axis, to which an int32 can still add FAR
@@ -60,6 +60,42 @@ def floors(builder, value):
     return builder.sub(nearest, builder.zext(above, INTS))
 
 
+def multiply_add(context, builder, factor, other, term):
+    """``factor * other + term`` of vectors of float32, rounded once."""
+    triple, _, features = context.codegen().magic_tuple()
+    if triple.startswith("x86") and "+fma" not in features.split(","):
+        return emulated_multiply_add(builder, factor, other, term)
+    kind = term.type
+    signature = ir.FunctionType(kind, [kind] * 3)
+    name = f"llvm.fma.v{kind.count}f32"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    return builder.call(function, (factor, other, term))
+
+
+def emulated_multiply_add(builder, factor, other, term):
+    """`multiply_add` for a machine that has none: in float64, whose last bit is then made odd.
+
+    Products of float32 are exact there. A sum that is not, made odd, is rounded to float32 as the
+    exact one would be (Boldo and Melquiond 2008, "Emulation of a FMA and correctly rounded sums").
+    """
+    kind, count = term.type, term.type.count
+    wide, longs = ir.VectorType(_DOUBLE, count), ir.VectorType(LONG, count)
+    up, none, down = (ir.Constant(longs, [step] * count) for step in (1, 0, -1))
+    factor, other, term = (builder.fpext(value, wide) for value in (factor, other, term))
+    product = builder.fmul(factor, other)
+    total = builder.fadd(product, term)
+    added = builder.fsub(total, product)
+    of_product = builder.fsub(product, builder.fsub(total, added))
+    lost = builder.fadd(of_product, builder.fsub(term, added))  # exactly: Knuth's TwoSum
+    bits = builder.bitcast(total, longs)
+    inexact = builder.fcmp_ordered("!=", lost, ir.Constant(wide, [0.0] * count))
+    even = builder.icmp_signed("==", builder.and_(bits, up), none)
+    outwards = builder.icmp_signed(">=", builder.xor(bits, builder.bitcast(lost, longs)), none)
+    step = builder.select(outwards, up, down)
+    step = builder.select(builder.and_(inexact, even), step, none)
+    return builder.fptrunc(builder.bitcast(builder.add(bits, step), wide), kind)
+
+
 def _sums_of_products(width, sums, groups=1):
     """``out[g, s, :width] = factors[g, s] @ terms[:, :width]``, for all g and s side by side.
 
@@ -89,8 +125,8 @@ def _sums_of_products(width, sums, groups=1):
         reached = []
         for total, at in zip(totals, places(builder, factor, *factors_apart), strict=True):
             one = builder.load(builder.inttoptr(at, _REAL.as_pointer()))
-            product = builder.fmul(repeated(builder, one, width), values)
-            reached.append(builder.fadd(total, product))
+            spread = repeated(builder, one, width)
+            reached.append(multiply_add(context, builder, spread, values, total))
         done = builder.add(number, LONG(1))
         zero = ir.Constant(vector, [0.0] * width)
         for phi, first, later in (
@@ -131,8 +167,8 @@ _two_groups, _three_groups = (_sums_of_products(RUN, TOGETHER, groups) for group
 
 
 def _along_lines(width, sums):
-    """Sums over all whole runs of a line: most of them `width` wide, the last ones a run."""
-    wide, narrow = _sums_of_products(width, sums), _sums_of_products(RUN, sums)
+    """Sums over a line: most of them `width` wide, the last ones a run, or a single column."""
+    wide, narrow, single = (_sums_of_products(each, sums) for each in (width, RUN, 1))
 
     @device
     def along(factors, factor_step, apart, terms, step, count, out, out_apart, columns):
@@ -145,11 +181,31 @@ def _along_lines(width, sums):
             line, to = terms + _BYTES * at, out + _BYTES * at
             narrow(factors, factor_step, apart, 0, line, step, count, to, out_apart, 0)
             at += RUN
+        while at < columns:
+            line, to = terms + _BYTES * at, out + _BYTES * at
+            single(factors, factor_step, apart, 0, line, step, count, to, out_apart, 0)
+            at += 1
 
     return along
 
 
 _one_sum, _some_sums = _along_lines(WIDE, 1), _along_lines(WIDE // 2, TOGETHER)
+
+
+def _in_32_bits(act):
+    """An intrinsic of two integers: Numba's own would widen them, and halve a vector's lanes."""
+
+    @intrinsic
+    def operation(typing, left, right):
+        def generate(context, builder, signature, arguments):
+            return getattr(builder, act)(*arguments)
+
+        return types.int32(types.int32, types.int32), generate
+
+    return operation
+
+
+plus, minus, times, shifted = (_in_32_bits(act) for act in ("add", "sub", "mul", "ashr"))
 
 
 @device
@@ -158,7 +214,7 @@ def floor32(value):
     value = value if value > -FAR else -FAR
     value = value if value < FAR else FAR
     whole = np.int32(value)
-    return whole - np.int32(np.float32(whole) > value)
+    return minus(whole, np.float32(whole) > value)
 
 
 @seldom
@@ -177,12 +233,6 @@ def contract(factors, terms, out, width):
     for row in range(together, sums):
         factor, to = factors[row:].ctypes.data, out[row:].ctypes.data
         _one_sum(factor, factor_step, 0, line, step, count, to, 0, width)
-    for i in range(width - width % RUN, width):
-        for row in range(sums):
-            total = np.float32(0)
-            for k in range(count):
-                total += factors[row, k] * terms[k, i]
-            out[row, i] = total
 
 
 @device

@@ -43,10 +43,12 @@ _CORNERS = tuple(product((0, 1), repeat=3))  # along z, y, x; x varies fastest
 
 
 def _places(builder, coordinates, ny, nx):
-    """The numbers of voxels (z, y, x) of a grid."""
-    z, y, x = (builder.zext(values, _LONGS) for values in coordinates)
-    row = builder.add(builder.mul(z, repeated(builder, ny)), y)
-    return builder.add(builder.mul(row, repeated(builder, nx)), x)
+    """The numbers of voxels (z, y, x) of a grid, which has at most LONGEST rows."""
+    z, y, x = coordinates
+    ny, nx = (repeated(builder, builder.trunc(size, INT)) for size in (ny, nx))
+    row = builder.add(builder.mul(z, ny), y)
+    row, nx, x = (builder.zext(values, _LONGS) for values in (row, nx, x))
+    return builder.add(builder.mul(row, nx), x)
 
 
 def _gathered(builder, labels, places, kind, size):
@@ -273,7 +275,7 @@ def decide_run(labels, voxel, shift, order, rule, out, place):
     cval, ignore, sign, has_ignore, constant = rule
     z, y, x, _ = place
     nz, ny, nx, _ = labels.shape
-    if max(nz, ny, nx) > LONGEST:
+    if max(nz * ny, nx) > LONGEST:
         return EVERY
     grid = labels.ctypes.data, labels.shape, voxel
     move = shift.ctypes.data, shift.strides[0]
