@@ -1,8 +1,9 @@
 """The Gaussian field, and labels moved by it: the displacement of a sample is never stored.
 
-A component is ``sum_jkl Z[j,k,l] A0[j,z] A1[k,y] A2[l,x]``. Per plane the first axis is contracted,
-per block of rows the second; the last is contracted where a voxel is decided. Every sum runs over
-its terms in one order, whatever the window, the block or the number of threads: the same bits.
+A component is ``sum_jkl Z[j,k,l] A0[j,z] A1[k,y] A2[l,x]``. The first axis is contracted for a few
+planes at once, which share what is read of Z; per block of rows the second; the last where a voxel
+is decided. Every sum runs over its terms in one order, whatever the window, the block or the number
+of threads: the same bits.
 
 Most of a volume is far from any boundary. What the displacement of a row is at most leaves a
 rectangle of each block of rows; beyond it all sources are background, which is stored. For a run of
@@ -30,6 +31,8 @@ from ._vector import TOGETHER, contract, contract_runs
 from .interpolation import keep_ignored, run_scratch, take_run
 
 BLOCK = 64  # rows of a block at most: its contractions stay in the first cache
+DEEP = 8  # planes that are contracted at once
+_SHARES = 8  # blocks of a thread: the last one to end is waited for
 _BUDGET = 1 << 24  # coefficients held at once
 _TERMS = 1 << 13  # coefficients of a task
 _CHUNK = 256  # that are drawn at once, by loops that vectorise
@@ -93,33 +96,41 @@ def _padded(count):
 
 
 @device
-def _contract_plane(coefficients, basis_z, z, out):
-    """Contract the first axis at plane z: (c, j, k l), (j, z) -> (c, k l)."""
+def _contract_planes(coefficients, basis_z, z, count, out):
+    """Contract the first axis at `count` planes: (c, j, k l), (j, z) -> (c, z, k l).
+
+    By tiles of columns, which stay in cache from plane to plane.
+    """
     for c in range(out.shape[0]):
-        contract(basis_z.T[z : z + 1], coefficients[c], out[c : c + 1], out.shape[1])
+        for left in range(0, out.shape[2], BLOCK):
+            tile, to = coefficients[c][:, left:], out[c][:, left:]
+            contract(basis_z.T[z : z + count], tile, to, min(BLOCK, out.shape[2] - left))
 
 
 @device
-def _contract_rows(plane, basis_y, count, out):
-    """Contract the second axis at `count` rows: (c, k, l), (k, y) -> (c, l, y)."""
+def _contract_rows(planes, which, basis_y, count, out):
+    """Contract the second axis of a plane at `count` rows: (c, z, k, l), (k, y) -> (c, l, y)."""
     for c in range(out.shape[0]):
-        contract(plane[c].T, basis_y, out[c], _padded(count))
+        contract(planes[c, which].T, basis_y, out[c], _padded(count))
 
 
 @kernel
-def _displacement(coefficients, bases, out, start, stop):
-    """Fill the planes [start, stop) of (components, z, y, x)."""
+def _displacement(coefficients, bases, out, block):
+    """Fill a block, (first plane, last, first row, last), of (components, z, y, x)."""
     basis_z, basis_y, basis_x = bases
-    components, _, ny, nx = out.shape
-    terms_y, terms_x = basis_y.shape[1], basis_x.shape[1]
-    flat = np.empty((components, terms_y * terms_x), np.float32)
-    plane = flat.reshape(components, terms_y, terms_x)
+    plane_start, plane_stop, row_start, row_stop = block
+    components, _, _, nx = out.shape
+    terms_y, terms_x, height = basis_y.shape[1], basis_x.shape[1], basis_y.shape[2]
+    flat = np.empty((components, DEEP, terms_y * terms_x), np.float32)
+    planes = flat.reshape(components, DEEP, terms_y, terms_x)
     rows = np.empty((components, terms_x, BLOCK), np.float32)
-    for z in range(start, stop):
-        _contract_plane(coefficients, basis_z, z, flat)
-        for first in range(0, ny, basis_y.shape[2]):
-            count = min(basis_y.shape[2], ny - first)
-            _contract_rows(plane, basis_y[first // basis_y.shape[2]], count, rows)
+    for z in range(plane_start, plane_stop):
+        which = (z - plane_start) % DEEP
+        if which == 0:
+            _contract_planes(coefficients, basis_z, z, min(DEEP, plane_stop - z), flat)
+        for first in range(row_start, row_stop, height):
+            count = min(height, row_stop - first)
+            _contract_rows(planes, which, basis_y[first // height], count, rows)
             for c in range(components):
                 lines = rows[c, :, :count].T
                 for left in range(0, nx, BLOCK):
@@ -237,8 +248,8 @@ def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order,
     terms_y, terms_x = basis_y.shape[1], basis_x.shape[1]
 
     # Made here, not by a function: LLVM then knows that they do not overlap.
-    flat = np.empty((components, terms_y * terms_x), np.float32)
-    plane = flat.reshape(components, terms_y, terms_x)
+    flat = np.empty((components, DEEP, terms_y * terms_x), np.float32)
+    planes = flat.reshape(components, DEEP, terms_y, terms_x)
     rows = np.zeros((components, terms_x, BLOCK + TOGETHER), np.float32)  # may be read beyond
     edge = np.empty((components, nodes.shape[1], BLOCK), np.float32)
     least = np.empty((components, BLOCK), np.float32)
@@ -250,10 +261,12 @@ def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order,
 
     for iz in range(plane_start, plane_stop):
         z = origin_z + step_z * iz
-        _contract_plane(coefficients, basis_z, iz, flat)
+        which = (iz - plane_start) % DEEP
+        if which == 0:
+            _contract_planes(coefficients, basis_z, iz, min(DEEP, plane_stop - iz), flat)
         for first in range(row_start, row_stop, height):
             count = min(height, row_stop - first)
-            _contract_rows(plane, basis_y[first // height], count, rows)
+            _contract_rows(planes, which, basis_y[first // height], count, rows)
             _range(rows, limits, _padded(count), least, most, slack)
             lines, line = (z, origin_y + step_y * first, step_y), (origin_x, step_x, runs)
             inner = frame(least, most, count, order, lines, line, labels.shape[:3], table)
@@ -373,12 +386,18 @@ def _rows(values):
     return [tuple(row) for row in values.tolist()]
 
 
-def _blocks(shape):
-    """Cut (z, y, x) into blocks of whole rows: (first plane, last, first row, last)."""
+def _blocks(shape, streams):
+    """Cut (z, y, x) into blocks of whole rows: (first plane, last, first row, last).
+
+    A block reads all coefficients for each few planes: it is as large as leaves every thread some
+    of the blocks of all `streams`, and no smaller than a slab.
+    """
     nz, ny, nx = shape
-    planes = max(1, _pool.SLAB // (ny * nx))
-    height = _height(ny)
-    rows = max(height, _pool.SLAB // nx // height * height)
+    planes = min(nz, max(DEEP, _pool.SLAB // (ny * nx) // DEEP * DEEP))
+    deep, height = -(-nz // planes), _height(ny)
+    parts = -(-_SHARES * _pool.threads() // (deep * streams))
+    rows = max(-(-ny // parts), _pool.SLAB // (planes * nx), 1)
+    rows = -(-rows // height) * height
     return [
         (z, min(z + planes, nz), y, min(y + rows, ny))
         for z in range(0, nz, planes)
@@ -395,16 +414,13 @@ def displacement(out, *, seeds, numbers, amplitude, length_scale, window):
     bases = [_bases(length, window, BLOCK) for length in _rows(length_scale)]
     streams = _Streams(seeds, numbers, amplitude, bases, out.shape[1])
     volumes = out if out.ndim == 6 else out[:, :, :, None]
-    nz, ny, nx = volumes.shape[3:]
-    planes = max(1, _pool.SLAB // (ny * nx))
     for batch in streams.batches():
         _pool.run(streams.filling(batch))
-        tasks = []
+        blocks, tasks = _blocks(volumes.shape[3:], len(batch)), []
         for item, rater, coefficients in batch:
             args = coefficients.reshape(*coefficients.shape[:2], -1), bases[item]
-            for start in range(0, nz, planes):
-                stop = min(start + planes, nz)
-                tasks.append(partial(_displacement, *args, volumes[item, rater], start, stop))
+            to = volumes[item, rater]
+            tasks += [partial(_displacement, *args, to, block) for block in blocks]
         _pool.run(tasks)
 
 
@@ -438,7 +454,7 @@ def sample_labels(
         _pool.run(filling + tabulation, at_once=max(len(filling), len(tabulation)))
         if arguments is None:
             arguments, tabulation = [table.arguments() for table in tables], []
-        tasks = []
+        blocks, tasks = _blocks(count, len(batch)), []
         for item, rater, coefficients in batch:
             args = (
                 sources[item],
@@ -451,5 +467,5 @@ def sample_labels(
                 order,
                 codes,
             )
-            tasks += [partial(_sample, *args, block) for block in _blocks(count)]
+            tasks += [partial(_sample, *args, block) for block in blocks]
         _pool.run(tasks)
