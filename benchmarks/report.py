@@ -32,7 +32,7 @@ HEADINGS = {
 START_UP = {
     "import": "`import gfnoise`, beyond NumPy's import",
     "first_call": "the first `sample_labels` of a process, kernels in the cache",
-    "compile": "`warm_up()`: compiling all kernels, once",
+    "compile": "`warm_up()`: compiling, once",
 }
 
 

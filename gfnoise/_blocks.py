@@ -258,9 +258,9 @@ def descend(
 
 
 def decided(states: NDArray[Any]) -> NDArray[np.float64]:
-    """What the last digit decides, (*batch, 4): as `chunks.decide_votes`."""
+    """What the last digit decides, (*batch, 3): as `chunks.decide_votes`."""
     thresholds = np.where(states["rank"] == 0, np.inf, states["threshold"])
-    return np.stack([thresholds, thresholds, thresholds, states["rank"]], axis=-1)
+    return np.stack([thresholds] * 3, axis=-1)
 
 
 @_task
@@ -273,7 +273,7 @@ def votes(block: NDArray[Any], *, plan: Decisions) -> NDArray[np.int64]:
 
 @_task
 def decided_votes(counts: NDArray[np.int64], *, plan: Decisions) -> NDArray[np.float64]:
-    """What the votes decide, (*batch, 4)."""
+    """What the votes decide, (*batch, 3)."""
     rows = _kernels("chunks").decide_votes(
         counts.reshape(-1, counts.shape[-1]),
         raters=plan.raters,
@@ -281,7 +281,7 @@ def decided_votes(counts: NDArray[np.int64], *, plan: Decisions) -> NDArray[np.f
         metric=plan.metric,
         rank=plan.rank,
     )
-    return np.asarray(rows).reshape(*counts.shape[:-1], 4)
+    return np.asarray(rows).reshape(*counts.shape[:-1], 3)
 
 
 @_task
@@ -290,7 +290,7 @@ def segmented(
 ) -> NDArray[np.bool_]:
     """A chunk of the masks."""
     kernels = _array.kernels(plan.function, "thresholding", marginals=block)
-    maps, rows = plan.maps(block), decisions.reshape(-1, 4)
+    maps, rows = plan.maps(block), decisions.reshape(-1, 3)
     thresholds = rows[:, 2 if ties == "smallest" else 1]
     if plan.raters is not None:
         thresholds = thresholds.astype(np.int64)

@@ -262,6 +262,13 @@ def in_range(name: str, array: NDArray[Any], low: float, high: float) -> None:
             )
 
 
+def no_nan(name: str, array: NDArray[Any]) -> None:
+    """Raise ValueError if a value is NaN."""
+    if array.size and readable(array) and math.isnan(extremes(array)[0]):
+        number = int((array != array).sum())
+        raise ValueError(f"{name} must not hold NaN, got {number} of {array.size}")
+
+
 def finite(name: str, array: NDArray[Any]) -> None:
     """Raise ValueError if a value is NaN or infinite."""
     if array.size and readable(array):

@@ -323,7 +323,7 @@ def _optimal_segmentation(
         )
     every = tuple(range(marginals.ndim))
     batch = marginals.ndim - plan.ndim
-    decisions = da.from_array(_decided(marginals, plan), (*marginals.chunks[:batch], (4,)))
+    decisions = da.from_array(_decided(marginals, plan), (*marginals.chunks[:batch], (3,)))
     return da.blockwise(
         _blocks.segmented,
         every,
@@ -379,16 +379,16 @@ def _together(marginals: da.Array, plan: _blocks.Decisions) -> da.Array:
 
 
 def _decided(marginals: da.Array, plan: _blocks.Decisions) -> NDArray[np.float64]:
-    """What is decided of each map, (*batch, 4), computed: pass after pass over the chunks."""
+    """What is decided of each map, (*batch, 3), computed: pass after pass over the chunks."""
     kernels = _array.kernels(plan.function, "chunks")
     lead = marginals.ndim - plan.ndim
     batch = marginals.chunks[:lead]
     if plan.raters is not None:
         counts = _summed(_blocks.votes, marginals, None, (plan.raters + 1,), plan=plan)
-        rows = _per_map(_blocks.decided_votes, lead, (4,), np.float64, counts, plan=plan)
+        rows = _per_map(_blocks.decided_votes, lead, (3,), np.float64, counts, plan=plan)
         return rows.compute()
     if plan.metric == "accuracy":
-        return np.full((*marginals.shape[:lead], 4), 0.5)
+        return np.full((*marginals.shape[:lead], 3), 0.5)
     states: Any = None
     bins = (kernels.BINS, kernels.SUMS)
     for level in range(kernels.levels(plan.real.itemsize)):

@@ -166,7 +166,7 @@ def map_coordinates(
     _checks.choice("mode", mode, (*OF_COORDINATES, *COORDINATE_SYNONYMS))
     constant = _checks.number("cval", cval)
     axes = mapped_axes(input, coordinates)
-    _checks.in_range("coordinates", coordinates, -math.inf, math.inf)
+    _checks.no_nan("coordinates", coordinates)
     dtype = _checks.output_dtype(input, wanted, kinds="biuf")
     lead, space = input.shape[: input.ndim - axes], input.shape[input.ndim - axes :]
     shape = (*lead, *coordinates.shape[1:])

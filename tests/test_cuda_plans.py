@@ -9,27 +9,34 @@ import pytest
 
 from cuda_on_host.launcher import HostLauncher
 from gfnoise import GaussianField
-from gfnoise._cuda import _launch, _streams, field
+from gfnoise._cpu import thresholding as on_cpu
+from gfnoise._cuda import _launch, _streams, field, filters, interpolation, thresholding
 from gfnoise._cuda._streams import room_for_terms
-from gfnoise._runs import RUN, SIDE
+from gfnoise._digits import BINS, OF_THE_MASS
+from gfnoise._runs import SIDE
 from gfnoise._sampling import noisy_labels
 from gfnoise._spectrum import harmonics
 
 LABELS = (np.indices((2, 7, 21, 37)).sum(axis=0) // 9 % 3).astype(np.uint8)
 
 
+OF_FIELDS = {name: getattr(_streams, name) for name in ("ROWS", "THREADS", "RUN")}
+OF_KERNELS = {
+    "field": OF_FIELDS | {"ITEMS": _streams.ITEMS, "DEEP": _streams.DEEP},
+    "sampling": OF_FIELDS | {"TILE_RUNS": field._TILE_RUNS, "WORK": field._WORK, "SIDE": SIDE},
+    "filters": {n: getattr(filters, n) for n in ("THREADS", "EIGHT", "WIDE", "HIGH", "ITEMS")},
+    "interpolation": {"THREADS": interpolation.THREADS},
+    "thresholding": {"THREADS": thresholding.THREADS, "CHUNK": thresholding.CHUNK, "BINS": BINS}
+    | {"OF_THE_MASS": OF_THE_MASS, "HALF": on_cpu._HALF, "TIE": on_cpu._TIE},
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *[(name, getattr(_streams, name)) for name in ("ROWS", "THREADS", "ITEMS", "DEEP")],
-        *[("TILE_RUNS", field._TILE_RUNS), ("RUN", RUN), ("SIDE", SIDE)],
-    ],
+    ("stem", "name"), [(stem, name) for stem, names in OF_KERNELS.items() for name in names]
 )
-def test_numbers_are_those_of_the_kernels(name: str, value: int) -> None:
-    text = _launch.source("field") + _launch.source("sampling")
-    assert {int(one) for one in re.findall(rf"^#define {name} (\d+)", text, re.MULTILINE)} == {
-        value
-    }
+def test_numbers_are_those_of_the_kernels(stem: str, name: str) -> None:
+    found = re.findall(rf"^#define {name} \(?([-\w.]+)", _launch.source(stem), re.MULTILINE)
+    assert [float(one) for one in found] == [OF_KERNELS[stem][name]]
 
 
 def test_large_plans_are_not_kept(host: HostLauncher, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def assert_covariance(x: Array, y: Array, expected: Array, x_std: Array, y_std: 
     """Means of products of n pairs: 6 standard errors, which are at most sqrt(2 / n) s s'."""
     scale = np.multiply.outer(x_std, y_std)
     error = abs(x.T @ y / len(x) - expected)
-    assert np.all(error <= (Z * math.sqrt(2 / len(x)) + 1e-3) * scale)  # 1e-3: what K2 grants
+    assert np.all(error <= (Z * math.sqrt(2 / len(x)) + 1e-3) * scale)  # 1e-3: as the README grants
 
 
 # ------------------------------------------------------------------------ the displacement
@@ -199,6 +199,19 @@ def test_the_volume_that_order_1_keeps() -> None:
         for differences in (whole - 1, kept - share * whole):  # the second are of the same fields
             allowed = Z * differences.std(ddof=1) / math.sqrt(n)
             assert abs(differences.mean()) <= allowed
+
+
+def test_how_often_fields_fold_in_2d() -> None:
+    """A closed form: 1 + q T + q² D <= 0 of the trace and the determinant of four normals."""
+    n, corners = 100_000, ((0, 0), (1, 0), (0, 1))
+    for ratio, documented in ((0.25, 1 / 6000), (0.5, 0.07), (1.0, 0.30)):
+        law = math.exp(-1 / (2 * ratio**2)) / 2
+        assert abs(law - documented) <= 0.04 * documented
+        moved = GaussianField(64.0 * ratio, 64.0, ndim=2).displacement((2, 2), n, seed=5)
+        here, down, across = (moved[:, :, y, x].astype(np.float64) for y, x in corners)
+        found = np.eye(2) + np.stack([down - here, across - here], axis=-1)
+        share = (np.linalg.det(found) <= 0).mean()
+        assert abs(share - law) <= Z * math.sqrt(law / n) + 0.02 * law
 
 
 def test_how_often_fields_fold() -> None:

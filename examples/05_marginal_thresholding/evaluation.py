@@ -20,7 +20,6 @@ from phantoms import Case
 from settings import Settings
 from training import Place, write
 
-DECISIONS = ("half", "optimal")  # p >= 1/2, and the threshold of eq. 15 of each image
 BINS = 20
 VERSION = 1
 

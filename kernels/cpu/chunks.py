@@ -74,5 +74,6 @@ def descend(tables, states, *, dtype, weight, level):
 
 
 def decide_votes(counts, **decision):
-    """As `thresholding.decide_votes`; rows of four float64, which hold all of it exactly."""
-    return np.stack(thresholding.decide_votes(counts, **decision), axis=1, dtype=np.float64)
+    """As `thresholding.decide_votes` but for the ranks: rows of float64, which hold it exactly."""
+    *found, _ = thresholding.decide_votes(counts, **decision)
+    return np.stack(found, axis=1, dtype=np.float64)

@@ -137,6 +137,9 @@ struct Work {
   Cells cells;
 };
 
+#define WORK 32  // words that there is room for
+static_assert(sizeof(Work) <= 4 * WORK, "it would reach into the shared memory that follows");
+
 // Find out what the block that takes a strip is at, by the strip's index in the batch.
 __device__ __forceinline__ void find_work(const Call& call, int64 index, Work& work) {
   const Field& f = call.f;
