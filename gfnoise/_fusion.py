@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _labels, _raters
 
+MAX_RATERS = (1 << 16) - 1  # whose votes the kernels count in two bytes
+
 
 def ignored(stack: _raters.Stack, ignore_index: int | None) -> int | None:
     """The label that says nothing, checked."""
@@ -29,10 +31,11 @@ def encode(
     classes = _labels.count(num_classes)
     if ignore is None:
         return _by_items(_labels.narrow("masks", stack.labels, num_classes), stack), classes
+    if classes == _labels.MAX_CLASSES:
+        raise ValueError(f"num_classes must be below {classes} with ignore_index, got {classes}")
     silent = stack.labels == ignore
     kept = np.where(silent, stack.labels.dtype.type(0), stack.labels)
     codes = _labels.narrow("masks", kept, num_classes)
-    _labels.count(classes + 1)
     codes = codes.astype(np.uint8 if classes < 256 else np.uint16)
     codes[silent] = classes
     return _by_items(codes, stack), classes

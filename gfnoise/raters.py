@@ -34,8 +34,9 @@ def fuse_raters(
     Parameters
     ----------
     masks : array of bool or an integer dtype
-        Labels with a rater axis; the last `ndim` of the other axes are space, all before are
-        items. In {0, 1}, or in range(num_classes); any labels for "majority" and "random".
+        Labels with a rater axis, of at most 65535 but for "random"; the last `ndim` of the other
+        axes are space, all before are items. In {0, 1}, or in range(num_classes); any labels for
+        "majority" and "random".
     method : {"average", "majority", "union", "intersection", "staple", "random"}
         "average": the share of the raters, soft. "majority": the label of most. "union": what any
         marked; "intersection": what all did. "staple": what `staple` finds at least as probable
@@ -45,8 +46,8 @@ def fuse_raters(
     ndim : int, optional
         Number of spatial axes. By default all but the raters', of at most three.
     num_classes : int, optional
-        Fuse classes, at most 65536: "average", "union" and "intersection" then have a class axis
-        just before space.
+        Fuse classes, at most 65536, or 65535 with `ignore_index`: "average", "union" and
+        "intersection" then have a class axis just before space.
     annotated : array_like of bool, (*items, raters), optional
         Who annotated which item; the others' labels are not looked at, but must be valid.
     ignore_index : int, optional
@@ -103,6 +104,10 @@ def fuse_raters(
         raise ValueError(f'seed goes with method "random" alone, got {seed!r} with {method!r}')
     _checks.integral("masks", masks)
     stack = _raters.stack(masks, axis, ndim, annotated, least=1 + (method == "staple"))
+    if method != "random" and stack.raters > _fusion.MAX_RATERS:
+        raise ValueError(
+            f"masks must be of at most {_fusion.MAX_RATERS} raters, got {stack.raters}"
+        )
     ignore = _fusion.ignored(stack, ignore_index)
     if method == "random":
         if num_classes is not None:
@@ -184,7 +189,8 @@ def staple(
     Parameters
     ----------
     masks, axis, ndim, num_classes, annotated
-        As in `fuse_raters`; two raters at least for each item.
+        As in `fuse_raters`; two raters at least for each item, and so many at most that what they
+        may answer at a voxel is below 2**63: 62 of two classes.
     ignore_index : int, optional
         What a rater writes where he says nothing: such voxels tell nothing of him, and he nothing
         of them. Where all ignore, the probability is 0 for each class, NaN without classes.

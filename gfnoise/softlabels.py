@@ -155,14 +155,12 @@ def svls(
     rule, classes = _classes(labels, num_classes, ignore_index)
     dimensions = _checks.dimensions(ndim, labels.ndim - (axis is not None))
     width = _checks.positive("sigma", sigma)
+    masks = labels.view(np.ndarray)
     if axis is None:
         if annotated is not None:
             raise ValueError("annotated goes with axis, the axis of the raters, got axis None")
-        lead = labels.shape[: labels.ndim - dimensions]
-        masks = labels.reshape(*lead, 1, *labels.shape[labels.ndim - dimensions :])
-        axis = len(lead)
-    else:
-        masks = labels
+        axis = labels.ndim - dimensions
+        masks = np.expand_dims(masks, axis)
     raters = _raters.stack(masks, axis, dimensions, annotated, name="labels")
     codes = _labels.encode(raters.labels, dimensions)
     _labels.in_classes("labels", codes, labels.dtype, classes, rule)

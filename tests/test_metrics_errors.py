@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,18 @@ PAIR = np.full((2, 4, 5), 0.5)
         (lambda: calibration_error(MAP, MASK, bins=1 << 40), "bins must be at most 16777216, got"),
         (lambda: reliability_curve(MAP, MASK, bins=10**400), "bins must be at most 16777216"),
         (lambda: adaptive_calibration_error(MAP, MASK, ranges=1 << 31), "ranges must be at most"),
+        *[
+            (
+                partial(call, np.full((1, 4), np.nan), *labels, num_classes=1),
+                "integer of at least 2",
+            )
+            for call, labels in (
+                (entropy, ()),
+                (calibration_error, (np.zeros(4, int),)),
+                (reliability_curve, (np.zeros(4, int),)),
+                (adaptive_calibration_error, (np.zeros(4, int),)),
+            )
+        ],
     ],
 )
 def test_bad_values(call: Any, message: str) -> None:

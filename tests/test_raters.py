@@ -230,6 +230,27 @@ def test_a_rater_who_ignores_a_voxel_takes_no_part_in_it() -> None:
 # ------------------------------------------------------------------------------------ bad input
 
 
+@pytest.mark.parametrize("method", ["average", "majority", "union", "intersection"])
+def test_more_raters_than_two_bytes_count(method: str) -> None:
+    masks = np.zeros((65536, 1), np.uint8)
+    masks[:35000] = 1
+    expected = {"average": np.float32(35000 / 65535), "majority": 1, "union": 1, "intersection": 0}
+    assert fuse_raters(masks[:65535], method) == expected[method]
+    with pytest.raises(ValueError, match=r"^masks must be of at most 65535 raters, got 65536$"):
+        fuse_raters(masks, method)
+    assert fuse_raters(masks, "random", seed=0) in (0, 1)
+
+
+def test_a_class_too_many_beside_what_is_ignored() -> None:
+    masks = np.array([[65534, 65535], [65534, 3]], np.uint16)
+    with pytest.raises(
+        ValueError, match=r"^num_classes must be below 65536 with ignore_index, got"
+    ):
+        fuse_raters(masks, "majority", num_classes=65536, ignore_index=65535)
+    found = fuse_raters(masks, "majority", num_classes=65535, ignore_index=65535)
+    assert found.tolist() == [65534, 3]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -361,6 +361,35 @@ def test_the_loss_is_that_of_two_steps(
         np.testing.assert_allclose(found.numpy(), weight * gradient, atol=tolerance)
 
 
+def test_a_matrix_is_an_array() -> None:
+    labels = np.array([[1, 0, 0], [1, 1, 0]])
+    found = gfnoise.svls(labels.view(np.matrix), 2, ndim=2)
+    np.testing.assert_array_equal(found, gfnoise.svls(labels, 2, ndim=2))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+def test_labels_that_change_before_the_backward_pass_are_an_error(dtype: torch.dtype) -> None:
+    logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    labels = torch.zeros(1, 4, 4, dtype=dtype)
+    loss = svls_cross_entropy(logits, labels)
+    labels.fill_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_second_derivative_is_refused() -> None:
+    logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    loss = svls_cross_entropy(logits, torch.zeros(1, 4, 4, dtype=torch.uint8))
+    (gradient,) = torch.autograd.grad(loss, logits, create_graph=True)
+    (expected,) = torch.autograd.grad(
+        svls_cross_entropy(logits, torch.zeros(1, 4, 4, dtype=torch.uint8)), logits
+    )
+    assert torch.equal(gradient, expected)
+    assert not expected.requires_grad
+    with pytest.raises(NotImplementedError, match="svls_cross_entropy is differentiable once"):
+        gradient.square().sum().backward()
+
+
 def test_the_losses_gradient_is_the_numerical_one() -> None:
     labels = torch.from_numpy(blocks((5, 6), 3)[None])
     logits = torch.randn((1, 3, 5, 6), dtype=torch.float64, requires_grad=True)

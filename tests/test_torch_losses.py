@@ -45,6 +45,13 @@ def test_soft_dice_of_a_mask_is_one_minus_its_score() -> None:
     assert loss.item() == pytest.approx(1 - score(mask, marginal, ndim=2).item(), abs=1e-6)
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_soft_dice_of_images_without_space_is_that_of_one_voxel(batch: bool) -> None:
+    loss = SoftDiceLoss(batch=batch, reduction="none")
+    c, m = C[..., 0, 0], M[..., 0, 0]
+    assert torch.equal(loss(c, m), loss(c[..., None], m[..., None]))
+
+
 def test_soft_dice_of_empty_maps() -> None:
     empty = torch.zeros(1, 2, 3, 3, requires_grad=True)
     target = torch.zeros(1, 2, 3, 3)

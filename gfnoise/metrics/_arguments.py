@@ -156,7 +156,7 @@ def distributions(
         values = probabilities(name, array)
         batch = array.shape[:split]
         return found, values.reshape(math.prod(batch), 1, math.prod(space)), batch
-    classes = _checks.integer("num_classes", num_classes, 1)
+    classes = _checks.integer("num_classes", num_classes, 2)  # a single row is a foreground
     if array.shape[split - 1] != classes:
         raise ValueError(
             f"{name} must have {classes} classes on the axis before space, got shape {array.shape}"

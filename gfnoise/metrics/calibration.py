@@ -75,7 +75,7 @@ def entropy(
     probabilities : array, (*batch, *space) or (*batch, num_classes, *space)
         Of the foreground or, with `num_classes`, of each class: they sum to 1.
     num_classes : int, optional
-        Size of the class axis, at most 65536.
+        Size of the class axis, 2 to 65536.
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
 
@@ -205,7 +205,7 @@ def reliability_curve(
     labels : array of bool or an integer dtype, (*batch, *space)
         In {0, 1}, or in range(num_classes).
     num_classes : int, optional
-        Size of the class axis, at most 65536.
+        Size of the class axis, 2 to 65536.
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
     bins : int, default 10

@@ -52,7 +52,7 @@ class SoftDiceLoss(nn.Module):
         """Compute the loss of probabilities against soft labels, where `mask` is True."""
         c, m = _masked(mask, *_pair(input, target, least=2))
         axes = [0] * self.batch + [*range(2, c.dim())]
-        inside, mass = (c * m).sum(axes), (c.abs() + m.abs()).sum(axes)
+        inside, mass = _over(c * m, axes), _over(c.abs() + m.abs(), axes)
         empty = mass == 0
         dice = torch.where(empty, 1.0, 2 * inside / torch.where(empty, 1.0, mass))
         return _reduced(1 - dice, self.reduction)
@@ -237,6 +237,11 @@ def _masked(mask: Tensor | None, input: Tensor, target: Tensor) -> tuple[Tensor,
             f"got {tuple(mask.shape)}"
         )
     return input.masked_fill(~mask, 0), target.masked_fill(~mask, 0)
+
+
+def _over(values: Tensor, axes: list[int]) -> Tensor:
+    """Sums over the axes; over none of them, where torch would take all."""
+    return values.sum(axes) if axes else values
 
 
 def _reduced(loss: Tensor, reduction: str) -> Tensor:

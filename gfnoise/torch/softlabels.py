@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.autograd.function import once_differentiable
 
 from .. import _checks, _labels, _raters
 from .._loading import load
@@ -57,7 +56,8 @@ def svls_cross_entropy(
     Notes
     -----
     Islam and Glocker 2021, eq. 3, with ``d loss / d logits = softmax(logits) - svls(labels)``.
-    Differentiable once. It breaks the graphs of torch.compile.
+    Differentiable once. Labels that are written to before the backward pass are an error there, as
+    torch's own. It breaks the graphs of torch.compile.
 
     Examples
     --------
@@ -133,6 +133,7 @@ class _Options:
         rule = _labels.rule(array, "nearest", 0, ignore_index)
         masks = _raters.stack(array, 1, ndim, None, name="labels")
         codes = _labels.encode(masks.labels, ndim)
+        self.labels = labels.detach()
         _labels.in_classes("labels", codes, array.dtype, classes, rule)
         self.volume = _labels.volume(space)
         self.raters = codes.reshape(batch, masks.raters, *self.volume), masks.annotated
@@ -158,16 +159,22 @@ class _CrossEntropy(torch.autograd.Function):
                 losses.numpy().reshape(-1, *options.volume),
                 **options.rest,
             )
-        ctx.save_for_backward(values)
+        ctx.save_for_backward(values, options.labels)
         ctx.options = options
         ctx.share = 1 / max(voxels, 1) if reduction == "mean" else 1.0
         return losses if reduction == "none" else logits.new_tensor(total * ctx.share)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """Compute the gradient by the logits."""
-        (values,) = ctx.saved_tensors
+        values, _ = ctx.saved_tensors
+        with torch.no_grad():
+            out = _CrossEntropy._gradient(ctx, values.detach(), slope.detach())
+        # With create_graph=True, what is made of it must not pass for a constant.
+        return (_Once.apply(out.requires_grad_()) if torch.is_grad_enabled() else out), None, None
+
+    @staticmethod
+    def _gradient(ctx: Any, values: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
         out = torch.empty_like(values)
         if values.numel():
             shape = (*values.shape[:2], *ctx.options.volume)
@@ -178,4 +185,18 @@ class _CrossEntropy(torch.autograd.Function):
                 out.numpy().reshape(shape),
                 **ctx.options.rest,
             )
-        return out, None, None
+        return out
+
+
+class _Once(torch.autograd.Function):
+    """A gradient that has none."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        """Give it as it is."""
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> None:
+        """Refuse."""
+        raise NotImplementedError("svls_cross_entropy is differentiable once")
