@@ -125,6 +125,11 @@ class _Crew:
         return errors
 
 
+def slabs(size: int, step: int = SLAB) -> list[tuple[int, int]]:
+    """Cut [0, size) into parts of `step`, the last of what is left: (start, stop)."""
+    return [(start, min(start + step, size)) for start in range(0, size, step)]
+
+
 def run(tasks: Sequence[Callable[[], object]], at_once: int | None = None) -> None:
     """Run the tasks, in any order, on the caller's thread and the pool's; return when all are done.
 

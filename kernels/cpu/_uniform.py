@@ -197,8 +197,8 @@ class Table:
         args = labels, np.uint64(self.background), self.sizes, tuple(self.first)
         low, alike = as_bytes(self.low), self.alike.reshape(2, 2, planes, -1)
         return [
-            partial(_tabulate, *args, low, alike, self.extent, start, min(start + depth, planes))
-            for start in range(0, planes, depth)
+            partial(_tabulate, *args, low, alike, self.extent, *slab)
+            for slab in _pool.slabs(planes, depth)
         ]
 
     def arguments(self):

@@ -24,20 +24,9 @@ def _overlaps(segmentation, samples, start, stop, found):
 def overlaps(segmentation, samples):
     """Of (samples, voxels), bytes 0 and 1: how many are inside (voxels,), and how many in all."""
     segmentation, samples = same_type(segmentation), same_type(samples)
-    starts = range(0, segmentation.size, _CHUNK)
-    found = np.zeros((len(starts), len(samples), 2), np.int64)
-    _pool.run(
-        [
-            partial(
-                _overlaps,
-                segmentation,
-                samples,
-                start,
-                min(start + _CHUNK, segmentation.size),
-                part,
-            )
-            for part, start in zip(found, starts, strict=True)
-        ]
-    )
+    slabs = _pool.slabs(segmentation.size, _CHUNK)
+    found = np.zeros((len(slabs), len(samples), 2), np.int64)
+    pairs = zip(slabs, found, strict=True)
+    _pool.run([partial(_overlaps, segmentation, samples, *slab, part) for slab, part in pairs])
     inside, size = found.sum(0).T
     return inside, size

@@ -375,9 +375,8 @@ class _Streams:
         for item, rater, out in batch:
             stream = np.uint64(self.seeds[item]), np.uint32(self.numbers[item]), np.uint32(rater)
             args = out.reshape(len(out), -1), *stream, self.amplitude[item], *out.shape[2:]
-            for start in range(0, args[0].shape[1], _TERMS):
-                stop = min(start + _TERMS, args[0].shape[1])
-                tasks.append(partial(_coefficients, *args, start, stop))
+            slabs = _pool.slabs(args[0].shape[1], _TERMS)
+            tasks += [partial(_coefficients, *args, *slab) for slab in slabs]
         return tasks
 
 
@@ -398,11 +397,7 @@ def _blocks(shape, streams):
     parts = -(-_SHARES * _pool.threads() // (deep * streams))
     rows = max(-(-ny // parts), _pool.SLAB // (planes * nx), 1)
     rows = -(-rows // height) * height
-    return [
-        (z, min(z + planes, nz), y, min(y + rows, ny))
-        for z in range(0, nz, planes)
-        for y in range(0, ny, rows)
-    ]
+    return [(*z, *y) for z in _pool.slabs(nz, planes) for y in _pool.slabs(ny, rows)]
 
 
 def displacement(out, *, seeds, numbers, amplitude, length_scale, window):

@@ -254,10 +254,7 @@ class _Filter:
             tuple(self.weights[1:]),
             out,
         )
-        return [
-            partial(_filter_planes, *args, start, min(start + share, nz))
-            for start in range(0, nz, share)
-        ]
+        return [partial(_filter_planes, *args, *slab) for slab in _pool.slabs(nz, share)]
 
     def columns(self, out):
         """The tasks of the second pass."""
@@ -266,10 +263,7 @@ class _Filter:
         out = self._turned(out)
         buffers = out.shape[1] * -(-out.shape[2] // _WIDTH)
         args = (out, self.fill, self.borders[0], self.weights[0], self.cap)
-        return [
-            partial(_filter_columns, *args, start, min(start + _COLUMNS, buffers))
-            for start in range(0, buffers, _COLUMNS)
-        ]
+        return [partial(_filter_columns, *args, *slab) for slab in _pool.slabs(buffers, _COLUMNS)]
 
     def _turned(self, volume):
         """An image in 2D, of one plane, as planes of one row; of labels, the last axis stays."""
@@ -326,7 +320,5 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
     for item in range(len(ignored)):
         flat = out[item].reshape(len(wanted), -1)
         args = codes[item].reshape(-1), rule.ignore, wanted[0], ignored[item].reshape(-1), flat
-        for start in range(0, flat.shape[1], _pool.SLAB):
-            stop = min(start + _pool.SLAB, flat.shape[1])
-            tasks.append(partial(_keep_ignored, *args, start, stop))
+        tasks += [partial(_keep_ignored, *args, *slab) for slab in _pool.slabs(flat.shape[1])]
     _pool.run(tasks)

@@ -183,25 +183,13 @@ def warp_labels(labels, displacement, out, *, order, rule):
     displacement = same_type(displacement)
     items, raters, nz, ny, nx = out.shape
     rows = max(1, min(nz * ny, _pool.SLAB // max(1, nx)))
-    labels, out, rule = as_bytes(labels), as_bytes(out), of_codes(rule)
-
-    def slab(item, rater, start):
-        _warp(
-            labels[item],
-            displacement[item, rater],
-            out[item, rater],
-            order,
-            rule,
-            start,
-            min(start + rows, nz * ny),
-        )
-
+    labels, out, how = as_bytes(labels), as_bytes(out), (order, of_codes(rule))
     _pool.run(
         [
-            partial(slab, item, rater, start)
+            partial(_warp, labels[item], displacement[item, rater], out[item, rater], *how, *slab)
             for item in range(items)
             for rater in range(raters)
-            for start in range(0, nz * ny, rows)
+            for slab in _pool.slabs(nz * ny, rows)
         ]
     )
 
@@ -357,15 +345,15 @@ def map_coordinates(image, coordinates, out, *, order, mode, cval):
     number = OF_COORDINATES.index(mode)
     direct = exact or out.dtype in (np.float32, np.float64)
 
-    def part(item, start):
-        to = out[item, start : start + _pool.SLAB]
+    def part(item, start, stop):
+        to = out[item, start:stop]
         values = to if direct else np.empty(to.size)
         _map(image[item], coordinates, order, number, fill, values, start)
         if not direct:
             to[:] = _rounded(values, to.dtype)
 
-    starts = range(0, coordinates.shape[1], _pool.SLAB)
-    _pool.run([partial(part, item, start) for item in range(len(image)) for start in starts])
+    slabs = _pool.slabs(coordinates.shape[1])
+    _pool.run([partial(part, item, *slab) for item in range(len(image)) for slab in slabs])
 
 
 def _rounded(values, dtype):

@@ -235,13 +235,13 @@ def _levels(values, target, edges, table, start, stop):
 
 def _in_slabs(voxels, shape, dtype, *runs):
     """Sum over slabs of what `run(table, start, stop)` adds to tables of zeros, for each run."""
-    starts = range(0, voxels, _SLAB)
-    tables = np.zeros((len(runs), len(starts), *shape), dtype)
+    slabs = _pool.slabs(voxels, _SLAB)
+    tables = np.zeros((len(runs), len(slabs), *shape), dtype)
     _pool.run(
         [
-            partial(run, table, start, min(start + _SLAB, voxels))
+            partial(run, table, *slab)
             for run, own in zip(runs, tables, strict=True)
-            for start, table in zip(starts, own, strict=True)
+            for slab, table in zip(slabs, own, strict=True)
         ]
     )
     return tables
@@ -260,17 +260,16 @@ def pairs(labels, pairs, classes):
     `pairs` are (pairs, 2). One table per thread, not per slab: there are many pairs.
     """
     items, _, voxels = labels.shape
-    step = max(_SLAB, -(-voxels // _pool.threads()))
-    starts = range(0, voxels, step)
-    tables = np.zeros((items, len(starts), len(pairs), classes - 1), np.int64)
+    slabs = _pool.slabs(voxels, max(_SLAB, -(-voxels // _pool.threads())))
+    tables = np.zeros((items, len(slabs), len(pairs), classes - 1), np.int64)
     _pool.run(
         [
-            partial(_pairs, item, pairs, table, start, min(start + step, voxels))
+            partial(_pairs, item, pairs, table, *slab)
             for item, own in zip(same_type(labels), tables, strict=True)
-            for start, table in zip(starts, own, strict=True)
+            for slab, table in zip(slabs, own, strict=True)
         ]
     )
-    return tables[:, 0] if len(starts) == 1 else tables.sum(1)
+    return tables[:, 0] if len(slabs) == 1 else tables.sum(1)
 
 
 def squared_difference(first, second):

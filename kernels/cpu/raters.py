@@ -209,9 +209,7 @@ def _look_up(patterns, table, out, start, stop):
 
 def _over(voxels, run, *args, slab=_pool.SLAB):
     """Tasks `run(*args, start, stop)` over slabs of voxels."""
-    return [
-        partial(run, *args, start, min(start + slab, voxels)) for start in range(0, voxels, slab)
-    ]
+    return [partial(run, *args, *part) for part in _pool.slabs(voxels, slab)]
 
 
 def _over_items(codes, annotated, run, out, *args):
@@ -307,15 +305,10 @@ def staple(codes, raters, out, *, classes, silent, prior, iterations, tolerance)
 
 def _histogram(patterns, size):
     """How many voxels have each pattern."""
-    starts = range(0, patterns.size, max(_pool.SLAB, 4 * size))
-    tables = np.zeros((len(starts), size), np.int64)
-    step = starts.step
-    _pool.run(
-        [
-            partial(_count, patterns, table, start, min(start + step, patterns.size))
-            for start, table in zip(starts, tables, strict=True)
-        ]
-    )
+    slabs = _pool.slabs(patterns.size, max(_pool.SLAB, 4 * size))
+    tables = np.zeros((len(slabs), size), np.int64)
+    pairs = zip(slabs, tables, strict=True)
+    _pool.run([partial(_count, patterns, table, *slab) for slab, table in pairs])
     return tables.sum(0)
 
 

@@ -267,12 +267,8 @@ def _overlap(segmentation, values, start, stop):
 def _parts(maps, voxels):
     """Cut (maps, voxels) into tasks: (first map, last, first voxel, last)."""
     if voxels > _CHUNK:
-        starts = range(0, voxels, _CHUNK)
-        return [
-            (m, m + 1, start, min(start + _CHUNK, voxels)) for m in range(maps) for start in starts
-        ]
-    bundle = max(1, _CHUNK // max(1, voxels))
-    return [(m, min(m + bundle, maps), 0, voxels) for m in range(0, maps, bundle)]
+        return [(m, m + 1, *slab) for m in range(maps) for slab in _pool.slabs(voxels, _CHUNK)]
+    return [(*some, 0, voxels) for some in _pool.slabs(maps, max(1, _CHUNK // max(1, voxels)))]
 
 
 def every_block(maps, voxels):
@@ -396,12 +392,12 @@ def segment(maps, out, *, thresholds, strict, ranks):
         for m, (threshold, rank) in enumerate(zip(thresholds, ranks, strict=True)):
             _mask_first(maps[m], threshold, rank, out[m])
         return
-    starts = range(0, maps.shape[1], _CHUNK)
+    slabs = _pool.slabs(maps.shape[1], _CHUNK)
     _pool.run(
         [
-            partial(_mask, values, threshold, strict, to, start, min(start + _CHUNK, values.size))
+            partial(_mask, values, threshold, strict, to, *slab)
             for values, threshold, to in zip(maps, thresholds, out, strict=True)
-            for start in starts
+            for slab in slabs
         ]
     )
 
@@ -410,13 +406,11 @@ def score(segmentation, values, *, metric, weight):
     """The scores of segmentations (maps, voxels), bytes, for maps of values."""
     segmentation, values = same_type(segmentation), same_type(values)
     maps, voxels = values.shape
-    chunks = -(-voxels // _CHUNK)
-    sums = np.zeros((maps, chunks, 3))
+    slabs = _pool.slabs(voxels, _CHUNK)
+    sums = np.zeros((maps, len(slabs), 3))
 
-    def task(m, chunk):
-        start = chunk * _CHUNK
-        stop = min(start + _CHUNK, voxels)
-        sums[m, chunk] = _overlap(segmentation[m], values[m], start, stop)
+    def task(m, i):
+        sums[m, i] = _overlap(segmentation[m], values[m], *slabs[i])
 
-    _pool.run([partial(task, m, chunk) for m in range(maps) for chunk in range(chunks)])
+    _pool.run([partial(task, m, i) for m in range(maps) for i in range(len(slabs))])
     return score_of(metric, weight, *sums.sum(1).T, voxels)

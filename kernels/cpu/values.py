@@ -14,14 +14,14 @@ def extremes(values):
     """Smallest and largest value of a contiguous, non-empty array; NaN if there is any."""
     flat = values.reshape(-1)
     share = 8 * _pool.SLAB // flat.itemsize  # NumPy's calls cost more than the values of a slab
-    starts = range(0, flat.size, max(1, share))
-    found = np.empty((2, len(starts)), values.dtype)
+    slabs = _pool.slabs(flat.size, max(1, share))
+    found = np.empty((2, len(slabs)), values.dtype)
 
-    def slab(i):
-        part = flat[starts[i] : starts[i] + starts.step]
+    def task(i, start, stop):
+        part = flat[start:stop]
         found[0, i], found[1, i] = part.min(), part.max()
 
-    _pool.run([partial(slab, i) for i in range(len(starts))])
+    _pool.run([partial(task, i, *slab) for i, slab in enumerate(slabs)])
     return found[0].min(), found[1].max()
 
 
@@ -51,12 +51,11 @@ def stranger(codes, classes, rule):
     The codes of negative labels are above those of all classes.
     """
     flat = same_type(codes).reshape(-1)
-    starts = range(0, flat.size, _pool.SLAB)
-    found = np.empty(len(starts), np.int64)
+    slabs = _pool.slabs(flat.size)
+    found = np.empty(len(slabs), np.int64)
 
-    def slab(i):
-        stop = min(starts[i] + _pool.SLAB, flat.size)
-        found[i] = _stranger(flat, classes, rule.ignore, rule.has_ignore, starts[i], stop)
+    def task(i, start, stop):
+        found[i] = _stranger(flat, classes, rule.ignore, rule.has_ignore, start, stop)
 
-    _pool.run([partial(slab, i) for i in range(len(starts))])
+    _pool.run([partial(task, i, *slab) for i, slab in enumerate(slabs)])
     return int(found.max(initial=-1))

@@ -63,16 +63,16 @@ def sizes(maps, *, least, beyond):
     """Of (maps, voxels): the sums, and how many values are >= `least` and >= `beyond`."""
     maps = same_type(maps)
     count, voxels = maps.shape
-    starts = range(0, max(voxels, 1), _CHUNK)
-    bundle = max(1, _CHUNK // max(1, voxels))
-    found = np.zeros((len(starts), count, 3))
-    tasks = [
-        partial(_sizes, maps, least, beyond, part, first, min(first + bundle, count), start, stop)
-        for part, start in zip(found, starts, strict=True)
-        for stop in [min(start + _CHUNK, voxels)]
-        for first in range(0, count, bundle)
-    ]
-    _pool.run(tasks)
+    slabs = _pool.slabs(voxels, _CHUNK)
+    bundles = _pool.slabs(count, max(1, _CHUNK // max(1, voxels)))
+    found = np.zeros((len(slabs), count, 3))
+    _pool.run(
+        [
+            partial(_sizes, maps, least, beyond, part, *some, *slab)
+            for part, slab in zip(found, slabs, strict=True)
+            for some in bundles
+        ]
+    )
     totals = found.sum(0)
     return totals[:, 0], totals[:, 1].astype(np.int64), totals[:, 2].astype(np.int64)
 
@@ -88,14 +88,13 @@ def histogram(values):
     shift = _FRACTION[size] - OCTAVE
     offset = _BIAS[size] << OCTAVE
     bits = values.view(f"u{size}")
-    tasks = range(0, values.size, _CHUNK)
-    lanes = max(1, min(_pool.threads(), len(tasks)))
+    slabs = _pool.slabs(values.size, _CHUNK)
+    lanes = max(1, min(_pool.threads(), len(slabs)))
     tables = np.zeros((lanes, (OCTAVES << OCTAVE) + 1, 5), np.int64)
 
     def lane(number):
-        for start in tasks[number::lanes]:
-            stop = min(start + _CHUNK, values.size)
-            _histogram(bits, shift, offset, tables[number], start, stop)
+        for slab in slabs[number::lanes]:
+            _histogram(bits, shift, offset, tables[number], *slab)
 
     _pool.run([partial(lane, number) for number in range(lanes)])
     # All are integers: they are the same for any number of lanes.
@@ -117,12 +116,12 @@ def histogram(values):
 
 def levels(votes, raters):
     """How many of (voxels,) have 0, 1, ... and all of the votes."""
-    starts = range(0, votes.size, _CHUNK)
-    counts = np.zeros((len(starts), raters + 1), np.int64)
+    slabs = _pool.slabs(votes.size, _CHUNK)
+    counts = np.zeros((len(slabs), raters + 1), np.int64)
 
-    def task(row, start):
-        part = np.minimum(votes[start : start + _CHUNK], raters)  # as above: they may change
+    def task(row, start, stop):
+        part = np.minimum(votes[start:stop], raters)  # as above: they may change
         counts[row] = np.bincount(part, minlength=raters + 1)
 
-    _pool.run([partial(task, row, start) for row, start in enumerate(starts)])
+    _pool.run([partial(task, row, *slab) for row, slab in enumerate(slabs)])
     return counts.sum(0)
