@@ -121,8 +121,9 @@ def _displacement(coefficients, bases, out, block):
     plane_start, plane_stop, row_start, row_stop = block
     components, _, _, nx = out.shape
     terms_y, terms_x, height = basis_y.shape[1], basis_x.shape[1], basis_y.shape[2]
-    flat = np.empty((components, DEEP, terms_y * terms_x), np.float32)
-    planes = flat.reshape(components, DEEP, terms_y, terms_x)
+    deep = min(DEEP, plane_stop - plane_start)
+    flat = np.empty((components, deep, terms_y * terms_x), np.float32)
+    planes = flat.reshape(components, deep, terms_y, terms_x)
     rows = np.empty((components, terms_x, BLOCK), np.float32)
     for z in range(plane_start, plane_stop):
         which = (z - plane_start) % DEEP
@@ -248,8 +249,9 @@ def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order,
     terms_y, terms_x = basis_y.shape[1], basis_x.shape[1]
 
     # Made here, not by a function: LLVM then knows that they do not overlap.
-    flat = np.empty((components, DEEP, terms_y * terms_x), np.float32)
-    planes = flat.reshape(components, DEEP, terms_y, terms_x)
+    deep = min(DEEP, plane_stop - plane_start)
+    flat = np.empty((components, deep, terms_y * terms_x), np.float32)
+    planes = flat.reshape(components, deep, terms_y, terms_x)
     rows = np.zeros((components, terms_x, BLOCK + TOGETHER), np.float32)  # may be read beyond
     edge = np.empty((components, nodes.shape[1], BLOCK), np.float32)
     least = np.empty((components, BLOCK), np.float32)
