@@ -133,8 +133,8 @@ class _Options:
         rule = _labels.rule(array, "nearest", 0, ignore_index)
         masks = _raters.stack(array, 1, ndim, None, name="labels")
         codes = _labels.encode(masks.labels, ndim)
-        self.labels = labels.detach()
         _labels.in_classes("labels", codes, array.dtype, classes, rule)
+        self.labels = labels.detach()  # whose memory the codes may be
         self.volume = _labels.volume(space)
         self.raters = codes.reshape(batch, masks.raters, *self.volume), masks.annotated
         self.rest = {"ndim": ndim, "sigma": _checks.positive("sigma", sigma), "rule": rule}

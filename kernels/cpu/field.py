@@ -96,15 +96,20 @@ def _padded(count):
 
 
 @device
-def _contract_planes(coefficients, basis_z, z, count, out):
-    """Contract the first axis at `count` planes: (c, j, k l), (j, z) -> (c, z, k l).
+def _contract_planes(coefficients, basis_z, z, start, stop, out):
+    """Contract the first axis at plane z: (c, j, k l), (j, z) -> (c, z, k l); where it is in `out`.
 
-    By tiles of columns, which stay in cache from plane to plane.
+    Of the planes from `start` to `stop`, which come in order, DEEP are contracted at once: by tiles
+    of columns, which stay in cache from plane to plane.
     """
-    for c in range(out.shape[0]):
-        for left in range(0, out.shape[2], BLOCK):
-            tile, to = coefficients[c][:, left:], out[c][:, left:]
-            contract(basis_z.T[z : z + count], tile, to, min(BLOCK, out.shape[2] - left))
+    which = (z - start) % DEEP
+    if which == 0:
+        factors = basis_z.T[z : min(z + DEEP, stop)]
+        for c in range(out.shape[0]):
+            for left in range(0, out.shape[2], BLOCK):
+                tile, to = coefficients[c][:, left:], out[c][:, left:]
+                contract(factors, tile, to, min(BLOCK, out.shape[2] - left))
+    return which
 
 
 @device
@@ -126,9 +131,7 @@ def _displacement(coefficients, bases, out, block):
     planes = flat.reshape(components, deep, terms_y, terms_x)
     rows = np.empty((components, terms_x, BLOCK), np.float32)
     for z in range(plane_start, plane_stop):
-        which = (z - plane_start) % DEEP
-        if which == 0:
-            _contract_planes(coefficients, basis_z, z, min(DEEP, plane_stop - z), flat)
+        which = _contract_planes(coefficients, basis_z, z, plane_start, plane_stop, flat)
         for first in range(row_start, row_stop, height):
             count = min(height, row_stop - first)
             _contract_rows(planes, which, basis_y[first // height], count, rows)
@@ -263,9 +266,7 @@ def _sample(labels, table, coefficients, bases, nodes, limits, grid, out, order,
 
     for iz in range(plane_start, plane_stop):
         z = origin_z + step_z * iz
-        which = (iz - plane_start) % DEEP
-        if which == 0:
-            _contract_planes(coefficients, basis_z, iz, min(DEEP, plane_stop - iz), flat)
+        which = _contract_planes(coefficients, basis_z, iz, plane_start, plane_stop, flat)
         for first in range(row_start, row_stop, height):
             count = min(height, row_stop - first)
             _contract_rows(planes, which, basis_y[first // height], count, rows)
@@ -395,8 +396,8 @@ def _blocks(shape, streams):
     """
     nz, ny, nx = shape
     planes = min(nz, max(DEEP, _pool.SLAB // (ny * nx) // DEEP * DEEP))
-    deep, height = -(-nz // planes), _height(ny)
-    parts = -(-_SHARES * _pool.threads() // (deep * streams))
+    layers, height = -(-nz // planes), _height(ny)
+    parts = -(-_SHARES * _pool.threads() // (layers * streams))
     rows = max(-(-ny // parts), _pool.SLAB // (planes * nx), 1)
     rows = -(-rows // height) * height
     return [(*z, *y) for z in _pool.slabs(nz, planes) for y in _pool.slabs(ny, rows)]
