@@ -77,40 +77,33 @@ def _mark(codes, raters, least, out, strange, start, stop):
 
     `strange` is told where a code is neither 0 nor 1; the result means nothing then.
     """
-    votes, seen = np.empty((2, _BLOCK), np.uint8)
-    any_seen = np.uint8(0)
+    seen = np.zeros(_BLOCK, np.uint8)
     for left in range(start, stop, _BLOCK):
         width = min(_BLOCK, stop - left)
-        first, target = codes[raters[0], left : left + width], out[left : left + width]
+        target = out[left : left + width]
+        first = codes[raters[0], left : left + width]
         for i in range(width):
-            seen[i] = first[i]
+            target[i] = first[i]
+            seen[i] |= first[i]
         for r in raters[1:]:
             row = codes[r, left : left + width]
-            for i in range(width):
-                seen[i] |= row[i]
-        if least == 1:  # what any has marked
-            for i in range(width):
-                target[i] = seen[i]
-        elif least == raters.size:  # what every one has
-            for i in range(width):
-                target[i] = first[i]
-            for r in raters[1:]:
-                row = codes[r, left : left + width]
+            if least == 1:  # what any has marked
+                for i in range(width):
+                    target[i] |= row[i]
+            elif least == raters.size:  # what every one has
                 for i in range(width):
                     target[i] &= row[i]
-        else:
-            for i in range(width):
-                votes[i] = first[i]
-            for r in raters[1:]:
-                row = codes[r, left : left + width]
+            else:
                 for i in range(width):
-                    votes[i] += row[i]
+                    target[i] += row[i]
             for i in range(width):
-                target[i] = votes[i] >= least
-        for i in range(width):
-            any_seen |= seen[i]
-    if any_seen > 1:
-        strange[0] = True
+                seen[i] |= row[i]
+        if 1 < least < raters.size:
+            for i in range(width):
+                target[i] = target[i] >= least
+    for code in seen:
+        if code > 1:
+            strange[0] = True
 
 
 @device
