@@ -1,4 +1,4 @@
-"""The axes that a filter goes along, and those that a displacement moves or coordinates are in."""
+"""Which axes are space, which a filter goes along, and which coordinates are in."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,6 +10,12 @@ from . import _checks
 from ._modes import FILTER_SYNONYMS, OF_FILTERS
 
 _MAX_RADIUS = 1 << 24
+
+
+def lead_and_space(shape: tuple[int, ...], ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The sizes of the axes before the last `ndim`, and of those."""
+    split = len(shape) - ndim
+    return shape[:split], shape[split:]
 
 
 class AlongAxis(NamedTuple):
@@ -77,7 +83,7 @@ def _each(name: str, value: Any, axes: Sequence[int]) -> list[Any]:
 def displaced_axes(labels: NDArray[Any], displacement: NDArray[Any]) -> int:
     """The number of spatial axes for which the displacement fits the labels."""
     for ndim in (3, 2):
-        lead, space = labels.shape[: max(labels.ndim - ndim, 0)], labels.shape[-ndim:]
+        lead, space = lead_and_space(labels.shape, ndim)
         fits = (
             labels.ndim >= ndim
             and displacement.ndim >= len(lead) + 1 + ndim

@@ -247,8 +247,13 @@ def label_value(name: str, value: Any, dtype: np.dtype[Any]) -> int:
     bits = 1 if dtype.kind == "b" else 8 * dtype.itemsize
     low = -(1 << bits - 1) if dtype.kind == "i" else 0
     if not low <= number < low + (1 << bits):
-        raise ValueError(f"{name} must be a value of the labels' dtype {dtype}, got {number}")
+        raise ValueError(f"{name} must be a value of the labels' dtype {dtype.name}, got {number}")
     return number
+
+
+def ignored_label(ignore_index: Any, dtype: np.dtype[Any]) -> int | None:
+    """The label to be ignored, if any, as an int that the labels' dtype can hold."""
+    return None if ignore_index is None else label_value("ignore_index", ignore_index, dtype)
 
 
 def in_range(name: str, array: NDArray[Any], low: float, high: float) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _array, _checks
+from ._axes import lead_and_space
 from ._digits import rank_of
 
 METRICS = ("dice", "iou", "fbeta", "accuracy", "volume")
@@ -141,5 +142,5 @@ def as_votes(votes: NDArray[Any], raters: int) -> NDArray[Any]:
 def flatten(values: NDArray[Any], ndim: int | None) -> tuple[NDArray[Any], tuple[int, ...]]:
     """(*batch, *space) as (maps, voxels), and the batch's shape."""
     axes = _checks.space_axes("marginals", ndim, values.ndim, values.ndim)
-    batch, space = values.shape[: values.ndim - axes], values.shape[values.ndim - axes :]
+    batch, space = lead_and_space(values.shape, axes)
     return values.reshape(math.prod(batch), math.prod(space)), batch

@@ -13,14 +13,6 @@ from . import _checks, _labels, _raters
 MAX_RATERS = (1 << 16) - 1  # whose votes the kernels count in two bytes
 
 
-def ignored(stack: _raters.Stack, ignore_index: int | None) -> int | None:
-    """The label that says nothing, checked."""
-    native = stack.labels.dtype.newbyteorder("=")
-    return (
-        None if ignore_index is None else _checks.label_value("ignore_index", ignore_index, native)
-    )
-
-
 def encode(
     stack: _raters.Stack, num_classes: int | None, ignore: int | None
 ) -> tuple[NDArray[Any], int]:

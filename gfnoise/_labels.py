@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _array, _checks, _modes
+from ._axes import lead_and_space
 
 ORDERS = (0, 1)
 MAX_CLASSES = 1 << 16  # where the kernels hold classes in two bytes
@@ -37,12 +38,11 @@ def _rule(dtype: np.dtype[Any], mode: str, cval: object, ignore_index: object) -
     _checks.choice("mode", mode, _modes.OF_LABELS)
     native = dtype.newbyteorder("=")
     outside = _checks.label_value("cval", cval, native)
-    has_ignore = ignore_index is not None
-    ignored = _checks.label_value("ignore_index", ignore_index, native) if has_ignore else 0
+    ignored = _checks.ignored_label(ignore_index, native)
     code, codes = _code(native).type, 1 << 8 * native.itemsize
     sign = codes // 2 if native.kind == "i" else 0
-    numbers = code(outside % codes), code(ignored % codes), code(sign)
-    return Rule(*numbers, has_ignore, mode == "constant")
+    numbers = code(outside % codes), code((ignored or 0) % codes), code(sign)
+    return Rule(*numbers, ignored is not None, mode == "constant")
 
 
 def in_classes(
@@ -88,7 +88,7 @@ def narrow(name: str, labels: NDArray[Any], num_classes: object) -> NDArray[Any]
 
 def encode(labels: NDArray[Any], ndim: int) -> NDArray[Any]:
     """(*lead, *space) as codes (items, z, y, x), without a copy where the memory allows."""
-    lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
+    lead, space = lead_and_space(labels.shape, ndim)
     native, plain = labels, type(labels) is np.ndarray or _array.on_device(labels)
     if not (plain and labels.flags.c_contiguous and labels.dtype.isnative):
         native = _array.module(labels).ascontiguousarray(labels, labels.dtype.newbyteorder("="))

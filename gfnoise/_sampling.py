@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks, _labels
-from ._strengths import in_voxels
+from ._axes import lead_and_space
+from ._strengths import check_items, in_voxels, own_items
 from ._window import Window, cut, whole
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def noisy_labels(
     ndim = _checks.dimensions(field.ndim, labels.ndim)
     _checks.choice("order", order, _labels.ORDERS)
     rule = _labels.rule(labels, mode, cval, ignore_index)
-    lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
+    lead, space = lead_and_space(labels.shape, ndim)
     part, origin = part_of(space, window, full_shape)
     raters = 1 if n is None else _checks.integer("n", n, 0)
     items = math.prod(lead)
@@ -74,11 +75,11 @@ def streams(
     field: "GaussianField", seed: int | ArrayLike, items: int | None
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint32], bool]:
     """Seeds and item numbers; the items are those of the labels or of seed and parameters."""
-    own = field._own_items
+    own = own_items(field)
     if items is None and own is not None and (own > 1 or np.ndim(seed) == 0):
         items = own
     seeds, numbers, per_item = _checks.seeds(seed, items)
-    field._check_items(len(numbers))
+    check_items(field, len(numbers))
     return seeds, numbers, per_item
 
 

@@ -11,12 +11,35 @@ if TYPE_CHECKING:
     from .field import GaussianField
 
 
+def own_items(noise: "GaussianField") -> int | None:
+    """How many items the parameters are given for; None: they are the same for all."""
+    given = {
+        name: len(value)
+        for name in ("amplitude", "length_scale", "spacing")
+        if isinstance((value := getattr(noise, name))[0], tuple)
+    }
+    if len(set(given.values()) - {1}) > 1:
+        listed = ", ".join(f"{name} of {items}" for name, items in given.items())
+        raise ValueError(f"parameters must be given for equally many items, got {listed}")
+    return max(given.values(), default=None)
+
+
+def check_items(noise: "GaussianField", items: int) -> None:
+    """Raise ValueError unless the parameters are for so many items, or for any."""
+    own = own_items(noise)
+    if own not in (None, 1, items):
+        raise ValueError(
+            f"amplitude, length_scale and spacing must be given once or for each of "
+            f"{items} items, got {own}"
+        )
+
+
 @lru_cache(maxsize=256)
 def in_voxels(
     noise: "GaussianField", items: int, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Amplitude and length scale per item and axis, in voxels of a grid."""
-    noise._check_items(items)
+    check_items(noise, items)
     unit = noise.spacing == "unit"
     spacing = tuple(1 / max(size, 1) for size in shape) if unit else noise.spacing
     # In plain Python: a strength that is drawn for each item is new at every call.

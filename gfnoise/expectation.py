@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks
+from ._axes import lead_and_space
 from ._decisions import METRICS, weight_of
 from ._scores import score_of
 from ._seeds import part_seed
@@ -132,7 +133,7 @@ def expected_score(
         raise ValueError(
             f"segmentation must be of the labels' shape {labels.shape}, got {segmentation.shape}"
         )
-    lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
+    lead, space = lead_and_space(labels.shape, ndim)
     items, voxels = math.prod(lead), math.prod(space)
     seeds, numbers, _ = _checks.seeds(seed, items)
 

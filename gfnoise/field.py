@@ -3,15 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks, _labels
+from ._axes import lead_and_space
 from ._sampling import noisy_labels, streams
-from ._strengths import in_voxels
+from ._strengths import in_voxels, own_items
 from ._window import cut, whole
 
 METHODS = ("integrated", "sampled")
@@ -85,7 +85,7 @@ class GaussianField:
             values["spacing"] = _checks.strengths("spacing", self.spacing, ndim, zero=False)
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        _ = self._own_items  # an error where they do not match
+        own_items(self)  # an error where they do not match
 
     @_array.tensors("seed", "like")
     def displacement(
@@ -138,7 +138,7 @@ class GaussianField:
         items = len(numbers)
         amplitude, length_scale = in_voxels(self, items, grid)
 
-        items_axis = seed_axis or self._own_items is not None
+        items_axis = seed_axis or own_items(self) is not None
         library = _array.module(placed.get("seed") if like is None else like)
         out = library.empty((items, raters, self.ndim, *part.count), np.float32)
         if out.size:
@@ -313,7 +313,7 @@ class GaussianField:
         _labels.in_classes("labels", codes, labels.dtype, given, rule)
         if mode == "constant" and cval != ignore_index and not 0 <= cval < classes:
             raise ValueError(f"cval must be a class in [0, {classes - 1}], got {cval}")
-        lead, space = labels.shape[: labels.ndim - ndim], labels.shape[labels.ndim - ndim :]
+        lead, space = lead_and_space(labels.shape, ndim)
         items = math.prod(lead)
         amplitude, _ = in_voxels(self, items, space)
         shape = (*lead, *((classes,) * (num_classes is not None)), *space)
@@ -332,24 +332,3 @@ class GaussianField:
                 rule=rule,
             )
         return output.finish()
-
-    @cached_property
-    def _own_items(self) -> int | None:
-        """How many items the parameters are given for; None: they are the same for all."""
-        given = {
-            name: len(value)
-            for name in ("amplitude", "length_scale", "spacing")
-            if isinstance((value := getattr(self, name))[0], tuple)
-        }
-        if len(set(given.values()) - {1}) > 1:
-            listed = ", ".join(f"{name} of {items}" for name, items in given.items())
-            raise ValueError(f"parameters must be given for equally many items, got {listed}")
-        return max(given.values(), default=None)
-
-    def _check_items(self, items: int) -> None:
-        own = self._own_items
-        if own not in (None, 1, items):
-            raise ValueError(
-                f"amplitude, length_scale and spacing must be given once or for each of "
-                f"{items} items, got {own}"
-            )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import _array, _checks, _labels
-from ._axes import displaced_axes, mapped_axes
+from ._axes import displaced_axes, lead_and_space, mapped_axes
 from ._modes import COORDINATE_SYNONYMS, OF_COORDINATES
 
 
@@ -168,7 +168,7 @@ def map_coordinates(
     axes = mapped_axes(input, coordinates)
     _checks.no_nan("coordinates", coordinates)
     dtype = _checks.output_dtype(input, wanted, kinds="biuf")
-    lead, space = input.shape[: input.ndim - axes], input.shape[input.ndim - axes :]
+    lead, space = lead_and_space(input.shape, axes)
     shape = (*lead, *coordinates.shape[1:])
     if given is not None:
         _checks.output(given, shape, dtype, "output", input=input, coordinates=coordinates)

@@ -108,7 +108,7 @@ def fuse_raters(
         raise ValueError(
             f"masks must be of at most {_fusion.MAX_RATERS} raters, got {stack.raters}"
         )
-    ignore = _fusion.ignored(stack, ignore_index)
+    ignore = _checks.ignored_label(ignore_index, masks.dtype)
     if method == "random":
         if num_classes is not None:
             _fusion.encode(stack, num_classes, ignore)
@@ -239,7 +239,7 @@ def staple(
     kernels = _array.kernels("staple", "raters", masks=masks)
     _checks.integral("masks", masks)
     stack = _raters.stack(masks, axis, ndim, annotated, least=2)
-    ignore = _fusion.ignored(stack, ignore_index)
+    ignore = _checks.ignored_label(ignore_index, masks.dtype)
     most = _checks.integer("max_iterations", max_iterations, 1)
     least = _checks.number("tolerance", tolerance, 0)
     return _staple(kernels, stack, num_classes, ignore, prior, most, least)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks, _labels, _raters
+from ._axes import lead_and_space
 
 
 @_array.tensors("labels", "out")
@@ -69,7 +70,7 @@ def smooth_labels(
     axes = _checks.space_axes("labels", ndim, labels.ndim)
     codes = _labels.encode(labels, axes)
     _labels.in_classes("labels", codes, labels.dtype, classes, rule)
-    lead, space = labels.shape[: labels.ndim - axes], labels.shape[labels.ndim - axes :]
+    lead, space = lead_and_space(labels.shape, axes)
     shape = (*lead, classes, *space)
     if out is not None:
         _checks.output(out, shape, np.dtype(np.float32), labels=labels)

@@ -15,6 +15,7 @@ from gfnoise._strengths import in_voxels
 torch = pytest.importorskip("torch")
 
 from gfnoise.torch import LabelNoise, _strengths  # noqa: E402
+from gfnoise.torch._applied import field_of  # noqa: E402
 
 SHAPE = (9, 14, 17)
 AMPLITUDE, LENGTH_SCALE = (0.5, 2.0), (3.0, 5.0)
@@ -38,7 +39,7 @@ def test_they_are_those_of_a_field_of_their_own(noise: LabelNoise) -> None:
     found = _strengths.within(params, noise.amplitude, noise.length_scale, 3, SHAPE)
     assert found is not None
     bounds, strengths = found
-    expected = np.stack(in_voxels(noise._field(params), 5, SHAPE), axis=1)
+    expected = np.stack(in_voxels(field_of(params, noise.ndim), 5, SHAPE), axis=1)
     assert np.array_equal(strengths, expected)
     most, least = in_voxels(bounds, 5, SHAPE)
     assert (expected[:, 0] <= most).all()

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..torch import LabelNoise
-from ..torch.noise import Params
+from ..torch import LabelNoise, _layouts
+from ..torch._applied import Params, to_labels
 from ..torch.streams import LARGEST_SEED
 
 
@@ -55,8 +55,8 @@ def noisy(labels: Tensor, name: str, noise: LabelNoise, params: Params) -> Tenso
     The parameters are those of `sample_params`, one per item; errors speak of an item.
     """
     codes = integers(labels, name)
-    noise._check(codes, name=name, item=True)
-    made = noise._apply_to_labels(codes, params)
+    _layouts.items(codes, noise.ndim, name=name, item=True)
+    made = to_labels(noise, codes, params)
     return made if codes is labels else made.to(labels.dtype)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _checks, _labels
 from .._array import kernels as kernels
 from .._array import real_dtype
+from .._axes import lead_and_space
 from .._loading import load
 
 TOLERANCE = 1e-3  # of the sum of a voxel's probabilities
@@ -35,7 +36,7 @@ def labels(name: str, array: NDArray[Any], num_classes: int | None, axes: int) -
     """Check labels, in {0, 1} or in range(num_classes)."""
     _checks.integral(name, array)
     classes = _labels.count(num_classes)
-    batch, space = array.shape[: array.ndim - axes], array.shape[array.ndim - axes :]
+    batch, space = lead_and_space(array.shape, axes)
     codes = _labels.narrow(name, array, num_classes)
     return Labels(codes.reshape(math.prod(batch), math.prod(space)), classes, batch, space)
 
@@ -76,8 +77,7 @@ def ignored(name: str, array: NDArray[Any], ignore_index: int | None) -> NDArray
     if ignore_index is None:
         return None
     _checks.integral(name, array)
-    value = _checks.label_value("ignore_index", ignore_index, array.dtype.newbyteorder("="))
-    return np.asarray(array == value)
+    return np.asarray(array == _checks.ignored_label(ignore_index, array.dtype))
 
 
 def without(array: NDArray[Any], silent: NDArray[np.bool_] | None) -> NDArray[Any]:

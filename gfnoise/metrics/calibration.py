@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _array, _checks
+from .._axes import lead_and_space
 from . import _arguments
 
 
@@ -50,7 +51,7 @@ def brier_score(
     )
     _arguments.same_shape("probabilities", probabilities, target)
     axes = _arguments.space_axes("probabilities", probabilities, ndim)
-    batch, space = probabilities.shape[:-axes], probabilities.shape[-axes:]
+    batch, space = lead_and_space(probabilities.shape, axes)
     first = _arguments.reals("probabilities", probabilities)
     second = _arguments.reals("target", target, masks=True)
     if second.dtype.kind == "f" and first.dtype != second.dtype:

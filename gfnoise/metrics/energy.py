@@ -108,10 +108,7 @@ def energy_distance(
             f"raters must have the samples' items {first.items} and space {first.space}, "
             f"got {second.items} and {second.space}"
         )
-    ignored = None
-    if ignore_index is not None:
-        native = raters.dtype.newbyteorder("=")
-        ignored = _checks.label_value("ignore_index", ignore_index, native)
+    ignored = _checks.ignored_label(ignore_index, raters.dtype)
     count = first.raters + second.raters
     pairs = np.stack(np.triu_indices(count))
     both = np.zeros((*first.items, len(pairs[0]), classes - 1), np.int64)

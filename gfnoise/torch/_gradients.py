@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .._axes import along_axes
+from .._axes import along_axes, lead_and_space
 from .._taps import sampled, weights
 
 Tensor = torch.Tensor
@@ -92,12 +92,12 @@ def map_coordinates_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...
     """Spread the gradient over the corners; their differences are the gradient of a point."""
     source, coordinates = ctx.saved_tensors
     axes, count = coordinates.shape[0], coordinates.shape[1:].numel()
-    lead, space = source.shape[: source.dim() - axes], source.shape[source.dim() - axes :]
-    images = source.to(grad.dtype).reshape(lead.numel(), *space)
+    lead, space = lead_and_space(source.shape, axes)
+    images = source.to(grad.dtype).reshape(math.prod(lead), *space)
     if ctx.mode == "grid-constant":  # whose outside is a margin like any voxels
         images = torch.nn.functional.pad(images, [1] * (2 * axes), value=ctx.cval)
     terms, lost = _terms(coordinates.reshape(axes, count), space, ctx.order, ctx.mode, grad.dtype)
-    spread = grad.reshape(lead.numel(), count).masked_fill(lost, 0)
+    spread = grad.reshape(math.prod(lead), count).masked_fill(lost, 0)
     start = torch.zeros_like(lost, dtype=torch.int64)
 
     to_source = to_points = None
@@ -157,7 +157,7 @@ def _slopes(
 
 
 def _terms(
-    points: Tensor, space: torch.Size, order: int, mode: str, dtype: torch.dtype
+    points: Tensor, space: tuple[int, ...], order: int, mode: str, dtype: torch.dtype
 ) -> tuple[list[_Term], Tensor]:
     """The terms of each axis, and the lost points. Coordinates are float64, as in the kernels."""
     terms = []

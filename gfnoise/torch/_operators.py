@@ -12,6 +12,7 @@ import torch
 
 import gfnoise
 
+from .._axes import lead_and_space
 from . import _filter_operators
 from ._library import LIBRARY, RULE, core, define, ops, store
 
@@ -84,8 +85,8 @@ def field(
 
 def _with_axis(labels: Tensor, count: int | None, ndim: int) -> list[int]:
     """The shape of labels with an axis of `count` just before space."""
-    split = labels.dim() - ndim
-    return [*labels.shape[:split], *([] if count is None else [count]), *labels.shape[split:]]
+    lead, space = lead_and_space(labels.shape, ndim)
+    return [*lead, *([] if count is None else [count]), *space]
 
 
 @define(

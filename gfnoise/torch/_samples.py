@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import _layouts
 from .noise import LabelNoise
 
 
@@ -45,7 +46,8 @@ class Change:
     def _noisy(self, labels: Tensor, seeds: list[int], spacing: Any) -> Tensor:
         """Labels with noise; errors speak of a sample, as that is what the user gave."""
         if self.noise.training:
-            self.noise._check(labels, name=f"a sample's {self.label_key!r}", item=True)
+            name = f"a sample's {self.label_key!r}"
+            _layouts.items(labels, self.noise.ndim, name=name, item=True)
         noisy: Tensor = self.noise(labels, spacing=spacing, seed=seeds)
         return noisy
 

@@ -7,14 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import _array, _checks, _labels, _modes
-from .._sampling import noisy_labels
-from ..field import GaussianField
-from . import _layouts, _library, _operators, _strengths, _tensors, streams
-
-Params = list[dict[str, Any]]
-_KEYS = ("seed", "applied", "amplitude", "length_scale", "spacing")
-_OUTSIDE = {"constant": "grid-constant", "nearest": "nearest"}  # in the terms of map_coordinates
+from .. import _checks, _labels, _modes
+from . import _applied, _layouts, _operators, streams
+from ._applied import KEYS, Params
 
 
 class LabelNoise(torch.nn.Module):
@@ -91,9 +86,7 @@ class LabelNoise(torch.nn.Module):
         _checks.choice("order", order, _labels.ORDERS)
         _checks.choice("mode", mode, _modes.OF_LABELS)
         self.order, self.mode = order, mode
-        if ignore_index is not None:
-            ignore_index = _checks.label_value("ignore_index", ignore_index, np.dtype(np.int64))
-        self.ignore_index = ignore_index
+        self.ignore_index = _checks.ignored_label(ignore_index, np.dtype(np.int64))
 
     def forward(
         self,
@@ -150,9 +143,9 @@ class LabelNoise(torch.nn.Module):
                     raise ValueError("generator must be None while a CUDA graph is captured")
                 seed = torch.randint(streams.LARGEST_SEED, labels.shape[:1], device=labels.device)
                 return self._on_device(labels, spacing, seed)
-        count = self._check(labels)
+        count = _layouts.items(labels, self.ndim)
         params = self.sample_params(count, spacing=spacing, generator=generator, seed=seed)
-        return self._apply_to_labels(labels, params)
+        return _applied.to_labels(self, labels, params)
 
     def sample_params(
         self,
@@ -183,7 +176,7 @@ class LabelNoise(torch.nn.Module):
             If an argument is not as described.
         """
         count = _checks.integer("batch_size", batch_size, 0)
-        rows = self.spacing if spacing is None else self._rows(spacing)
+        rows = self._spacing(spacing)
         if rows == "unit" or not isinstance(rows[0], tuple):
             rows = (rows,)
         if len(rows) not in (1, count):
@@ -199,7 +192,7 @@ class LabelNoise(torch.nn.Module):
             )
             row = rows[i % len(rows)]
             values = one, chance < self.p, amplitude, length_scale, row if row == "unit" else [*row]
-            params.append(dict(zip(_KEYS, values, strict=True)))
+            params.append(dict(zip(KEYS, values, strict=True)))
         return params
 
     def apply(self, labels: Any, params: Params | None = None, *, interpolate: bool = False) -> Any:
@@ -226,15 +219,14 @@ class LabelNoise(torch.nn.Module):
         """
         if params is None and callable(labels):
             return super().apply(labels)  # torch's own, of a function to modules
-        count = self._check(labels, floating=interpolate)
+        count = _layouts.items(labels, self.ndim, floating=interpolate)
         params = [] if params is None else params
-        complete = all(isinstance(one, Mapping) and not set(_KEYS) - set(one) for one in params)
+        complete = all(isinstance(one, Mapping) and not set(KEYS) - set(one) for one in params)
         if len(params) != count or not complete:
             raise ValueError(
-                f"params must hold {', '.join(_KEYS)} for each of {count} items, "
-                f"got {params!r:.200}"
+                f"params must hold {', '.join(KEYS)} for each of {count} items, got {params!r:.200}"
             )
-        return (self._apply_to_image if interpolate else self._apply_to_labels)(labels, params)
+        return (_applied.to_image if interpolate else _applied.to_labels)(self, labels, params)
 
     def extra_repr(self) -> str:
         """The settings, for `print`."""
@@ -250,9 +242,9 @@ class LabelNoise(torch.nn.Module):
             return spacing
         return _checks.strengths("spacing", spacing, self.ndim, zero=False)
 
-    def _check(self, labels: Any, **options: Any) -> int:
-        """Check labels or an image, and count their items."""
-        return _layouts.items(labels, self.ndim, **options)
+    def _spacing(self, own: Any) -> Any:
+        """The voxel sizes of a call: its own, or the module's."""
+        return self.spacing if own is None else self._rows(own)
 
     def _seeds(self, count: int, generator: torch.Generator | None, seed: Any) -> list[int]:
         """The seeds of the items."""
@@ -282,83 +274,6 @@ class LabelNoise(torch.nn.Module):
             )
         return torch.randint(streams.LARGEST_SEED, (), generator=generator, device="cpu")
 
-    def _field(self, params: Params, copies: int = 1) -> GaussianField:
-        """The noise model of the items, each `copies` times."""
-        amplitude, length_scale, spacing = (
-            _per_item([one[name] for one in params], copies, self.ndim) for name in _KEYS[2:]
-        )
-        return _operators.field(amplitude, length_scale, spacing, self.ndim)
-
-    def _apply_to_labels(self, labels: Tensor, params: Params) -> Tensor:
-        applied = [i for i, one in enumerate(params) if one["applied"]]
-        if not applied:
-            return _copied(labels)
-        if len(applied) < len(params) and labels.is_cuda:
-            # Without a choice of items, whose indices the host would wait to see copied.
-            params = [one if one["applied"] else {**one, "amplitude": 0.0} for one in params]
-        elif len(applied) < len(params):
-            noisy = _copied(labels)
-            changed = self._apply_to_labels(labels[applied], [params[i] for i in applied])
-            for i, one in zip(applied, changed, strict=True):  # torch puts no uint16 by indices
-                noisy[i] = one
-            return noisy
-        copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
-        seeds = [one["seed"] for one in params for _ in range(copies)]
-        options: dict[str, Any] = {
-            "order": self.order,
-            "mode": self.mode,
-            "ignore_index": self.ignore_index,
-        }
-        bounded = self._bounded(labels, params)
-        if bounded is not None:
-            bounds, each = bounded
-            strengths = [one for one in each for _ in range(copies)]
-            return _sample(bounds, labels, seed=seeds, strengths=strengths, **options)
-        field: Any = self._field(params, copies)
-        if type(labels) is Tensor and labels.device.type == "cpu":
-            # An array needs no door: a fifth of the overhead.
-            array = _tensors.view("labels", labels)
-            return torch.from_numpy(noisy_labels(field, array, seed=seeds, **options))
-        return field.sample_labels(labels, seed=seeds, **options)
-
-    def _bounded(self, labels: Tensor, params: Params) -> Any:
-        """The field of the module's ranges and the items' strengths, which a device takes; or None.
-
-        None where they are the same at every call, or not within the ranges.
-        """
-        if not labels.is_cuda or _tensors.is_traced(labels) or not (self._varies or self.p < 1):
-            return None
-        ranges, space = (self.amplitude, self.length_scale), labels.shape[-self.ndim :]
-        return _strengths.within(params, *ranges, self.ndim, space)
-
-    @property
-    def _varies(self) -> bool:
-        """Whether items have strengths of their own."""
-        return any(low < high for low, high in (self.amplitude, self.length_scale))
-
-    def _apply_to_image(self, image: Tensor, params: Params) -> Tensor:
-        items = []
-        for one, own in zip(image, params, strict=True):
-            if not own["applied"]:
-                items.append(one)
-                continue
-            space = image.shape[image.dim() - self.ndim :]
-            move: Any = self._field([own]).displacement(
-                space, seed=[own["seed"]], like=one.detach()
-            )
-            grid = torch.meshgrid(
-                *(torch.arange(n, dtype=move.dtype, device=move.device) for n in space),
-                indexing="ij",
-            )
-            wide = one if one.dtype in (torch.float32, torch.float64) else one.float()
-            moved = _library.core.map_coordinates(
-                wide,
-                move[0] + torch.stack(grid),
-                mode=_OUTSIDE[self.mode],
-            )
-            items.append(moved.to(image.dtype))
-        return torch.stack(items) if items else image.clone()
-
     def _move_together(
         self, sample: Mapping[Any, Any], spacing: Any, generator: torch.Generator | None, seed: Any
     ) -> dict[Any, Any]:
@@ -383,7 +298,7 @@ class LabelNoise(torch.nn.Module):
                 f"floats are images, which move with them, got {listed}"
             )
         count = max(
-            self._check(one, floating=one.is_floating_point(), name=repr(key))
+            _layouts.items(one, self.ndim, floating=one.is_floating_point(), name=repr(key))
             for key, one in moving.items()
         )
         params = self.sample_params(count, spacing=spacing, generator=generator, seed=seed)
@@ -404,7 +319,7 @@ class LabelNoise(torch.nn.Module):
             seed = torch.randint(streams.LARGEST_SEED, (), device="cpu")
         elif not isinstance(seed, Tensor):
             seed = torch.tensor(seed, dtype=torch.int64, device="cpu")
-        rows = self.spacing if spacing is None else self._rows(spacing)
+        rows = self._spacing(spacing)
         return torch.ops.gfnoise.label_noise(
             labels,
             seed,
@@ -413,40 +328,9 @@ class LabelNoise(torch.nn.Module):
         )
 
     def _on_device(self, labels: Tensor, spacing: Any, seed: Tensor) -> Tensor:
-        """Seeds on the device, which the host never reads."""
-        self._check(labels)
-        rows = self.spacing if spacing is None else self._rows(spacing)
-        field = GaussianField(self.amplitude[1], self.length_scale[0], spacing=rows, ndim=self.ndim)
-        copies = labels.shape[1] if labels.dim() == self.ndim + 2 else 1
-        chance, *shares = streams.uniforms_on_device(seed, 3)
-        strengths = None
-        if self._varies:
-            ranges, space = (self.amplitude, self.length_scale), labels.shape[-self.ndim :]
-            strengths = _strengths.drawn(ranges, shares, rows, space).repeat_interleave(copies, 0)
-        noisy: Tensor = _sample(
-            field,
-            labels,
-            seed=seed.repeat_interleave(copies),
-            order=self.order,
-            mode=self.mode,
-            ignore_index=self.ignore_index,
-            strengths=strengths,
-        )
-        if self.p == 1:
-            return noisy
-        applied = (chance < self.p).reshape(-1, *[1] * (labels.dim() - 1))
-        return torch.where(applied, noisy, labels).contiguous()
-
-
-@_array.tensors("labels", "seed", "strengths")
-def _sample(field: GaussianField, labels: Any, *, seed: Any, strengths: Any, **options: Any) -> Any:
-    """`sample_labels` with strengths within the bounds that are the field's own."""
-    return noisy_labels(field, labels, seed=seed, strengths=strengths, **options)
-
-
-def _copied(labels: Tensor) -> Tensor:
-    """A copy that lies in memory as noisy labels do, and as their operator says."""
-    return labels.clone(memory_format=torch.contiguous_format)
+        """The noise of seeds on the device, which the host never reads."""
+        _layouts.items(labels, self.ndim)
+        return _applied.to_labels_on_device(self, labels, seed, self._spacing(spacing))
 
 
 def _range(name: str, value: Any, *, zero: bool) -> tuple[float, float]:
@@ -461,11 +345,3 @@ def _range(name: str, value: Any, *, zero: bool) -> tuple[float, float]:
     if low > high:
         raise ValueError(f"{expected}, got {value!r}")
     return low, high
-
-
-def _per_item(values: list[Any], copies: int, ndim: int) -> tuple[float, ...]:
-    """A parameter as `_operators.field` takes it: for all items, where they agree, or for each."""
-    if values.count(values[0]) == len(values):
-        values, copies = values[:1], 1
-    rows = ([one] * ndim if isinstance(one, float) else one for one in values)
-    return tuple(number for row in rows if row != "unit" for _ in range(copies) for number in row)
