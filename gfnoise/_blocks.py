@@ -183,7 +183,7 @@ def sampled(part: NDArray[Any], *, plan: Samples, block_id: Sequence[int]) -> ND
 
 
 @dataclass(frozen=True)
-class Decisions:
+class DecisionPlan:
     """A call of `optimal_threshold` or `optimal_segmentation`."""
 
     function: str
@@ -222,7 +222,7 @@ def whole_masks(block: NDArray[Any], *, options: dict[str, Any]) -> Any:
 
 @_task
 def tally(
-    block: NDArray[Any], states: NDArray[Any] | None = None, *, plan: Decisions, level: int
+    block: NDArray[Any], states: NDArray[Any] | None = None, *, plan: DecisionPlan, level: int
 ) -> NDArray[np.int64]:
     """A chunk's share of the tables for the next digit, (*batch, 1, ..., 1, BINS, SUMS)."""
     maps = plan.maps(block)
@@ -240,7 +240,7 @@ def descend(
     tables: NDArray[np.int64],
     states: NDArray[Any] | None = None,
     *,
-    plan: Decisions,
+    plan: DecisionPlan,
     level: int,
 ) -> NDArray[Any]:
     """The states after a digit, of the batch's shape."""
@@ -264,7 +264,7 @@ def decided(states: NDArray[Any]) -> NDArray[np.float64]:
 
 
 @_task
-def votes(block: NDArray[Any], *, plan: Decisions) -> NDArray[np.int64]:
+def votes(block: NDArray[Any], *, plan: DecisionPlan) -> NDArray[np.int64]:
     """A chunk's share of the number of voxels with 0, 1, ... votes, (*batch, 1, ..., 1, levels)."""
     assert plan.raters is not None
     counts = _kernels("thresholding").count_votes(plan.maps(block), plan.raters)
@@ -272,7 +272,7 @@ def votes(block: NDArray[Any], *, plan: Decisions) -> NDArray[np.int64]:
 
 
 @_task
-def decided_votes(counts: NDArray[np.int64], *, plan: Decisions) -> NDArray[np.float64]:
+def decided_votes(counts: NDArray[np.int64], *, plan: DecisionPlan) -> NDArray[np.float64]:
     """What the votes decide, (*batch, 3)."""
     rows = _kernels("chunks").decide_votes(
         counts.reshape(-1, counts.shape[-1]),
@@ -286,7 +286,7 @@ def decided_votes(counts: NDArray[np.int64], *, plan: Decisions) -> NDArray[np.f
 
 @_task
 def segmented(
-    block: NDArray[Any], decisions: NDArray[np.float64], *, plan: Decisions, ties: str
+    block: NDArray[Any], decisions: NDArray[np.float64], *, plan: DecisionPlan, ties: str
 ) -> NDArray[np.bool_]:
     """A chunk of the masks."""
     kernels = _array.kernels(plan.function, "thresholding", marginals=block)

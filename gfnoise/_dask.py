@@ -348,14 +348,14 @@ def _plan(
     beta: float,
     volume: float | None,
     raters: int | None,
-) -> _blocks.Decisions:
+) -> _blocks.DecisionPlan:
     """Check the arguments of a decision."""
     checked = _decisions.plan(
         function, _twin(marginals, marginals.ndim), metric, ndim, beta, volume, raters
     )
     axes = marginals.ndim if ndim is None else int(ndim)
     voxels = math.prod(marginals.shape[marginals.ndim - axes :])
-    return _blocks.Decisions(
+    return _blocks.DecisionPlan(
         function,
         axes,
         voxels,
@@ -367,18 +367,18 @@ def _plan(
     )
 
 
-def _is_whole(marginals: da.Array, plan: _blocks.Decisions) -> bool:
+def _is_whole(marginals: da.Array, plan: _blocks.DecisionPlan) -> bool:
     """Whether each map is one chunk, or so small that it is decided as one."""
     chunks = _array.kernels(plan.function, "chunks")
     blocks = math.prod(marginals.numblocks[marginals.ndim - plan.ndim :])
     return blocks == 1 or plan.voxels <= int(chunks.WHOLE)
 
 
-def _together(marginals: da.Array, plan: _blocks.Decisions) -> da.Array:
+def _together(marginals: da.Array, plan: _blocks.DecisionPlan) -> da.Array:
     return marginals.rechunk(dict.fromkeys(range(-plan.ndim, 0), -1))
 
 
-def _decided(marginals: da.Array, plan: _blocks.Decisions) -> NDArray[np.float64]:
+def _decided(marginals: da.Array, plan: _blocks.DecisionPlan) -> NDArray[np.float64]:
     """What is decided of each map, (*batch, 3), computed: pass after pass over the chunks."""
     kernels = _array.kernels(plan.function, "chunks")
     lead = marginals.ndim - plan.ndim

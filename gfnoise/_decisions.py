@@ -13,6 +13,7 @@ from . import _array, _checks
 from ._axes import lead_and_space
 from ._digits import rank_of
 
+TIES = ("largest", "smallest")
 METRICS = ("dice", "iou", "fbeta", "accuracy", "volume")
 _MAX_RATERS = 65535
 _LEAST_BETA = Fraction(1e-6)

@@ -12,6 +12,9 @@ They are the 30 and 62 bits of a float in [0, 1], which order as the floats do.
 BINS = 1 << 10
 """Values of a digit, at most."""
 
+HALF = 26
+"""Bits of the lower half of a remainder: of larger ones, the halves are summed each."""
+
 NO_RANK = -1
 """Not the value of a rank is searched for, but where the score is largest."""
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks, _fusion, _raters
+from ._decisions import TIES
 from ._loading import load
 from .field import GaussianField
 
 METHODS = ("average", "majority", "union", "intersection", "staple", "random")
-TIES = ("largest", "smallest")
 
 
 @_array.tensors("masks", "annotated", "seed")

@@ -6,10 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _array, _checks
-from ._decisions import METRICS, as_probabilities, flatten, plan, weight_of
+from ._decisions import METRICS, TIES, as_probabilities, flatten, plan, weight_of
 from ._labels import Output
-
-TIES = ("largest", "smallest")
 
 
 @_array.tensors("marginals")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import numba
 import numpy as np
 import pytest
 
+from gfnoise._cpu import _jit
 from limits import LIMIT
 
 KERNEL = """
@@ -101,6 +104,14 @@ print(mine.twice(21))
     assert run(folder, code) == "42"
     assert not [*folder.rglob("*.nbc")]
     assert [use(folder), use(folder)] == ["compiler", "cache"]
+
+
+def test_machine_code_is_told_apart_by_all_that_it_is_made_of() -> None:
+    """A kernel's file alone does not tell that a constant of another one has changed."""
+    text = "".join(path.read_text() for path in Path(_jit.__file__).parent.glob("*.py"))
+    modules = {importlib.import_module(name) for name in re.findall(r"from (gfnoise\.\w+)", text)}
+    assert len(modules) > 5
+    assert {Path(str(module.__file__)) for module in modules} < set(_jit.sources())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

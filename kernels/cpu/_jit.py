@@ -13,6 +13,8 @@ import numpy as np
 import numpy.ma  # by Numba at the first call: here no fork meets it half-way (gfnoise/_loading.py)
 from numpy.typing import NDArray
 
+from gfnoise import _digits
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # No fast-math: it would break the checks for NaN, and the same seed shall give the same sums on
@@ -23,16 +25,20 @@ _OPTIONS: Any = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True
 _INNER: Any = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": False}
 
 
-_SOURCES = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-).hexdigest()
+def sources() -> list[Path]:
+    """The files that machine code is made of: the kernels', and those of their constants."""
+    folders = Path(__file__).parent, Path(_digits.__file__).parent
+    return [path for folder in folders for path in sorted(folder.glob("*.py"))]
+
+
+_SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sources())).hexdigest()
 
 
 def _stamped(function: Function) -> Function:
-    """Give a function the state of all kernels as a closure, which Numba's cache keys on.
+    """Give a function the state of all sources as a closure, which Numba's cache keys on.
 
     By itself it keys on the file of the function alone, and would take machine code that has
-    inlined a helper of another file as that helper was once.
+    inlined a helper or a constant of another file as it was once.
     """
     code = function.__code__.replace(co_freevars=(*function.__code__.co_freevars, "_sources"))
     closure = (*(function.__closure__ or ()), types.CellType(_SOURCES))

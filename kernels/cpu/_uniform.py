@@ -10,11 +10,9 @@ from gfnoise._runs import RUN, SIDE, cells
 from . import _pool
 from ._codes import address, as_bytes, code_at, entry, fill, keep_alike, put, read, repeat
 from ._jit import device, kernel, seldom
-from ._vector import LONGEST, floor32, minus, plus, shifted, times
+from ._vector import LONGEST, bias_of, floor32, minus, plus, shifted, times
 
 _APART, _OUTSIDE = np.int32(1), np.int32(2)  # a source box that no entry speaks for; off the grid
-_HALF = np.float32(0.5)
-_NONE = np.float32(0)
 _MOST = 255  # cells that an entry counts
 _NEVER = -(1 << 31)  # cells that an entry speaks for, of an axis whose voxels 32 bits do not number
 _SLAB = 4 * _pool.SLAB  # reading does little to a voxel
@@ -221,7 +219,7 @@ def _span(least, most, row, order):
     for i in range(1, RUN):
         low = min(low, least[row + i])
         high = max(high, most[row + i])
-    bias = _NONE if order == 1 else _HALF
+    bias = bias_of(order)
     return floor32(low + bias), floor32(high + bias) + order
 
 
@@ -324,7 +322,7 @@ def confine(edge, slack, run, parts, count, order, line, cells, box):
     first, step, span, size = line
     bits, cell_first, cell_count, most_cells = cells
     cell, level, further, state = box
-    bias = _NONE if order == 1 else _HALF
+    bias = bias_of(order)
     none, last, last_cell = np.int32(0), np.int32(size - 1), np.int32(cell_count - 1)
     two, many = np.int32(2), np.int32(most_cells)
     start, middle, end = edge[parts * run], edge[parts * run + parts // 2], edge[parts * (run + 1)]

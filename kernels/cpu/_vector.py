@@ -217,6 +217,12 @@ def floor32(value):
     return minus(whole, np.float32(whole) > value)
 
 
+@device
+def bias_of(order):
+    """What is added to a coordinate before its floor: order 0 asks for the nearest voxel."""
+    return np.float32(0) if order == 1 else np.float32(0.5)
+
+
 @seldom
 def contract(factors, terms, out, width):
     """out[:, :width] = factors @ terms, summed in the order of the terms; the last axes contiguous.

@@ -21,6 +21,7 @@ import numpy as np
 from gfnoise._kept import kept
 from gfnoise._runs import RUN, pieces, run_spans
 from gfnoise._spectrum import KEPT, axis_basis
+from gfnoise._strengths import LARGEST
 
 from . import _pool
 from ._codes import as_bytes, entry, fill, of_codes
@@ -36,7 +37,6 @@ _SHARES = 8  # blocks of a thread: the last one to end is waited for
 _BUDGET = 1 << 24  # coefficients held at once
 _TERMS = 1 << 13  # coefficients of a task
 _CHUNK = 256  # that are drawn at once, by loops that vectorise
-_LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
 _ZERO = np.int64(0)  # of the type of variables: with literals, functions would be compiled twice
 _DIAGONAL = np.float32(0.41421360)
 _ROUNDING = np.float32(2.0**-16)
@@ -352,7 +352,7 @@ class _Streams:
 
     def __init__(self, seeds, numbers, amplitude, bases, raters):
         self.seeds, self.numbers = seeds, numbers
-        self.amplitude = np.minimum(amplitude, _LARGEST).astype(np.float32)
+        self.amplitude = np.minimum(amplitude, LARGEST).astype(np.float32)
         self.shapes = [
             (amplitude.shape[1], first.shape[0], second.shape[1], third.shape[1])
             for first, second, third in bases

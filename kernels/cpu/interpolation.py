@@ -10,11 +10,10 @@ from gfnoise._runs import RUN
 from . import _pool
 from ._codes import as_bytes, code_at, matches, of_codes, put
 from ._jit import allocating, device, kernel, same_type, seldom
-from ._vector import FAR, floor32
+from ._vector import FAR, bias_of, floor32
 from ._vote import EVERY, decide_run
 
 _CORNERS = 8
-_HALF = np.float32(0.5)
 _NONE = np.float32(0)
 _ALL = np.float32(1)
 
@@ -83,7 +82,7 @@ def _take_singly(labels, voxel, shift, order, rule, scratch, undecided, out, pla
 @device
 def _take(labels, voxel, shift, order, own, rule, scratch):
     """The label of one displaced voxel; `own` if none may vote."""
-    bias = _NONE if order == 1 else _HALF
+    bias = bias_of(order)
     z = voxel[0] + floor32(shift[0] + bias)
     y = voxel[1] + floor32(shift[1] + bias)
     x = voxel[2] + floor32(shift[2] + bias)

@@ -14,13 +14,12 @@ from functools import partial
 
 import numpy as np
 
-from gfnoise._digits import BINS, DIGITS, NO_RANK, OF_THE_MASS
+from gfnoise._digits import BINS, DIGITS, HALF, NO_RANK, OF_THE_MASS
 from gfnoise._scores import score_of
 
 from . import _pool
 from ._jit import device, kernel, same_type
 
-_HALF = 26  # bits: sums of larger remainders are kept in two halves
 _TIE = 1e-12  # relative; a threshold this close to a value of the map is that value
 NOWHERE = np.uint64((1 << 64) - 1)  # a prefix that no value has
 _CHUNK = 1 << 18  # voxels of a task
@@ -54,7 +53,7 @@ def _tally_block(block, prefix, above, shift, bins, packed):
     """
     unsigned = ~(np.uint64(1) << np.uint64(8 * block.itemsize - 1))
     rest = (np.uint64(1) << np.uint64(shift)) - np.uint64(1)
-    low = np.uint64((1 << _HALF) - 1)
+    low = np.uint64((1 << HALF) - 1)
     turn = 0
     for i in range(block.size):
         value = np.uint64(block[i]) & unsigned
@@ -63,7 +62,7 @@ def _tally_block(block, prefix, above, shift, bins, packed):
         digit, remainder = (value >> np.uint64(shift)) & bins, value & rest
         packed[turn, 0, digit] += _ONE + (remainder & low)
         if block.itemsize == 8:
-            packed[turn, 1, digit] += remainder >> np.uint64(_HALF)
+            packed[turn, 1, digit] += remainder >> np.uint64(HALF)
         turn ^= 1
 
 
@@ -115,7 +114,7 @@ def _add(total, carry, value):
 
 @device
 def _bin_sum(table, digit, edge, unit):
-    return table[digit, 0] * edge + (table[digit, 1] + table[digit, 2] * 2.0**_HALF) * unit
+    return table[digit, 0] * edge + (table[digit, 1] + table[digit, 2] * 2.0**HALF) * unit
 
 
 @device

@@ -4,6 +4,8 @@ from functools import partial
 
 import numpy as np
 
+from gfnoise._digits import HALF
+
 from . import _pool
 from ._jit import kernel, same_type
 
@@ -11,7 +13,6 @@ OCTAVE = 8  # log2 of the bins between a power of two and the next
 OCTAVES = 127  # below 1: what a float32 has
 _FRACTION = {4: 23, 8: 52}  # bits of a float after its exponent
 _BIAS = {4: 0, 8: 1023 - OCTAVES}  # exponents below those of a float32
-_HALF = 26  # bits: sums of larger remainders are kept in two halves
 _CHUNK = 1 << 18  # voxels of a task
 
 
@@ -39,7 +40,7 @@ def _histogram(bits, shift, offset, table, start, stop):
     """
     unsigned = ~(np.uint64(1) << np.uint64(8 * bits.itemsize - 1))  # -0.0 is 0
     rest = (np.uint64(1) << np.uint64(shift)) - np.uint64(1)
-    low = np.uint64((1 << _HALF) - 1)
+    low = np.uint64((1 << HALF) - 1)
     bottom = np.uint64(offset) << np.uint64(shift)
     least = np.uint64(offset + (offset > 0)) << np.uint64(shift)
     last = np.int64(table.shape[0] - 1)  # another thread may change checked values
@@ -53,7 +54,7 @@ def _histogram(bits, shift, offset, table, start, stop):
         row[4] = max(row[4], remainder)
         row[0] += 1
         row[1] += np.int64(np.uint64(remainder) & low)
-        row[2] += remainder >> _HALF
+        row[2] += remainder >> HALF
 
 
 # --- launching ----------------------------------------------------------------------------------
@@ -110,7 +111,7 @@ def histogram(values):
 
     edges = as_floats(bins << shift)
     units = as_floats((bins << shift) + 1) - edges
-    sums = counts * edges + (low + high * 2.0**_HALF) * units
+    sums = counts * edges + (low + high * 2.0**HALF) * units
     return counts, sums, as_floats((bins << shift) + least), as_floats((bins << shift) + most)
 
 

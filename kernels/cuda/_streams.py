@@ -12,6 +12,7 @@ import numpy as np
 
 from gfnoise._runs import RUN, pieces
 from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
+from gfnoise._strengths import LARGEST
 
 from ._launch import (
     MOST_BLOCKS,
@@ -34,7 +35,6 @@ DEEP = 8  # planes that a thread contracts at once
 PLANS = 64  # that are kept
 _SPARE = 64 << 20  # bytes for rows that are too long for shared memory
 _BUDGET = 256 << 20  # bytes of contracted planes held at once
-_LARGEST = 1e30  # voxels; a larger amplitude would overflow float32, and is as far outside
 _INT = np.int32
 _STREAM = np.dtype(
     [
@@ -129,7 +129,7 @@ class Plan:
     def _records(self, size, missing):
         records = np.zeros(self.items, _STREAM)
         zeros = (0.0,) * missing
-        records["amplitude"] = np.minimum([zeros + row for row in self.amplitude], _LARGEST)
+        records["amplitude"] = np.minimum([zeros + row for row in self.amplitude], LARGEST)
         for record, row in zip(records, self.length_scale, strict=True):
             cuts = [harmonics(n, b) for n, b in zip(size, zeros + row, strict=True)]
             record["length"] = [cut.length for cut in cuts]
@@ -169,7 +169,7 @@ class Plan:
                 records["seed"][:count] = seeds[own]
             if strengths is not None:
                 amplitude, length_scale = strengths[own, 0], strengths[own, 1]
-                records["amplitude"][:count, -self.components :] = amplitude.clip(None, _LARGEST)
+                records["amplitude"][:count, -self.components :] = amplitude.clip(None, LARGEST)
                 records["length"][:count, -self.components :] = length_scale
             yield np.int32(first), count, given
 
