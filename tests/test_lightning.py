@@ -60,7 +60,7 @@ class Model(pl.LightningModule):
         label = batch["label"] if isinstance(batch, dict) else batch[1]
         image = batch["image"] if isinstance(batch, dict) else batch[0]
         self.seen.append(
-            {key: one.clone() for key, one in batch.items()}
+            {key: one.clone() for key, one in batch.items() if isinstance(one, Tensor)}
             if isinstance(batch, dict)
             else {"label": label.clone()}
         )
@@ -74,9 +74,14 @@ class Model(pl.LightningModule):
 
 
 def fit(
-    tmp_path: Path, callback: Any, epochs: int = 2, data: Any = None, **options: Any
+    tmp_path: Path,
+    callback: Any,
+    epochs: int = 2,
+    data: Any = None,
+    model: Model | None = None,
+    **options: Any,
 ) -> tuple[Model, Any]:
-    model = Model()
+    model = model or Model()
     path = options.pop("ckpt_path", None)
     trainer = pl.Trainer(
         max_epochs=epochs,
@@ -171,6 +176,38 @@ def test_batches_of_pairs_and_spacings(tmp_path: Path) -> None:
     assert labels(model) == labels(again)  # spacings of 1
 
 
+@pytest.mark.parametrize(
+    "sizes", [(1.0, 4.0), torch.tensor([1.0, 4.0]), 4.0], ids=["numbers", "tensor", "number"]
+)
+@pytest.mark.parametrize("batch_size", [2, 3])
+def test_voxel_sizes_as_a_loader_leaves_them(tmp_path: Path, sizes: Any, batch_size: int) -> None:
+    """Of tuples it makes a tensor per axis: of two items in 2D that looks like a row per item."""
+    item = {"image": torch.rand(1, 16, 16), "label": make(), "spacing": sizes}
+    data = DataLoader([item] * batch_size, batch_size=batch_size)
+    callback = GaussianFieldNoiseCallback(noise(), "label", seed=3, spacing_key="spacing")
+    model, _ = fit(tmp_path, callback, data=data, epochs=1)
+    own = LabelNoise((1.0, 3.0), 5.0, ndim=2, spacing=sizes)
+    seeds = [item_seed(3, 0, i) for i in range(batch_size)]
+    expected = own(torch.stack([make()] * batch_size), seed=seeds)
+    assert torch.equal(model.seen[0]["label"], expected)
+
+
+def test_the_clean_label_of_a_pair(tmp_path: Path) -> None:
+    data = DataLoader([(torch.rand(1, 16, 16), make())] * 2, batch_size=2)
+    kept: list[Any] = []
+
+    class Keeping(Model):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            kept.extend(batch)
+            return super().training_step(batch, batch_idx)
+
+    callback = GaussianFieldNoiseCallback(noise(), 1, seed=0, clean_key=2)
+    fit(tmp_path, callback, data=data, epochs=1, model=Keeping())
+    assert len(kept) == 3
+    assert torch.equal(kept[2], torch.stack([make()] * 2))
+    assert not torch.equal(kept[1], kept[2])
+
+
 def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="noise must be a LabelNoise, got float"):
         GaussianFieldNoiseCallback(2.0, "label")
@@ -178,14 +215,19 @@ def test_bad_input(tmp_path: Path) -> None:
         GaussianFieldNoiseCallback(noise(), "label", seed=1 << 63)
     with pytest.raises(ValueError, match=r"^seed must be below 2\*\*63, got"):
         GaussianFieldNoiseCallback(noise(), "label").load_state_dict({"seed": 1 << 63})
-    with pytest.raises(KeyError, match="lable"):
+    with pytest.raises(ValueError, match=r"^label_key must be one of .*'label'.*got 'lable'"):
         fit(tmp_path, GaussianFieldNoiseCallback(noise(), "lable", seed=0))
     tuples = DataLoader([make()] * 2, batch_size=2, collate_fn=lambda items: tuple(items))
     with pytest.raises(TypeError, match=r"batch must be a dict or a list.*got tuple"):
         fit(tmp_path, GaussianFieldNoiseCallback(noise(), 0, seed=0), data=tuples)
     pairs = DataLoader([(torch.rand(1, 16, 16), make())] * 2, batch_size=2)
-    with pytest.raises(TypeError, match="clean_key needs a batch that is a dict, got list"):
-        fit(tmp_path, GaussianFieldNoiseCallback(noise(), 1, seed=0, clean_key=2), data=pairs)
+    data = DataLoader([{"label": "none"}] * 2, batch_size=2)
+    with pytest.raises(TypeError, match=r"'label' must be a torch tensor, got builtins\.list"):
+        fit(tmp_path, GaussianFieldNoiseCallback(noise(), "label", seed=0), data=data)
+    with pytest.raises(ValueError, match=r"clean_key must be the next position, 2, .* got 0"):
+        fit(tmp_path, GaussianFieldNoiseCallback(noise(), 1, seed=0, clean_key=0), data=pairs)
+    with pytest.raises(ValueError, match="clean_key must be a new key, got 'image', which"):
+        fit(tmp_path, GaussianFieldNoiseCallback(noise(), "label", seed=0, clean_key="image"))
 
 
 def test_two_ranks(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from torch.utils.data import (  # noqa: E402
 )
 
 from gfnoise.torch import LabelNoise, NoisyLabelLoader, NoisyLabels, item_seed  # noqa: E402
+from gfnoise.torch._samples import Change  # noqa: E402
 from labelled import (  # noqa: E402
     COUNT,
     EPOCHS,
@@ -321,6 +322,26 @@ def test_spacing_of_samples() -> None:
             assert torch.equal(batch["label"][2], expected)
 
 
+@pytest.mark.parametrize("collated", [[(2.0, 0.5)] * 2, [2.0, 4.0], np.array([[2.0, 0.5]] * 2)])
+def test_spacings_as_a_collate_function_of_the_user_leaves_them(collated: Any) -> None:
+    """A row per item, or a number, of plain numbers or an array."""
+    noise = LabelNoise(2.0, 5.0, ndim=2)
+    batch = {"label": torch.stack([LABEL] * 2), "mm": collated}
+    change = Change(noise, "label", None, "mm")
+    spacing = np.asarray(collated).reshape(2, -1)
+    found = change.batch(batch, [5, 6], change.spacing(batch, 2))["label"]
+    for i in range(2):
+        own = GaussianField(2.0, 5.0, spacing=spacing[i], ndim=2)
+        assert torch.equal(found[i], own.sample_labels(LABEL, seed=[5 + i], mode="nearest"))
+
+
+@pytest.mark.parametrize("collated", [[(2.0, 0.5), (2.0,)], ["mm", "cm"], torch.ones(3), None])
+def test_spacings_that_are_none(collated: Any) -> None:
+    change = Change(LabelNoise(2.0, 5.0, ndim=2), "label", None, "mm")
+    with pytest.raises(ValueError, match=r"^a batch's 'mm' must hold voxel sizes of 2 items, got"):
+        change.spacing({"mm": collated}, 2)
+
+
 def collate(samples: list[Any]) -> Any:
     return [sample["id"] for sample in samples], torch.stack([s["label"] for s in samples])
 
@@ -364,6 +385,13 @@ def test_collate_functions_of_the_user() -> None:
             r"^a sample's 1 must be integer-coded, got one-hot",
         ),
         ({"label": LABEL}, {"spacing_key": "mm"}, ValueError, "^spacing_key must be .*got 'mm'"),
+        (
+            {"label": LABEL},
+            {"clean_key": "label"},
+            ValueError,
+            "^clean_key .* key, got 'label'",
+        ),
+        ({"x": 0, "label": LABEL}, {"clean_key": "x"}, ValueError, "^clean_key .*new.*'x', which"),
         ((LABEL, 1), {"label_key": 0, "clean_key": 5}, ValueError, "^clean_key must .*2, .*got 5"),
         (Pair(1, LABEL), {"label_key": 1, "clean_key": 2}, ValueError, "^clean_key .*for a Pair"),
     ],

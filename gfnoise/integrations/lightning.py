@@ -4,9 +4,8 @@ import os
 from collections.abc import Mapping, MutableMapping, MutableSequence
 from typing import Any
 
-import torch
-
 from ..torch import LabelNoise, item_seed
+from ..torch._samples import Change
 from ..torch.streams import seed_of
 from ._labels import draw_seed, missing
 
@@ -37,9 +36,9 @@ class GaussianFieldNoiseCallback(Callback):
         Of the run, in [0, 2**63). By default that of `seed_everything` or, without one, drawn when
         training starts.
     clean_key : hashable, optional
-        Where in a dict to keep the clean label.
+        Where to keep the clean label: a new key or, in a list, the next position.
     spacing_key : hashable, optional
-        The key of the voxel sizes of a batch, in place of the noise's.
+        The key of the voxel sizes of a batch, one row per item, in place of the noise's.
 
     Notes
     -----
@@ -67,12 +66,10 @@ class GaussianFieldNoiseCallback(Callback):
         clean_key: Any = None,
         spacing_key: Any = None,
     ):
-        if not isinstance(noise, LabelNoise):
-            raise TypeError(f"noise must be a LabelNoise, got {type(noise).__qualname__}")
+        self._change = Change(noise, label_key, clean_key, spacing_key)
         if seed is not None:
             seed = seed_of("seed", seed)
-        self.noise, self.label_key, self.seed = noise, label_key, seed
-        self.clean_key, self.spacing_key = clean_key, spacing_key
+        self.seed = seed
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Choose the run's seed, unless it is given or restored."""
@@ -89,18 +86,15 @@ class GaussianFieldNoiseCallback(Callback):
                 f"batch must be a dict or a list, whose label can be replaced, got "
                 f"{type(batch).__qualname__}"
             )
-        label = batch[self.label_key]
+        count = self._change.count(batch)
         seed = 0 if self.seed is None else self.seed
         first = (batch_idx * trainer.world_size + trainer.global_rank) << _ITEM_BITS
-        seeds = [item_seed(seed, trainer.current_epoch, first + i) for i in range(len(label))]
-        spacing = None if self.spacing_key is None else _numbers(batch[self.spacing_key])
-        made = self.noise(label, seed=seeds, spacing=spacing)
-        if self.clean_key is not None:
-            if not isinstance(batch, MutableMapping):
-                kind = type(batch).__qualname__
-                raise TypeError(f"clean_key needs a batch that is a dict, got {kind}")
-            batch[self.clean_key] = label
-        batch[self.label_key] = made
+        seeds = [item_seed(seed, trainer.current_epoch, first + i) for i in range(count)]
+        changed = self._change.batch(batch, seeds, self._change.spacing(batch, count))
+        if isinstance(batch, MutableMapping):
+            batch.update(changed)
+        else:
+            batch[:] = changed
 
     def state_dict(self) -> dict[str, Any]:
         """The run's seed."""
@@ -110,7 +104,3 @@ class GaussianFieldNoiseCallback(Callback):
         """Go on with the seed of a run that was stopped."""
         if state_dict["seed"] is not None:
             self.seed = seed_of("seed", state_dict["seed"])
-
-
-def _numbers(spacing: Any) -> Any:
-    return spacing.tolist() if isinstance(spacing, torch.Tensor) else spacing

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,10 +34,21 @@ class Change:
         """The voxel sizes of a batch on the CPU, one row per item."""
         if self.spacing_key is None:
             return None
-        rows = _entry("spacing_key", batch, self.spacing_key)
-        if isinstance(rows, (tuple, list)):  # as default_collate leaves tuples of numbers
-            rows = torch.stack([torch.as_tensor(row) for row in rows], -1)
-        return rows.double().reshape(count, -1)
+        given = rows = _entry("spacing_key", batch, self.spacing_key)
+        try:
+            if isinstance(rows, (tuple, list)) and all(isinstance(one, Tensor) for one in rows):
+                rows = torch.stack(list(rows), -1)  # default_collate leaves a tensor per axis
+            sizes = rows if isinstance(rows, Tensor) else np.asarray(rows, np.float64)
+            return torch.as_tensor(sizes, dtype=torch.float64, device="cpu").reshape(count, -1)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(
+                f"a batch's {self.spacing_key!r} must hold voxel sizes of {count} items, "
+                f"got {given!r:.200}"
+            ) from None
+
+    def count(self, batch: Any) -> int:
+        """How many items a batch has."""
+        return len(label) if (label := self._label(batch)).dim() else 0
 
     def batch(self, batch: Any, seeds: list[int], spacing: Tensor | None) -> Any:
         """A batch with noisy labels."""
@@ -58,7 +70,23 @@ class Change:
                 f"a sample's {self.label_key!r} must be a torch tensor, got {_kind(label)} "
                 f"(torch.from_numpy takes arrays)"
             )
+        if self.clean_key is not None:
+            self._check_clean_key(sample)
         return label
+
+    def _check_clean_key(self, sample: Any) -> None:
+        """Raise ValueError unless the clean label finds a place that nothing else has."""
+        if isinstance(sample, Mapping):
+            if self.clean_key in sample:
+                raise ValueError(
+                    f"clean_key must be a new key, got {self.clean_key!r}, which a sample has: "
+                    f"{list(sample)}"
+                )
+        elif self.clean_key != len(sample) or hasattr(sample, "_fields"):
+            raise ValueError(
+                f"clean_key must be the next position, {len(sample)}, of a sample that is a "
+                f"tuple or list, got {self.clean_key!r} for a {type(sample).__qualname__}"
+            )
 
     def _replaced(self, sample: Any, label: Tensor, noisy: Tensor) -> Any:
         """A copy of the sample with the noisy label, and with the clean one if it is wanted."""
@@ -72,11 +100,6 @@ class Change:
         values = list(sample)
         values[self.label_key] = noisy
         if keep:
-            if self.clean_key != len(values) or hasattr(sample, "_fields"):
-                raise ValueError(
-                    f"clean_key must be the next position, {len(values)}, of a sample that is a "
-                    f"tuple or list, got {self.clean_key!r} for a {type(sample).__qualname__}"
-                )
             values.append(label)
         if hasattr(sample, "_fields"):
             return type(sample)(*values)
