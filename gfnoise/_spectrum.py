@@ -86,10 +86,19 @@ def harmonics(size: int, length_scale: float) -> Harmonics:
             f"axis of {size} voxels with a length scale of {length} voxels"
         )
     weights = _weights(unit, math.ceil(6 / unit) + 1)  # beyond, nothing is left in float32
-    tail = np.cumsum(weights[::-1])[::-1] / weights.sum()
-    kept = max(1, int(np.count_nonzero(tail >= TAIL)))
+    tail = np.cumsum(weights[::-1])[::-1]
+    kept = max(1, int(np.count_nonzero(tail >= TAIL * _sum(unit))))
     highest = min(kept - 1, int(period) // 2)
     return Harmonics(period, length, kept, 2 * highest + 1)
+
+
+def _sum(unit: float) -> float:
+    """The sum of the spectrum, which is a few terms of its transform's by Poisson's formula.
+
+    (A kernel has it of a few exponentials; unit is below 2 pi / 4.1, and the next term exp(-75).)
+    """
+    x = (math.pi / unit) ** 2
+    return math.sqrt(2 * math.pi) / unit * (1 + 2 * math.exp(-2 * x) + 2 * math.exp(-8 * x))
 
 
 def _weights(unit: float, count: int) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from gfnoise import GaussianField
 from gfnoise._cpu import thresholding as on_cpu
 from gfnoise._cuda import _launch, _streams, field, filters, interpolation, thresholding
 from gfnoise._cuda._streams import room_for_terms
-from gfnoise._digits import BINS, OF_THE_MASS
+from gfnoise._digits import BINS, HALF, OF_THE_MASS
 from gfnoise._runs import SIDE
 from gfnoise._sampling import noisy_labels
 from gfnoise._spectrum import harmonics
@@ -27,7 +27,7 @@ OF_KERNELS = {
     "filters": {n: getattr(filters, n) for n in ("THREADS", "EIGHT", "WIDE", "HIGH", "ITEMS")},
     "interpolation": {"THREADS": interpolation.THREADS},
     "thresholding": {"THREADS": thresholding.THREADS, "CHUNK": thresholding.CHUNK, "BINS": BINS}
-    | {"OF_THE_MASS": OF_THE_MASS, "HALF": on_cpu._HALF, "TIE": on_cpu._TIE},
+    | {"OF_THE_MASS": OF_THE_MASS, "HALF": HALF, "TIE": on_cpu._TIE},
 }
 
 

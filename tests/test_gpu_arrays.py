@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,13 @@ LABELS, IMAGE, MOVE = (
 )
 SHAPE = LABELS.shape[1:]
 
+
+@functools.cache
+def there(library: Any) -> Any:
+    """The seeds, brought to the device once: that may wait."""
+    return library.asarray(SEEDS)
+
+
 # Functions of (cupy, labels, image, move), or of NumPy in place of CuPy. Of fields that are drawn:
 DRAWN: dict[str, Callable[..., Any]] = {
     "a layout of its own": lambda xp, labels, image, move: NOISE.sample_labels(
@@ -32,7 +40,7 @@ DRAWN: dict[str, Callable[..., Any]] = {
         labels.transpose(0, 3, 2, 1), seed=1
     ),
     "seeds there": lambda xp, labels, image, move: NOISE.sample_labels(
-        labels, seed=xp.asarray(SEEDS), order=1
+        labels, seed=there(xp), order=1
     ),
     "one seed there": lambda xp, labels, image, move: NOISE.displacement(
         (8, 9, 10), seed=xp.asarray(np.int64(4))

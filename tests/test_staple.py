@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from test_raters import MASKS
 
 import oracles_soft as oracles
 from gfnoise import GaussianField, fuse_raters, staple
+
+sitk = pytest.importorskip("SimpleITK")
 
 
 def ball(n: int, radius: float) -> NDArray[np.uint8]:

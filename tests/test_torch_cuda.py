@@ -141,6 +141,24 @@ def test_a_captured_graph_has_fresh_noise(p: float) -> None:
         assert same == 0
 
 
+@pytest.mark.skipif(find_spec("triton") is None, reason="torch.compile needs triton on a device")
+def test_a_step_compiled_with_cuda_graphs() -> None:
+    """The noise is made between the graphs, of the seed of each call."""
+
+    def step(labels: Any, seed: Any) -> Any:
+        noisy = NOISE(labels * 2, seed=seed)
+        return noisy * 3, FIELD.marginals(labels > 0) * 0.5
+
+    compiled = torch.compile(step, mode="reduce-overhead", fullgraph=True)
+    labels = LABELS.cuda()
+    for number in range(5):  # warms up, captures, replays
+        seed = torch.tensor([number, number + 1])
+        noisy, marginals = compiled(labels, seed)
+        alike(noisy, NOISE(LABELS * 2, seed=seed) * 3)
+        expected = FIELD.marginals(LABELS > 0) * 0.5
+        torch.testing.assert_close(marginals.cpu(), expected, atol=1e-6, rtol=0)
+
+
 def test_a_generator_of_the_device_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^generator must be one of the CPU, got one of cuda"):
         NOISE(LABELS.cuda(), generator=torch.Generator("cuda"))

@@ -93,6 +93,15 @@ def test_what_is_traced_has_the_arguments_of_the_function(name: str) -> None:
     assert found[method:] == expected[method:]  # but for `self`
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.Tag, "cudagraph_unsafe"), reason="this torch captures whole graphs or none"
+)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_no_operator_is_captured_by_a_compiler(name: str) -> None:
+    """Its scratch memory would be freed with the graph's, and the host's seeds be frozen."""
+    assert torch.Tag.cudagraph_unsafe in getattr(torch.ops.gfnoise, name).default.tags
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_opcheck(name: str) -> None:
     operator = getattr(torch.ops.gfnoise, name).default

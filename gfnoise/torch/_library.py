@@ -10,6 +10,13 @@ import gfnoise
 from .. import _checks
 from . import _dtypes
 
+# Their scratch memory outlives a call, and their seeds may be the host's: what torch.compile
+# captures as CUDA graphs ends before them. (Older versions of torch do not know the second tag.)
+_TAGS = tuple(
+    getattr(torch.Tag, name)
+    for name in ("pt2_compliant_tag", "cudagraph_unsafe")
+    if hasattr(torch.Tag, name)
+)
 LIBRARY = torch.library.Library("gfnoise", "DEF")
 RULE = "str mode, int cval, int? ignore_index"
 ops = torch.ops.gfnoise
@@ -20,7 +27,7 @@ Tensor = torch.Tensor
 def define(schema: str, fake: Callable[..., Tensor]) -> Callable[..., Callable[..., Tensor]]:
     """Register the function that follows as an operator of this schema."""
     name = schema.partition("(")[0]
-    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    LIBRARY.define(schema, tags=_TAGS)
     torch.library.register_fake(f"gfnoise::{name}", fake, lib=LIBRARY)
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

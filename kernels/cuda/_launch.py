@@ -340,6 +340,7 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
                 "CuPy's default: call before with the same shapes, on the same stream, with `out`"
             ) from error
         if isinstance(memory.mem, cuda.memory.MemoryAsync):
+            del memory  # within the capture: the error's traceback would free it at any time
             raise RuntimeError(
                 "a captured CUDA graph cannot keep memory of CuPy's stream-ordered allocator: use "
                 "another, as by cupy.cuda.set_allocator(cupy.get_default_memory_pool().malloc)"

@@ -20,14 +20,13 @@ __device__ __forceinline__ void cut_spectrum(Stream& stream, int axis, double le
                                              int room, const Cut& cut) {
   length = fmin(fmax(length, cut.white), cut.constant);
   double period = ceil(size - 1 + cut.padding * length), unit = 2 * PI / period * length;
-  int count = (int)ceil(6 / unit) + 1;  // beyond, nothing is left in float32
-  double total = 0, tail = 0;
-  for (int k = count - 1; k >= 0; --k) total += (k ? 2 : 1) * exp(-0.5 * (unit * k) * (unit * k));
-  int kept = count;
+  double x = (PI / unit) * (PI / unit);  // the sum of all, by Poisson's formula
+  double total = sqrt(2 * PI) / unit * (1 + 2 * exp(-2 * x) + 2 * exp(-8 * x)), tail = 0;
+  int kept = (int)ceil(6 / unit) + 1;  // beyond, nothing is left in float32
   while (kept > 1) {
     double w = unit * (kept - 1);
     tail += 2 * exp(-0.5 * w * w);
-    if (tail / total >= cut.tail) break;
+    if (tail >= cut.tail * total) break;
     --kept;
   }
   stream.length[axis] = length;

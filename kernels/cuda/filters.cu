@@ -116,7 +116,7 @@ struct Input {
 
 // --- filters ----------------------------------------------------------------------------------------
 
-// Weights are loaded sixteen bytes at once.
+// Weights are loaded sixteen bytes at once, and lines stored.
 struct alignas(16) Pack {
   REAL of[16 / sizeof(REAL)];
 };
@@ -141,10 +141,16 @@ __device__ __forceinline__ void add_taps(const REAL* weights, const REAL value[2
 
 // Eight outputs from the values load(0), load(1), ..., the first of which is `radius` before the
 // first output. Taps beyond the last are never multiplied: what is there may be infinite. Where a
-// `sparse` array is zero, nothing is added: most of an indicator is.
+// `sparse` array is zero, nothing is added: most of an indicator is. One tap alone keeps every bit:
+// arithmetic would flush what is subnormal.
 template <typename Load>
 __device__ __forceinline__ void correlate(const Load& load, const REAL* weights, int radius,
                                           bool sparse, REAL sum[EIGHT]) {
+  if (radius == 0) {
+#pragma unroll
+    for (int k = 0; k < EIGHT; ++k) sum[k] = load(k);
+    return;
+  }
   REAL value[2 * EIGHT], total[EIGHT] = {0};
   bool near = false;  // whether there is anything in the first eight values
 #pragma unroll
@@ -290,6 +296,25 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
   }
 }
 
+// Store the outputs that are within a line: side by side, sixteen bytes at once where they may be.
+__device__ __forceinline__ void store_eight(const REAL value[EIGHT], REAL* to, int64 step,
+                                            int number) {
+  const int each = 16 / sizeof(REAL);
+  if (step == 1 && number >= EIGHT && (uint64)to % 16 == 0) {
+#pragma unroll
+    for (int first = 0; first < EIGHT; first += each) {
+      Pack pack;
+#pragma unroll
+      for (int i = 0; i < each; ++i) pack.of[i] = value[first + i];
+      *(Pack*)(to + first) = pack;
+    }
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < EIGHT; ++i)
+    if (i < number) to[i * step] = value[i];
+}
+
 // Filter along one axis (0: z, 1: y, 2: x); a thread has eight outputs along it.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
     filter_lines(const SOURCE* source, Volumes of, int axis, int64 volumes, Indicator indicator,
@@ -325,10 +350,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
       };
       correlate(load, own, radius, false, sum);
     }
-    REAL* to = out + volume * voxels + base;
 #pragma unroll
-    for (int i = 0; i < EIGHT; ++i)
-      if (start + i < size) to[(start + i) * inner] = sum[i] > cap ? cap : sum[i];
+    for (int i = 0; i < EIGHT; ++i) sum[i] = sum[i] > cap ? cap : sum[i];
+    store_eight(sum, out + volume * voxels + base + start * inner, inner, size - start);
   }
 }
 

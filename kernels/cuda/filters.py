@@ -139,9 +139,9 @@ class _Filter:
         """The axes to pass over one by one; None is x and y at once."""
         filtered = [axis for axis in (2, 1, 0) if self.reach[axis] > 0]
         fits = self.shared <= SHARED and self.shape[1] >= _FEW
-        if fits and filtered != [0]:
+        if fits and any(self.reach[1:]):
             return [None, 0] if self.reach[0] > 0 else [None]
-        return filtered or [2]
+        return filtered or [2]  # which copies
 
     def _planes(self, defines, source, of, args, cap, out):
         nz, ny, nx = self.shape
