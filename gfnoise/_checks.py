@@ -51,6 +51,14 @@ def dimensions(ndim: object, available: int | None = None, name: str = "labels")
     return number
 
 
+def dtype_of(name: str, wanted: Any) -> np.dtype[Any]:
+    """The dtype that NumPy takes a value for."""
+    try:
+        return np.dtype(wanted)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a dtype, got {wanted!r}") from None
+
+
 def output_dtype(source: Any, wanted: Any, *, kinds: str) -> np.dtype[Any]:
     """The dtype that `output` asks for; by default float32 or float64, as the input's.
 
@@ -58,7 +66,7 @@ def output_dtype(source: Any, wanted: Any, *, kinds: str) -> np.dtype[Any]:
     """
     if wanted is None:
         return real_dtype(source)
-    dtype = np.dtype(wanted)
+    dtype = dtype_of("output", wanted)
     if kinds == "f" and dtype not in (np.float32, np.float64):
         raise TypeError(f"output must be of dtype float32 or float64, got {dtype}")
     if dtype.kind not in kinds or dtype == np.longdouble != np.float64:
@@ -83,6 +91,8 @@ def space_axes(name: str, ndim: object, available: int, most: int = 3) -> int:
     most : int
         As many as can be.
     """
+    if available < 1:
+        raise ValueError(f"{name} must have an axis of space, got none")
     if ndim is None and available > 3:
         raise ValueError(
             f"ndim must say how many of the last axes are space for {name} of {available} axes, "
@@ -158,7 +168,7 @@ def plain(expected: str, value: object) -> NDArray[Any]:
         raise TypeError(f"{expected}, got a masked array, whose mask would be lost: {value!r}")
     try:
         return np.asarray(value)
-    except TypeError:  # CuPy's
+    except (TypeError, RuntimeError):  # CuPy's, and torch's of what requires a gradient
         raise TypeError(f"{expected}, got {value!r}") from None
     except ValueError:
         raise ValueError(f"{expected}, got {value!r}") from None
@@ -236,6 +246,15 @@ def integral(name: str, array: NDArray[Any]) -> None:
             f"{name} must be of bool or an integer dtype, got {describe(array)}"
             f"{hint * (array.dtype.kind == 'f')}"
         )
+
+
+def binary(name: str, array: NDArray[Any]) -> None:
+    """Raise unless the array is of bool, or of an integer dtype with values in {0, 1}."""
+    integral(name, array)
+    if array.size and array.dtype.kind != "b" and readable(array):
+        least, most = extremes(array)
+        if least < 0 or most > 1:
+            raise ValueError(f"{name} must be in {{0, 1}}, got {least if least < 0 else most}")
 
 
 def label_value(name: str, value: Any, dtype: np.dtype[Any]) -> int:

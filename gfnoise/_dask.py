@@ -17,7 +17,7 @@ from dask.array.overlap import overlap
 from dask.utils import parse_bytes
 from numpy.typing import NDArray
 
-from . import _array, _blocks, _decisions, _labels
+from . import _array, _blocks, _checks, _decisions, _labels
 from ._axes import along_axes
 from ._digits import rank_of
 from ._reach import reach
@@ -185,6 +185,7 @@ def _marginals(
     out: None,
 ) -> da.Array:
     options = {"method": method, "mode": mode, "cval": cval, "ignore_index": ignore_index}
+    _checks.integral("labels", labels)
     function(self, _twin(labels, self.ndim), num_classes=num_classes, **options)
     lead, space = labels.ndim - self.ndim, labels.shape[labels.ndim - self.ndim :]
     sigma, _ = in_voxels(self, math.prod(labels.shape[:lead]), space)
@@ -235,6 +236,7 @@ def _sample_labels(
     out: None,
 ) -> da.Array:
     options = {"order": order, "mode": mode, "cval": cval, "ignore_index": ignore_index}
+    _checks.integral("labels", labels)
     function(self, _twin(labels, self.ndim), seed=seed, n=n, **options)
     lead, space = labels.ndim - self.ndim, labels.shape[labels.ndim - self.ndim :]
     part, _ = part_of(space, window if full_shape is not None else None, full_shape)

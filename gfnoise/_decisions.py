@@ -120,7 +120,8 @@ def as_probabilities(marginals: NDArray[Any]) -> NDArray[Any]:
         is_close = least >= -_ROUNDING and most <= 1 + _ROUNDING
         remedy = ": if that is rounding, marginals.clip(0, 1) removes it"
         raise ValueError(f"{error}{remedy * bool(is_close)}") from None
-    return _array.module(marginals).ascontiguousarray(marginals, _array.real_dtype(marginals))
+    dtype = _array.real_dtype(marginals)
+    return _array.module(marginals).ascontiguousarray(marginals, dtype).reshape(marginals.shape)
 
 
 def as_votes(votes: NDArray[Any], raters: int) -> NDArray[Any]:
@@ -137,7 +138,7 @@ def as_votes(votes: NDArray[Any], raters: int) -> NDArray[Any]:
     library = _array.module(votes)
     if not _array.readable(votes) and votes.dtype.kind != "b" and votes.dtype != dtype:
         votes = library.clip(votes, 0, min(raters, np.iinfo(votes.dtype).max))  # or it would wrap
-    return library.ascontiguousarray(votes, dtype)
+    return library.ascontiguousarray(votes, dtype).reshape(votes.shape)
 
 
 def flatten(values: NDArray[Any], ndim: int | None) -> tuple[NDArray[Any], tuple[int, ...]]:

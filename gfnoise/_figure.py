@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .field import GaussianField
-from .io import FileError
+from .io import make_whole
 from .thresholding import optimal_segmentation, score
 
 _ROWS = ("average of 5 samples", "marginal", "accuracy-optimal", "Dice-optimal")
@@ -58,14 +58,12 @@ def draw(
     figure.colorbar(axes[0, -1].images[0], ax=axes, ticks=(0, 0.5, 1), aspect=60)
     where = "" if slice_ is None else f", slice {slice_}"
     figure.suptitle(f"{title}{where}; red: the label", fontsize=10)
-    part = output.with_name(f".{output.stem}.part{output.suffix}")
-    try:
-        figure.savefig(part, dpi=150)
-        part.replace(output)
-    except OSError as error:
-        raise FileError(f"{output}: cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    make_whole(
+        output,
+        output.suffix.lower(),
+        lambda part: figure.savefig(part, dpi=150),
+        lambda part: part.replace(output),
+    )
     return slice_
 
 

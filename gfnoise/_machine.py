@@ -1,13 +1,13 @@
 """What this machine has, for `gfnoise info` and `gfnoise bench`."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 from pathlib import Path
 from typing import Any
 
 from . import __version__
+from ._loading import load
 
 # Distribution, the extra that installs it, and what it is for.
 _OPTIONAL = (
@@ -18,9 +18,10 @@ _OPTIONAL = (
     ("pynrrd", "io", "NRRD files"),
     ("tqdm", "cli", "progress bars"),
     ("matplotlib", "cli", "gfnoise figure"),
-    ("scipy", "cli", "gfnoise bench"),
+    ("scipy", "metrics", "metrics of surfaces and lesions, gfnoise bench"),
+    ("dask", "dask", "volumes that outgrow memory"),
     ("monai", "monai", "gfnoise.integrations.monai"),
-    ("torchio", "torchio", "gfnoise.integrations.torchio"),
+    ("torchio", "torchio", "gfnoise.integrations.torchio (and torchio2)"),
     ("batchgeneratorsv2", "nnunet", "gfnoise.integrations.nnunet"),
     ("lightning", "lightning", "gfnoise.integrations.lightning"),
 )
@@ -77,15 +78,15 @@ def _devices() -> list[str]:
 
 
 def _cache() -> dict[str, Any]:
-    """Where Numba keeps compiled kernels, and how much."""
-    found = importlib.util.find_spec("gfnoise._cpu")  # without Numba, which may be what is missing
-    assert found is not None
-    own = Path((found.submodule_search_locations or [""])[0])
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(chosen) if chosen else own / "__pycache__"
-    files = [one for one in folder.rglob("*.nb[ci]") if one.is_file()]
+    """Where Numba keeps compiled kernels, and how much; in no folder: they are not kept."""
+    try:
+        folder = load("gfnoise._cpu._jit").cache_folder()
+    except ImportError:
+        folder = None
+    found = Path(folder).glob("*.nb[ci]") if folder else ()
+    files = [one for one in found if one.is_file()]
     return {
-        "folder": str(folder),
+        "folder": folder,
         "files": len(files),
         "bytes": sum(one.stat().st_size for one in files),
     }

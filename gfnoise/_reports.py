@@ -83,14 +83,19 @@ def _figure(result: Result) -> str:
     return f"{result['output']}{where}"
 
 
+def _cache(folder: str | None, files: int, bytes: int) -> str:
+    if folder is None:
+        return "compiled kernels: not kept"
+    return f"compiled kernels: {files} files, {bytes / 1e6:.1f} MB in {folder}"
+
+
 def _info(result: Result) -> str:
     lines = [
         f"gfnoise {result['gfnoise']}, Python {result['python']}, NumPy {result['numpy']}, "
         f"Numba {result['numba']}",
         f"{result['system']}, {result['cores']} cores",
         f"devices: {', '.join(result['devices'])}",
-        f"compiled kernels: {result['cache']['files']} files, "
-        f"{result['cache']['bytes'] / 1e6:.1f} MB in {result['cache']['folder']}",
+        _cache(**result["cache"]),
         "",
     ]
     for row in result["optional"]:

@@ -317,7 +317,7 @@ def _info(parser: argparse.ArgumentParser) -> None:
 
 def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--size", type=_count, default=96, help="voxels per side of the cube (default: 96)"
+        "--size", type=_whole(8, 2048), default=96, help="voxels per side of the cube (default: 96)"
     )
     parser.add_argument(
         "--repeats", type=_count, default=5, help="of which the median is taken (default: 5)"

@@ -126,8 +126,7 @@ def expected_score(
     n = _checks.integer("n", n, 2)
     _checks.choice("cval", cval, (0, 1))
     for name, array in (("segmentation", segmentation), ("labels", labels)):
-        _checks.integral(name, array)
-        _checks.in_range(name, array, 0, 1)
+        _checks.binary(name, array)
     ndim = _checks.dimensions(field.ndim, labels.ndim)
     if segmentation.shape != labels.shape:
         raise ValueError(

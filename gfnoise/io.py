@@ -31,10 +31,11 @@ _NAMES = {
 }
 _DEFLATE = 1032  # times smaller at most: a file that claims more is damaged
 _WHOLE = np.float64(2**53)  # from here on, floats skip integers; not float16, which has none so far
+PICTURES = (".png", ".pdf", ".svg")
 _PART = ".gfnoise-"  # how the name begins of a file that is being written
 _LOCK = ".lock"
 _PARTS = re.compile(
-    f"{re.escape(_PART)}[0-9a-f]{{32}}({'|'.join(map(re.escape, (*SUFFIXES, _LOCK)))})"
+    f"{re.escape(_PART)}[0-9a-f]{{32}}({'|'.join(map(re.escape, (*SUFFIXES, *PICTURES, _LOCK)))})"
 )
 _PAIR = 1e-3  # mm: how far the corners of two images of one space may lie apart
 
@@ -198,7 +199,8 @@ def write(path: str | os.PathLike[str], data: NDArray[Any], like: Image | None =
     Raises
     ------
     FileError
-        If the folder is missing or not writable, or `like` is of another format.
+        If the folder is missing or not writable, `like` is of another format, or a dtype is none
+        of integers or floats of at most 8 bytes.
     ImportError
         If the library for the format is missing.
 
@@ -218,19 +220,25 @@ def write_whole(
     target: Path, data: NDArray[Any], like: Image | None, put: Callable[[Path], None]
 ) -> None:
     """`write`, by a function that gives the whole file, whose path it gets, its name."""
-    suffix = _suffix(target)
+    suffix, array = _suffix(target), np.asarray(data)
+    _check_dtype(target, array.dtype)
     if like is not None:
         own = _suffix(like.path)
         if own.removesuffix(".gz") != suffix.removesuffix(".gz"):
             raise FileError(f"{target}: expected the format of {like.path.name}, {own}")
-    writer = _WRITERS[suffix]
-    # Written beside the target, under the umask, and renamed: nobody ever sees a part of it.
+    make_whole(target, suffix, lambda part: _WRITERS[suffix](part, array, like), put)
+
+
+def make_whole(
+    target: Path, suffix: str, make: Callable[[Path], Any], put: Callable[[Path], Any]
+) -> None:
+    """Make a file beside the target, under the umask, then rename it: nobody sees a part of it."""
     stem = f"{_PART}{uuid.uuid4().hex}"
     part, lock = target.with_name(f"{stem}{suffix}"), target.with_name(f"{stem}{_LOCK}")
     try:
         with _locks.locked(lock):
             try:
-                writer(part, np.asarray(data), like)
+                make(part)
                 put(part)
             finally:
                 part.unlink(missing_ok=True)
@@ -278,7 +286,7 @@ def _suffix(path: Path) -> str:
 
 def _check_dtype(path: Path, dtype: np.dtype[Any]) -> None:
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise FileError(f"{path}: expected integers or floats, got {dtype}")
+        raise FileError(f"{path}: expected integers or floats of at most 8 bytes, got {dtype}")
 
 
 def _check_shape(path: Path, shape: tuple[int, ...]) -> int:
@@ -410,9 +418,7 @@ def _read_npy(path: Path) -> Image:
 
 def _write_nifti(path: Path, data: NDArray[Any], like: Image | None) -> None:
     nibabel = _library("nibabel", path)
-    data = data.astype(np.uint8) if data.dtype == bool else data
-    if data.dtype == np.float16:
-        data = data.astype(np.float32)
+    data = _as_known(data)
     if like is None:
         file = nibabel.Nifti1Image(data, np.eye(4), dtype=data.dtype)
     else:
@@ -425,9 +431,15 @@ def _write_nifti(path: Path, data: NDArray[Any], like: Image | None) -> None:
     nibabel.save(file, path)
 
 
+def _as_known(data: NDArray[Any]) -> NDArray[Any]:
+    """The values in a dtype that medical formats have."""
+    wider = {np.dtype(bool): np.uint8, np.dtype(np.float16): np.float32}
+    return data.astype(wider.get(data.dtype.newbyteorder("="), data.dtype), copy=False)
+
+
 def _write_nrrd(path: Path, data: NDArray[Any], like: Image | None) -> None:
     nrrd = _library("nrrd", path)
-    data = data.astype(np.uint8) if data.dtype == bool else data
+    data = _as_known(data)
     header = {} if like is None else dict(like.source)
     for key in ("type", "endian", "sizes", "dimension", "min", "max", "old min", "old max"):
         header.pop(key, None)

@@ -339,8 +339,7 @@ def fit_field(
     True
     """
     _array.kernels("fit_field", "raters", masks=masks)
-    _checks.integral("masks", masks)
-    _checks.in_range("masks", masks, 0, 1)
+    _checks.binary("masks", masks)
     stack = _raters.stack(masks, axis, None, None, least=2)
     ndim = _checks.axes_of_image("masks", len(stack.space))
     sizes = _checks.voxel_size(spacing, ndim)
@@ -465,8 +464,9 @@ def _prior(prior: float | ArrayLike, classes: int, binary: bool) -> NDArray[np.f
     if binary:
         share = _checks.share("prior", prior)
         return np.array([1 - share, share])
-    given = np.asarray(prior, np.float64)
-    if given.shape != (classes,) or not (given >= 0).all() or abs(given.sum() - 1) > 1e-6:
+    given = _checks.plain("prior must be a probability per class", prior)
+    real = given.dtype.kind in "iuf" and given.shape == (classes,)
+    if not real or not (given >= 0).all() or abs(given.sum() - 1) > 1e-6:
         raise ValueError(
             f"prior must be {classes} probabilities that sum to 1, one per class, got {prior!r}"
         )

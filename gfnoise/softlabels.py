@@ -27,7 +27,7 @@ def smooth_labels(
     labels : array of bool or an integer dtype, (*lead, *space)
         In range(num_classes), or `ignore_index`.
     num_classes : int
-        Number of classes, at most 65536.
+        Number of classes.
     alpha : float
         The share that is spread over all classes, the true one included; in [0, 1).
     ndim : int, optional
@@ -108,7 +108,7 @@ def svls(
     labels : array of bool or an integer dtype, (*lead, *space)
         In range(num_classes), or `ignore_index`.
     num_classes : int
-        Number of classes, at most 65536.
+        Number of classes.
     ndim : {2, 3}
         The last `ndim` axes are space.
     sigma : float, default 1.0
@@ -154,7 +154,9 @@ def svls(
     """
     kernels = _array.kernels("svls", "softlabels", labels=labels, out=out)
     rule, classes = _classes(labels, num_classes, ignore_index)
-    dimensions = _checks.dimensions(ndim, labels.ndim - (axis is not None))
+    whole = axis is None
+    name = "labels" if whole else "labels without the raters' axis"
+    dimensions = _checks.dimensions(ndim, labels.ndim - (not whole), name)
     width = _checks.positive("sigma", sigma)
     masks = labels.view(np.ndarray)
     if axis is None:

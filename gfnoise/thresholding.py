@@ -201,8 +201,7 @@ def score(
     _checks.choice("metric", metric, METRICS[:-1])
     weight = float(weight_of(metric, beta))
     maps, batch = flatten(as_probabilities(marginals), ndim)
-    _checks.integral("segmentation", segmentation)
-    _checks.in_range("segmentation", segmentation, 0, 1)
+    _checks.binary("segmentation", segmentation)
     if segmentation.shape != marginals.shape:
         raise ValueError(
             f"segmentation must be of the marginals' shape {marginals.shape}, "

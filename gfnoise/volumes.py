@@ -439,7 +439,8 @@ def volume_curves(
         raise ValueError(f"marginals must hold a voxel, got {_checks.describe(marginals)}")
     if raters is not None:
         raters = _checks.integer("raters", raters, 1)
-        counts = kernels.levels(as_votes(marginals, raters).reshape(-1), raters)[::-1]
+        votes = as_votes(marginals, raters).reshape(1, -1)
+        counts = _array.kernels("volume_curves", "thresholding").count_votes(votes, raters)[0, ::-1]
         against = np.flatnonzero(counts)
         return _curves(counts[against], (raters - against) / raters, against / raters)
     values = as_probabilities(marginals).reshape(-1)

@@ -241,6 +241,19 @@ def test_fuse_keeps_labels_that_the_first_dtype_cannot_hold(
     )
 
 
+@pytest.mark.parametrize("method", ["majority", "staple"])
+def test_fuse_counts_the_foreground_of_labels_below_zero(
+    method: str, tmp_path: Path, capsys: Any
+) -> None:
+    masks = np.zeros((3, 4, 5), np.int64)
+    masks[:, 1:3, 1:4], masks[0, 0, 0] = -1, 2
+    paths = [tmp_path / f"{i}.npy" for i in range(3)]
+    for path, one in zip(paths, masks, strict=True):
+        np.save(path, one)
+    found = run_json(capsys, "fuse", *paths, "-o", tmp_path / "f.npy", "--method", method)
+    assert found["rater_volumes"] == [7, 6, 6]
+
+
 def test_fuse_of_labels_that_float16_cannot_hold(tmp_path: Path, capsys: Any) -> None:
     label = np.zeros((4, 5), np.int64)
     label[1:3, 1:3] = 70_000

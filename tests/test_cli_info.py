@@ -27,7 +27,7 @@ def test_figure(name: str, tmp_path: Path, capsys: Any) -> None:
         save(path, data)
     else:
         np.save(path, data[12] if name == "flat.npy" else data)
-    out = tmp_path / "f.png"
+    out = tmp_path / "new" / "f.png"
     amplitudes = ["1,2"] if name == "flat.npy" else [1, 2]
     arguments = "figure", path, "-o", out, "--units", "voxels", "--amplitudes", *amplitudes
     found = run_json(capsys, *arguments)
@@ -39,7 +39,7 @@ def test_figure(name: str, tmp_path: Path, capsys: Any) -> None:
     pixels = image.imread(out)
     assert pixels.shape[0] > 400
     assert len(np.unique(pixels[..., 0])) > 50
-    assert not [one for one in files(tmp_path) if "part" in one]
+    assert not [one for one in files(tmp_path) if ".gfnoise-" in one]
 
 
 def test_figures_that_cannot_be(tmp_path: Path, capsys: Any) -> None:
@@ -51,8 +51,14 @@ def test_figures_that_cannot_be(tmp_path: Path, capsys: Any) -> None:
     assert "must be 0, 1 or 2" in run(capsys, "figure", label, *out, "--axis", 3, code=2)
     empty = save(tmp_path / "empty.nii.gz", np.zeros((4, 4, 4), np.uint8))
     assert "expected some foreground" in run(capsys, "figure", empty, *out, code=2)
-    error = run(capsys, "figure", label, "-o", tmp_path / "no" / "f.png", code=2)
-    assert "cannot be written" in error
+    (tmp_path / "file").write_text("")
+    error = run(capsys, "figure", label, "-o", tmp_path / "file" / "f.png", code=2)
+    assert "cannot be made" in error
+    (tmp_path / "folder.png").mkdir()
+    assert "cannot be written" in run(
+        capsys, "figure", label, "-o", tmp_path / "folder.png", code=2
+    )
+    assert not [one for one in files(tmp_path) if ".gfnoise-" in one]
 
 
 def test_info(capsys: Any) -> None:
@@ -88,7 +94,22 @@ def test_info_where_numba_fails(capsys: Any, monkeypatch: pytest.MonkeyPatch) ->
         if name.startswith("gfnoise._cpu"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numba", None)
-    assert run_json(capsys, "info")["cache"]["folder"]
+    assert run_json(capsys, "info")["cache"] == {"folder": None, "files": 0, "bytes": 0}
+    assert "compiled kernels: not kept" in run(capsys, "info")
+
+
+def test_the_cache_that_info_names_is_that_of_the_kernels(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One folder may be given for the kernels of many projects."""
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "other.nbi").write_bytes(b"other")
+    found = run_json(capsys, "info")["cache"]
+    assert (Path(found["folder"]).parent, found["files"]) == (tmp_path, 0)
+    (Path(found["folder"]) / "kernel.nbc").write_bytes(b"kernel")
+    assert run_json(capsys, "info")["cache"] == found | {"files": 1, "bytes": 6}
 
 
 def test_the_extras_that_info_names_exist() -> None:
@@ -103,5 +124,6 @@ def test_bench(capsys: Any) -> None:
     pytest.importorskip("scipy")
     found = run_json(capsys, "bench", "--size", 16, "--repeats", 1)
     assert len(found["rows"]) == 5
+    assert "integer from 8 to 2048, got '7'" in run(capsys, "bench", "--size", 7, code=2)
     assert all(row["ratio"] > 0 for row in found["rows"])
     assert len(run(capsys, "bench", "--size", 16, "--repeats", 1).splitlines()) == 10

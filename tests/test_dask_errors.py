@@ -43,7 +43,7 @@ FIELD = GaussianField(1.0, 5.0, ndim=2)
         (
             lambda: FIELD.marginals(LABELS.astype(object)),
             TypeError,
-            r"labels must be of bool or an integer dtype, got object",
+            r"labels must be of bool or an integer dtype, got object of shape \(20, 20\)",
         ),
         (
             lambda: FIELD.marginals(da.ma.masked_array(LABELS, LABELS)),

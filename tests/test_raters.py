@@ -292,6 +292,11 @@ def test_a_class_too_many_beside_what_is_ignored() -> None:
         (lambda: staple(MASKS, ignore_index=-1), "ignore_index must be a value of the labels'"),
         (lambda: staple(MASKS, prior=1.5), r"prior must be a number in \[0, 1\], got 1.5"),
         (lambda: staple(MASKS, num_classes=2, prior=[0.5, 0.6]), "prior must be 2 probabilities"),
+        (lambda: staple(MASKS, num_classes=2, prior="half"), "prior must be 2 .*got 'half'"),
+        (
+            lambda: staple(MASKS, num_classes=2, prior=[[0.5], [0.2, 0.3]]),
+            "prior must be a probability per class, got",
+        ),
         (
             lambda: staple(MASKS, max_iterations=0),
             "max_iterations must be an integer of at least 1",
@@ -304,7 +309,10 @@ def test_a_class_too_many_beside_what_is_ignored() -> None:
         (lambda: fit_field(MASKS), "must have 2 or 3 axes of space, got 1"),
         (lambda: fit_field(np.zeros((1, 4, 4), bool)), "masks must be of at least 2 raters, got 1"),
         (lambda: fit_field(np.zeros((0, 4, 4), bool)), "masks must be of at least 2 raters, got 0"),
-        (lambda: fit_field(np.eye(4)[None].astype(int).repeat(2, 0) * 2), r"in \[0, 1\]"),
+        (
+            lambda: fit_field(np.eye(4)[None].astype(int).repeat(2, 0) * 2),
+            r"masks must be in \{0, 1\}",
+        ),
         (lambda: fit_field(np.zeros((2, 4, 4), bool)), "got none from rater 0"),
         (lambda: fit_field(np.eye(4, dtype=bool)[None].repeat(3, 0)), "raters all alike"),
         (

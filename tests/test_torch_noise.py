@@ -178,6 +178,15 @@ def test_parameters_are_replayed_from_json() -> None:
     assert torch.equal(LabelNoise(9.0, 9.0, ndim=3).apply(LABELS, replayed), noisy)
 
 
+def test_parameters_of_whole_numbers_are_those_of_floats() -> None:
+    """Other writers of JSON than Python's write 3.0 as 3."""
+    params = LabelNoise(3.0, 5.0, ndim=3, spacing=(2.0, 1.0, 1.0)).sample_params(3, seed=SEEDS)
+    whole = [one | {"amplitude": 3, "length_scale": 5, "spacing": [2, 1, 1]} for one in params]
+    assert torch.equal(NOISE.apply(LABELS, whole), NOISE.apply(LABELS, params))
+    same, one = ([one | {"spacing": size} for one in params] for size in ([2.0] * 3, 2))
+    assert torch.equal(NOISE.apply(LABELS, one), NOISE.apply(LABELS, same))
+
+
 @pytest.mark.parametrize("spacing", [2.0, (1.0, 2.0, 0.5), "unit", [[1.0], [2.0], [3.0]]])
 def test_spacing(spacing: Any) -> None:
     strength = (0.1, 0.3) if spacing == "unit" else (2.0, 6.0)
@@ -451,6 +460,34 @@ def test_a_generator_of_another_device() -> None:
 )
 def test_bad_parameters(params: Any) -> None:
     with pytest.raises(ValueError, match=r"^params must hold seed, .* for each of 3 items, got"):
+        NOISE.apply(LABELS, params)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "error", "match"),
+    [
+        (
+            "amplitude",
+            -1.0,
+            ValueError,
+            r"params\[1\]\['amplitude'\] must be a finite number of at",
+        ),
+        ("amplitude", "3", TypeError, r"params\[1\]\['amplitude'\] must be a finite .*got '3'"),
+        ("length_scale", 0, ValueError, r"params\[1\]\['length_scale'\] must be a positive"),
+        ("spacing", [1.0, 2.0], ValueError, r"params\[1\]\['spacing'\] must be a scalar or of sh"),
+        ("spacing", "mm", TypeError, r"params\[1\]\['spacing'\] must be a number or an array"),
+        (
+            "spacing",
+            "unit",
+            ValueError,
+            "params must hold the spacing 'unit' for all items or none",
+        ),
+    ],
+)
+def test_bad_parameters_of_an_item(key: str, value: Any, error: Any, match: str) -> None:
+    params = NOISE.sample_params(3, seed=SEEDS)
+    params[1][key] = value
+    with pytest.raises(error, match=f"^{match}"):
         NOISE.apply(LABELS, params)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import gfnoise
 import oracles
 from devices import cupy_array
-from gfnoise._cpu import _pool
+from gfnoise._cpu import _pool, thresholding
 from oracles_exact import exact, exact_bounds, votes
 
 METRICS = ["dice", "iou", "fbeta", "accuracy"]
@@ -345,3 +345,13 @@ def test_arrays_of_cupy_have_no_kernels(name: str, monkeypatch: pytest.MonkeyPat
     array = cupy_array(monkeypatch)
     with pytest.raises(NotImplementedError, match=f"^{name} has no kernels for CuPy arrays"):
         getattr(gfnoise, name)(array)
+
+
+def test_votes_of_a_large_map_are_counted_in_parts() -> None:
+    """Of several tasks, whose counts are added up; the last part is smaller."""
+    rng = np.random.default_rng(2)
+    votes = rng.integers(0, 6, (2, 700_001), np.uint8)
+    for most in (5, 200, 65535):
+        counts = thresholding.count_votes(votes, most)
+        expected = [np.bincount(one, minlength=most + 1) for one in votes]
+        np.testing.assert_array_equal(counts, expected)

@@ -76,7 +76,7 @@ def entropy(
     probabilities : array, (*batch, *space) or (*batch, num_classes, *space)
         Of the foreground or, with `num_classes`, of each class: they sum to 1.
     num_classes : int, optional
-        Size of the class axis, 2 to 65536.
+        Size of the class axis, at least 2.
     ndim : int, optional
         The last `ndim` axes are space. By default all are, of at most three.
 

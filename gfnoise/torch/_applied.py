@@ -1,11 +1,12 @@
 """What `LabelNoise` does to a batch once it is known what is random about its items."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .. import _array
+from .. import _array, _checks
 from .._sampling import noisy_labels
 from ..field import GaussianField
 from . import _library, _operators, _strengths, _tensors, streams
@@ -16,6 +17,34 @@ if TYPE_CHECKING:
 Params = list[dict[str, Any]]
 KEYS = ("seed", "applied", "amplitude", "length_scale", "spacing")
 _OUTSIDE = {"constant": "grid-constant", "nearest": "nearest"}  # in the terms of map_coordinates
+
+
+def checked(params: Any, count: int, ndim: int) -> Params:
+    """Parameters that may have been through JSON, as `sample_params` draws them."""
+    given = [] if params is None else params
+    complete = all(isinstance(one, Mapping) and not set(KEYS) - set(one) for one in given)
+    if len(given) != count or not complete:
+        raise ValueError(
+            f"params must hold {', '.join(KEYS)} for each of {count} items, got {given!r:.200}"
+        )
+    units = [isinstance(one["spacing"], str) and one["spacing"] == "unit" for one in given]
+    if any(units) and not all(units):
+        raise ValueError(f"params must hold the spacing 'unit' for all items or none, got {units}")
+    return [_plain(one, f"params[{i}]", ndim) for i, one in enumerate(given)]
+
+
+def _plain(one: Mapping[str, Any], name: str, ndim: int) -> dict[str, Any]:
+    """The parameters of an item, of floats."""
+    spacing = one["spacing"]
+    if not isinstance(spacing, str) or spacing != "unit":
+        own = f"{name}['spacing']"
+        spacing = [*_checks.strengths(own, spacing, ndim, zero=False, per_item=False)]
+    return {
+        **one,
+        "amplitude": _checks.number(f"{name}['amplitude']", one["amplitude"], 0.0),
+        "length_scale": _checks.positive(f"{name}['length_scale']", one["length_scale"]),
+        "spacing": spacing,
+    }
 
 
 def to_labels(noise: "LabelNoise", labels: Tensor, params: Params) -> Tensor:

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import _checks
+
 NUMPY = {
     getattr(torch, name): np.dtype(name)
     for name in (
@@ -21,7 +23,7 @@ def numpy_dtype(name: str, wanted: Any) -> np.dtype[Any]:
         if wanted not in NUMPY:
             raise TypeError(f"{name} must be of a dtype that NumPy has, got {wanted}")
         return NUMPY[wanted]
-    dtype = np.dtype(wanted)
+    dtype = _checks.dtype_of(name, wanted)
     if dtype not in TORCH:
         raise TypeError(f"{name} must be of a dtype that torch has, got {dtype}")
     return dtype

@@ -220,13 +220,8 @@ class LabelNoise(torch.nn.Module):
         if params is None and callable(labels):
             return super().apply(labels)  # torch's own, of a function to modules
         count = _layouts.items(labels, self.ndim, floating=interpolate)
-        params = [] if params is None else params
-        complete = all(isinstance(one, Mapping) and not set(KEYS) - set(one) for one in params)
-        if len(params) != count or not complete:
-            raise ValueError(
-                f"params must hold {', '.join(KEYS)} for each of {count} items, got {params!r:.200}"
-            )
-        return (_applied.to_image if interpolate else _applied.to_labels)(self, labels, params)
+        drawn = _applied.checked(params, count, self.ndim)
+        return (_applied.to_image if interpolate else _applied.to_labels)(self, labels, drawn)
 
     def extra_repr(self) -> str:
         """The settings, for `print`."""
@@ -336,7 +331,7 @@ class LabelNoise(torch.nn.Module):
 def _range(name: str, value: Any, *, zero: bool) -> tuple[float, float]:
     """A number or (low, high) as (low, high)."""
     expected = f"{name} must be a number or a range (low, high) with low <= high"
-    given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    given = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
     if len(given) != 2:
         raise ValueError(f"{expected}, got {value!r}")
     low, high = (

@@ -121,15 +121,15 @@ class _Options:
         ignore_index: int | None,
     ) -> None:
         batch, classes, *space = logits.shape
-        if labels.ndim == ndim + 1:
-            labels = labels[:, None]
-        if labels.ndim != ndim + 2 or (labels.shape[0], *labels.shape[2:]) != (batch, *space):
-            raise ValueError(
-                f"labels must be of shape {(batch, *space)} or with raters on axis 1, "
-                f"got {tuple(labels.shape)}"
-            )
         array = labels.detach().numpy()
         _checks.integral("labels", array)
+        given = tuple(labels.shape)
+        if labels.ndim == ndim + 1:
+            array, labels = array[:, None], labels[:, None]
+        if labels.ndim != ndim + 2 or (labels.shape[0], *labels.shape[2:]) != (batch, *space):
+            raise ValueError(
+                f"labels must be of shape {(batch, *space)} or with raters on axis 1, got {given}"
+            )
         rule = _labels.rule(array, "nearest", 0, ignore_index)
         masks = _raters.stack(array, 1, ndim, None, name="labels")
         codes = _labels.encode(masks.labels, ndim)

@@ -82,6 +82,16 @@ def _forgive(cache: Any) -> None:
     cache.load_overload, cache.save_overload = load_overload, save_overload
 
 
+def cache_folder() -> str | None:
+    """Where the machine code of kernels is kept; None: nowhere."""
+    dispatcher: Any = kernel(_nothing)
+    return cast("str | None", dispatcher._cache.cache_path)
+
+
+def _nothing() -> None:
+    """What says where a cache is, and is never compiled."""
+
+
 def device(function: Function) -> Function:
     """Compile a function that is inlined into the kernels that call it."""
     return cast(Function, numba.njit(forceinline=True, **_INNER)(function))

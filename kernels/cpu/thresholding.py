@@ -327,10 +327,16 @@ def _tally_tasks(bits, prefixes, shift, width, left, tables, tasks):
 def count_votes(votes, raters):
     """How many voxels of (maps, voxels) have 0, 1, ... votes: (maps, raters + 1)."""
     votes = same_type(votes)
-    counts = np.zeros((len(votes), raters + 1), np.int64)
-    maps = zip(votes, counts, strict=True)
-    _pool.run([partial(_levels, *one, 0, votes.shape[1]) for one in maps])
-    return counts
+    slabs = _pool.slabs(votes.shape[1], max(_CHUNK, 4 * (raters + 1)))
+    tables = np.zeros((len(votes), len(slabs), raters + 1), np.int64)
+    _pool.run(
+        [
+            partial(_levels, own, table, *slab)
+            for own, rows in zip(votes, tables, strict=True)
+            for slab, table in zip(slabs, rows, strict=True)
+        ]
+    )
+    return tables.sum(1)
 
 
 def optimal_level(votes, *, raters, weight, metric, rank):

@@ -113,16 +113,3 @@ def histogram(values):
     units = as_floats((bins << shift) + 1) - edges
     sums = counts * edges + (low + high * 2.0**HALF) * units
     return counts, sums, as_floats((bins << shift) + least), as_floats((bins << shift) + most)
-
-
-def levels(votes, raters):
-    """How many of (voxels,) have 0, 1, ... and all of the votes."""
-    slabs = _pool.slabs(votes.size, _CHUNK)
-    counts = np.zeros((len(slabs), raters + 1), np.int64)
-
-    def task(row, start, stop):
-        part = np.minimum(votes[start:stop], raters)  # as above: they may change
-        counts[row] = np.bincount(part, minlength=raters + 1)
-
-    _pool.run([partial(task, row, *slab) for row, slab in enumerate(slabs)])
-    return counts.sum(0)
