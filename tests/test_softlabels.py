@@ -210,7 +210,7 @@ MASK = np.zeros((3, 4, 5), np.uint8)
         (lambda: gfnoise.svls(MASK, 2, ndim=4), "ndim must be 2 or 3, got 4"),
         (
             lambda: gfnoise.svls(MASK, 2, ndim=3, axis=0),
-            r"labels without the raters' axis must have at least ndim=3 axes, got 2",
+            "axis must have at least ndim=3",
         ),
         (lambda: gfnoise.svls(MASK, 2, ndim=2, axis=3), "axis must be one of the 3 axes"),
         (lambda: gfnoise.svls(MASK[:0], 2, ndim=2, axis=0), "labels must be of at least 1 rater"),
@@ -442,6 +442,7 @@ def test_half_precision_and_odd_memory_of_the_loss() -> None:
             {"labels": torch.zeros((1, 4, 5)).long()},
             r"shape \(1, 4, 4\) or with raters",
         ),
+        (ValueError, {"labels": torch.zeros((2, 4, 5)).bool()}, r"got \(2, 4, 5\)$"),
         (ValueError, {"logits": torch.zeros((2, 4, 4))}, r"logits must be of shape \(batch"),
         (ValueError, {"sigma": 0.0}, "sigma must be a positive"),
         (ValueError, {"reduction": "max"}, "reduction must be one of 'none', 'mean', 'sum'"),
