@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from . import _array, _decisions, _labels, thresholding
 from ._loading import load
+from ._output import Output
 from ._window import Window
 from .filters import gaussian_filter
 
@@ -162,7 +163,7 @@ def sampled(part: NDArray[Any], *, plan: Samples, block_id: Sequence[int]) -> ND
     start = tuple(a + b for a, b in zip(plan.start, starts, strict=True))
     items = plan.layout.items(place, lead)
     shape = (*part.shape[:lead], *((raters,) * (plan.raters is not None)), *count)
-    output = _labels.Output(None, shape, plan.dtype, part)
+    output = Output(None, shape, plan.dtype, labels=part)
     if output.result.size:
         _kernels("field").sample_labels(
             _labels.encode(part, ndim),

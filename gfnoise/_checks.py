@@ -2,8 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
-from types import SimpleNamespace
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -301,70 +300,6 @@ def finite(name: str, array: NDArray[Any]) -> None:
             raise ValueError(
                 f"{name} must be finite, got a minimum of {least} and a maximum of {most}"
             )
-
-
-def output(
-    out: NDArray[Any],
-    shape: Sequence[int],
-    dtype: np.dtype[Any],
-    name: str = "out",
-    **inputs: NDArray[Any] | None,
-) -> None:
-    """Raise unless `out` is a writable array of this shape and dtype, apart from the inputs."""
-    if out.dtype != dtype:
-        raise TypeError(f"{name} must be of dtype {dtype}, got {describe(out)}")
-    if out.shape != tuple(shape):
-        raise ValueError(f"{name} must be of shape {tuple(shape)}, got {describe(out)}")
-    if not getattr(out.flags, "writeable", True):
-        raise ValueError(f"{name} must be writable, got a read-only array, {describe(out)}")
-    for other, array in inputs.items():
-        if array is not None and _overlap(out, array):
-            raise ValueError(f"{name} must not share memory with {other}, got overlapping arrays")
-    if out.size and not out.flags.c_contiguous and _holds_twice(out):
-        raise ValueError(
-            f"{name} must hold each element once, got strides {out.strides} for {describe(out)}"
-        )
-
-
-def _holds_twice(array: Any) -> bool:
-    """Whether two elements of an array share memory."""
-    axes = sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
-    reach = array.itemsize
-    apart = True
-    for stride, size in axes:
-        apart &= stride >= reach
-        reach += (size - 1) * stride
-    if apart or array.nbytes > reach:
-        return not apart
-    # Axes that reach into each other, but there is room for all: look where the elements are.
-    places = np.zeros(1, np.int64)
-    for stride, size in axes:
-        places = np.add.outer(places, stride * np.arange(size)).reshape(-1)
-    places.sort()
-    return bool((np.diff(places) < array.itemsize).any())
-
-
-def _overlap(first: Any, second: Any) -> bool:
-    if on_device(first):
-        if first.flags.c_contiguous and second.flags.c_contiguous and first.size and second.size:
-            one, two = first.data.ptr, second.data.ptr
-            return bool(one < two + second.nbytes and two < one + first.nbytes)
-        first, second = _places(first), _places(second)
-    try:
-        # NumPy's stub knows the bounds -1 and 0 alone.
-        return bool(np.shares_memory(first, second, max_work=10_000))  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:
-        return True
-
-
-def _places(array: Any) -> NDArray[Any]:
-    """An array on a device as one of NumPy at the same addresses: for arithmetic with these alone.
-
-    CuPy takes arrays for apart that lie in memory of different owners, as of two tensors.
-    """
-    interface = dict(array.__cuda_array_interface__)
-    interface["strides"] = array.strides
-    return np.asarray(SimpleNamespace(__array_interface__=interface))
 
 
 def number(name: str, value: object, least: float = -math.inf) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _labels, _raters
+from ._output import Output
 
 MAX_RATERS = (1 << 16) - 1  # whose votes the kernels count in two bytes
 
@@ -111,7 +112,7 @@ def majority(
         if marked is not None:
             return marked
     codes = _by_items(_labels.encode(stack.labels, len(stack.space)), stack)
-    output = _labels.Output(None, (*stack.items, *stack.space), stack.labels.dtype, stack.labels)
+    output = Output(None, (*stack.items, *stack.space), stack.labels.dtype, masks=stack.labels)
     if output.result.size:
         rule = _labels.rule(stack.labels, "nearest", 0, ignore)
         out = output.codes((codes.shape[0], codes.shape[2]))

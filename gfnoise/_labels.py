@@ -92,7 +92,7 @@ def encode(labels: NDArray[Any], ndim: int) -> NDArray[Any]:
     native, plain = labels, type(labels) is np.ndarray or _array.on_device(labels)
     if not (plain and labels.flags.c_contiguous and labels.dtype.isnative):
         native = _array.module(labels).ascontiguousarray(labels, labels.dtype.newbyteorder("="))
-    return _as_codes(native).reshape(math.prod(lead), *volume(space))
+    return as_codes(native).reshape(math.prod(lead), *volume(space))
 
 
 def volume(space: Sequence[int]) -> tuple[int, ...]:
@@ -105,42 +105,6 @@ def _code(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(f"u{dtype.itemsize}")
 
 
-def _as_codes(array: NDArray[Any]) -> NDArray[Any]:
+def as_codes(array: NDArray[Any]) -> NDArray[Any]:
     """The same memory as codes."""
     return array if array.dtype.kind == "u" else array.view(_code(array.dtype))
-
-
-class Output:
-    """The array that a function returns, and the contiguous one that a kernel fills.
-
-    Parameters
-    ----------
-    out : array or None
-        The caller's, checked; None: a new one.
-    like : array
-        An argument: the result belongs to the same library.
-    """
-
-    def __init__(
-        self, out: NDArray[Any] | None, shape: Sequence[int], dtype: np.dtype[Any], like: Any
-    ):
-        library = _array.module(like)
-        self.result = library.empty(shape, dtype) if out is None else out
-        self.direct = self.result.flags.c_contiguous and self.result.dtype.isnative
-        if not self.direct:
-            self.filled = library.empty(shape, self.result.dtype.newbyteorder("="))
-        elif isinstance(self.result, np.ndarray):
-            # A matrix would keep its two axes, whatever the shape asked for.
-            self.filled = self.result.view(np.ndarray)
-        else:
-            self.filled = self.result
-
-    def codes(self, shape: Sequence[int]) -> NDArray[Any]:
-        """The array to fill, as codes of another shape."""
-        return _as_codes(self.filled).reshape(shape)
-
-    def finish(self) -> NDArray[Any]:
-        """The filled array where, and as, the caller wants it."""
-        if not self.direct:
-            self.result[...] = self.filled
-        return self.result

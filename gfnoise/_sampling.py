@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks, _labels
 from ._axes import lead_and_space
+from ._output import Output
 from ._strengths import check_items, in_voxels, own_items
 from ._window import Window, cut, whole
 
@@ -50,10 +51,8 @@ def noisy_labels(
     seeds, numbers, _ = streams(field, seed, items)
     amplitude, length_scale = in_voxels(field, items, part.shape)
     shape = (*lead, *((raters,) * (n is not None)), *part.count)
-    if out is not None:
-        _checks.output(out, shape, labels.dtype, labels=labels)
 
-    output = _labels.Output(out, shape, labels.dtype, labels)
+    output = Output(out, shape, labels.dtype, labels=labels)
     if output.result.size:
         kernels.sample_labels(
             _labels.encode(labels, ndim),

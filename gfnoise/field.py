@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks, _labels
 from ._axes import lead_and_space
+from ._output import Output
 from ._sampling import noisy_labels, streams
 from ._strengths import in_voxels, own_items
 from ._window import cut, whole
@@ -317,10 +318,8 @@ class GaussianField:
         items = math.prod(lead)
         amplitude, _ = in_voxels(self, items, space)
         shape = (*lead, *((classes,) * (num_classes is not None)), *space)
-        if out is not None:
-            _checks.output(out, shape, np.dtype(np.float32), labels=labels)
 
-        output = _labels.Output(out, shape, np.dtype(np.float32), labels)
+        output = Output(out, shape, np.float32, labels=labels)
         wanted = range(1, 2) if num_classes is None else range(classes)
         if output.result.size:
             kernels.marginals(

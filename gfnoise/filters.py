@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import _array, _checks
 from ._axes import AlongAxis, along_axes
-from ._labels import Output
+from ._output import Output
 
 _UNFILTERED = AlongAxis(-1, 0.0, 0, "nearest")
 
@@ -78,10 +78,8 @@ def gaussian_filter(
     along = along_axes(input.ndim, sigma, axes=axes, mode=mode, truncate=truncate, radius=radius)
     constant = _checks.number("cval", cval)
     dtype = _checks.output_dtype(input, wanted, kinds="f")
-    if given is not None:
-        _checks.output(given, input.shape, dtype, name="output", input=input)
 
-    result = Output(given, input.shape, dtype, input)
+    result = Output(given, input.shape, dtype, name="output", input=input)
     if result.result.size:
         _filter(kernels, _array.native(input), result.filled, along, constant)
     return result.finish()

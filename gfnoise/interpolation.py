@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 from . import _array, _checks, _labels
 from ._axes import displaced_axes, lead_and_space, mapped_axes
 from ._modes import COORDINATE_SYNONYMS, OF_COORDINATES
+from ._output import Output
 
 
 @_array.tensors("labels", "displacement", "out")
@@ -80,10 +81,8 @@ def warp_labels(
     _checks.finite("displacement", displacement)
     space = labels.shape[labels.ndim - ndim :]
     shape = (*displacement.shape[: displacement.ndim - ndim - 1], *space)
-    if out is not None:
-        _checks.output(out, shape, labels.dtype, labels=labels, displacement=displacement)
 
-    output = _labels.Output(out, shape, labels.dtype, labels)
+    output = Output(out, shape, labels.dtype, labels=labels, displacement=displacement)
     if output.result.size:
         items = labels.size // math.prod(space)
         raters = output.result.size // labels.size
@@ -170,10 +169,8 @@ def map_coordinates(
     dtype = _checks.output_dtype(input, wanted, kinds="biuf")
     lead, space = lead_and_space(input.shape, axes)
     shape = (*lead, *coordinates.shape[1:])
-    if given is not None:
-        _checks.output(given, shape, dtype, "output", input=input, coordinates=coordinates)
 
-    result = _labels.Output(given, shape, dtype, input)
+    result = Output(given, shape, dtype, name="output", input=input, coordinates=coordinates)
     if not result.result.size:
         return result.finish()
     if not math.prod(space):

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks, _labels, _raters
 from ._axes import lead_and_space
+from ._output import Output
 
 
 @_array.tensors("labels", "out")
@@ -72,10 +73,8 @@ def smooth_labels(
     _labels.in_classes("labels", codes, labels.dtype, classes, rule)
     lead, space = lead_and_space(labels.shape, axes)
     shape = (*lead, classes, *space)
-    if out is not None:
-        _checks.output(out, shape, np.dtype(np.float32), labels=labels)
 
-    output = _labels.Output(out, shape, np.dtype(np.float32), labels)
+    output = Output(out, shape, np.float32, labels=labels)
     if output.result.size:
         kernels.smooth_labels(
             codes,
@@ -168,10 +167,8 @@ def svls(
     codes = _labels.encode(raters.labels, dimensions)
     _labels.in_classes("labels", codes, labels.dtype, classes, rule)
     shape = (*raters.items, classes, *raters.space)
-    if out is not None:
-        _checks.output(out, shape, np.dtype(np.float32), labels=labels)
 
-    output = _labels.Output(out, shape, np.dtype(np.float32), labels)
+    output = Output(out, shape, np.float32, labels=labels)
     if output.result.size:
         volume = _labels.volume(raters.space)
         kernels.svls(

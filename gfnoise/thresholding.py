@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from . import _array, _checks
 from ._decisions import METRICS, TIES, as_probabilities, flatten, plan, weight_of
-from ._labels import Output
+from ._output import Output
 
 
 @_array.tensors("marginals")
@@ -134,10 +134,8 @@ def optimal_segmentation(
     """
     _checks.choice("ties", ties, (*TIES, "first") if metric == "volume" else TIES)
     checked = plan("optimal_segmentation", marginals, metric, ndim, beta, volume, raters, out=out)
-    if out is not None:
-        _checks.output(out, marginals.shape, np.dtype(bool), marginals=marginals)
 
-    output = Output(out, marginals.shape, np.dtype(bool), marginals)
+    output = Output(out, marginals.shape, bool, marginals=marginals)
     decision = checked.solve()
     if output.result.size:
         strict = ties == "smallest"

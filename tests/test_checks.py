@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 
 import gfnoise
-from gfnoise import GaussianField, _checks
+from gfnoise import GaussianField, _checks, _output
 
 LABELS = np.array([[0, 0, 0, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]], np.uint8)
 PAIR = np.stack([LABELS, LABELS])
@@ -461,7 +461,7 @@ def test_elements_that_share_memory_are_found(
     memory = np.zeros(200, np.uint8)[100:104].view(dtype)
     array = as_strided(memory, shape, strides[: len(shape)])
     held = [place + i for place in addresses(array) for i in range(array.itemsize)]
-    assert _checks._holds_twice(array) == (len(set(held)) < len(held))
+    assert _output._holds_twice(array) == (len(set(held)) < len(held))
 
 
 def test_booleans_hold_two_labels() -> None:

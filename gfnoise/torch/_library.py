@@ -7,7 +7,7 @@ import torch
 
 import gfnoise
 
-from .. import _checks
+from .. import _output
 from . import _dtypes
 
 # Their scratch memory outlives a call, and their seeds may be the host's: what torch.compile
@@ -52,7 +52,7 @@ def store(out: Tensor | None, result: Tensor, name: str = "out", **inputs: Tenso
 
         arrays = {key: view(key, one) for key, one in inputs.items()}
         dtype = _dtypes.numpy_dtype(name, result.dtype)
-        _checks.output(view(name, out), tuple(result.shape), dtype, name, **arrays)
+        _output.check(view(name, out), tuple(result.shape), dtype, name, **arrays)
     kind = str(out.dtype).removeprefix("torch.")
     if out.dtype != result.dtype:
         expected = str(result.dtype).removeprefix("torch.")
