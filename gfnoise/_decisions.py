@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _array, _checks
+from . import _array, _checks, _raters
 from ._axes import lead_and_space
 from ._digits import rank_of
 
 TIES = ("largest", "smallest")
 METRICS = ("dice", "iou", "fbeta", "accuracy", "volume")
-_MAX_RATERS = 65535
 _LEAST_BETA = Fraction(1e-6)
 _ROUNDING = 1e-3  # how far from [0, 1] probabilities may be by it, in float16 as well
 
@@ -126,8 +125,8 @@ def as_probabilities(marginals: NDArray[Any]) -> NDArray[Any]:
 
 def as_votes(votes: NDArray[Any], raters: int) -> NDArray[Any]:
     """The votes as unsigned integers; ValueError outside [0, raters]."""
-    if raters > _MAX_RATERS:
-        raise ValueError(f"raters must be at most {_MAX_RATERS}, got {raters}")
+    if raters > _raters.MOST:
+        raise ValueError(f"raters must be at most {_raters.MOST}, got {raters}")
     if votes.dtype.kind not in "biu":
         raise TypeError(
             f"marginals must be votes of an integer dtype where raters is given, "

@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from . import _checks, _labels, _raters
 from ._output import Output
 
-MAX_RATERS = (1 << 16) - 1  # whose votes the kernels count in two bytes
-
 
 def encode(
     stack: _raters.Stack, num_classes: int | None, ignore: int | None

@@ -1,5 +1,8 @@
 """What lies outside an array: the names of the modes, in the order that the kernels number them."""
 
+BEYOND = 1e15
+"""No image has coordinates like these, and their fractions are lost anyway: no mode folds them."""
+
 OF_LABELS = ("constant", "nearest")
 
 OF_FILTERS = ("reflect", "constant", "nearest", "mirror", "wrap")

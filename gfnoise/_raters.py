@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _checks
 
+MOST = 65535
+"""Raters at most, where their votes are counted: in two bytes."""
+
 
 class Stack(NamedTuple):
     """Labels of several raters, (*items, raters, *space)."""

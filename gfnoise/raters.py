@@ -104,10 +104,8 @@ def fuse_raters(
         raise ValueError(f'seed goes with method "random" alone, got {seed!r} with {method!r}')
     _checks.integral("masks", masks)
     stack = _raters.stack(masks, axis, ndim, annotated, least=1 + (method == "staple"))
-    if method != "random" and stack.raters > _fusion.MAX_RATERS:
-        raise ValueError(
-            f"masks must be of at most {_fusion.MAX_RATERS} raters, got {stack.raters}"
-        )
+    if method != "random" and stack.raters > _raters.MOST:
+        raise ValueError(f"masks must be of at most {_raters.MOST} raters, got {stack.raters}")
     ignore = _checks.ignored_label(ignore_index, masks.dtype)
     if method == "random":
         if num_classes is not None:

@@ -13,6 +13,7 @@ from gfnoise._cpu import thresholding as on_cpu
 from gfnoise._cuda import _launch, _streams, field, filters, interpolation, thresholding
 from gfnoise._cuda._streams import room_for_terms
 from gfnoise._digits import BINS, HALF, OF_THE_MASS
+from gfnoise._modes import BEYOND
 from gfnoise._runs import SIDE
 from gfnoise._sampling import noisy_labels
 from gfnoise._spectrum import harmonics
@@ -25,7 +26,7 @@ OF_KERNELS = {
     "field": OF_FIELDS | {"ITEMS": _streams.ITEMS, "DEEP": _streams.DEEP},
     "sampling": OF_FIELDS | {"TILE_RUNS": field._TILE_RUNS, "WORK": field._WORK, "SIDE": SIDE},
     "filters": {n: getattr(filters, n) for n in ("THREADS", "EIGHT", "WIDE", "HIGH", "ITEMS")},
-    "interpolation": {"THREADS": interpolation.THREADS},
+    "interpolation": {"THREADS": interpolation.THREADS, "BEYOND": BEYOND},
     "thresholding": {"THREADS": thresholding.THREADS, "CHUNK": thresholding.CHUNK, "BINS": BINS}
     | {"OF_THE_MASS": OF_THE_MASS, "HALF": HALF, "TIE": on_cpu._TIE},
 }

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import torch
 
 from .._axes import along_axes, lead_and_space
+from .._modes import BEYOND
 from .._taps import sampled, weights
 
 Tensor = torch.Tensor
-_BEYOND = 1e15  # as in the kernels: what a mode repeats is lost there
 _ENDING = ("constant", "wrap")  # modes with a jump behind the last voxel
 
 
@@ -191,7 +191,7 @@ def _fold(x: Tensor, size: int, mode: str) -> tuple[Tensor, Tensor | None, Tenso
     elif mode == "nearest":
         known = ~x.isnan()
     else:
-        known = inside | (x.abs() <= _BEYOND)
+        known = inside | (x.abs() <= BEYOND)
     lost = ~known
     x = x.masked_fill(lost, 0)
     if mode == "nearest":

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import _checks
-
-_REDUCTIONS = ("mean", "sum", "none")
+from .softlabels import REDUCTIONS
 
 
 class SoftDiceLoss(nn.Module):
@@ -45,7 +44,7 @@ class SoftDiceLoss(nn.Module):
 
     def __init__(self, *, batch: bool = False, reduction: str = "mean"):
         super().__init__()
-        _checks.choice("reduction", reduction, _REDUCTIONS)
+        _checks.choice("reduction", reduction, REDUCTIONS)
         self.batch, self.reduction = bool(batch), reduction
 
     def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -108,7 +107,7 @@ class AdaptiveWingLoss(nn.Module):
         self.omega = _checks.positive("omega", omega)
         self.theta = _checks.positive("theta", theta)
         self.epsilon = _checks.positive("epsilon", epsilon)
-        _checks.choice("reduction", reduction, _REDUCTIONS)
+        _checks.choice("reduction", reduction, REDUCTIONS)
         self.reduction = reduction
 
     def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 SLAB = 1 << 16
 """Voxels of a task: a fraction of a millisecond of work, and its rows stay in cache."""
@@ -128,6 +130,13 @@ class _Crew:
 def slabs(size: int, step: int = SLAB) -> list[tuple[int, int]]:
     """Cut [0, size) into parts of `step`, the last of what is left: (start, stop)."""
     return [(start, min(start + step, size)) for start in range(0, size, step)]
+
+
+def tasks(
+    function: Callable[..., object], *args: Any, size: int, step: int = SLAB
+) -> list[Callable[[], object]]:
+    """Make tasks `function(*args, start, stop)` over slabs of [0, size)."""
+    return [partial(function, *args, *slab) for slab in slabs(size, step)]
 
 
 def run(tasks: Sequence[Callable[[], object]], at_once: int | None = None) -> None:

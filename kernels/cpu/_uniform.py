@@ -1,7 +1,7 @@
 """Where a label is uniform: a table over small cells, and the runs of voxels that it settles."""
 
 import math
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
@@ -194,10 +194,7 @@ class Table:
         labels = as_bytes(self.labels).reshape(*self.labels.shape[:2], -1)
         args = labels, np.uint64(self.background), self.sizes, tuple(self.first)
         low, alike = as_bytes(self.low), self.alike.reshape(2, 2, planes, -1)
-        return [
-            partial(_tabulate, *args, low, alike, self.extent, *slab)
-            for slab in _pool.slabs(planes, depth)
-        ]
+        return _pool.tasks(_tabulate, *args, low, alike, self.extent, size=planes, step=depth)
 
     def arguments(self):
         """What `frame`, `confine` and `settle` take, once the cells are tabulated."""

@@ -10,9 +10,8 @@ from gfnoise._digits import BINS, DIGITS
 
 from . import thresholding
 from ._jit import same_type
-from .thresholding import _SMALL, _descend, _parts, _tally_maps, every_block
 
-WHOLE = _SMALL
+WHOLE = thresholding.SMALL
 """Voxels of a map up to which it is decided otherwise, without tallies."""
 
 SUMS = 3
@@ -37,9 +36,12 @@ def tally(maps, prefixes, *, level):
     """Tables (maps, BINS, SUMS) of a chunk (maps, voxels) of float32 or float64 in [0, 1]."""
     shift, width = _digit(maps.itemsize, level)
     bits = same_type(maps).view(f"u{maps.itemsize}")
-    tables, left = np.zeros((len(maps), BINS, SUMS), np.int64), every_block(*maps.shape)
-    for task in _parts(*maps.shape):
-        _tally_maps(bits, prefixes, shift, width, tables, left, *task)
+    tables, left = (
+        np.zeros((len(maps), BINS, SUMS), np.int64),
+        thresholding.every_block(*maps.shape),
+    )
+    for task in thresholding.parts(*maps.shape):
+        thresholding.tally_maps(bits, prefixes, shift, width, tables, left, *task)
     return tables
 
 
@@ -56,7 +58,7 @@ def descend(tables, states, *, dtype, weight, level):
     shift, width = _digit(dtype.itemsize, level)
     fields = {name: np.ascontiguousarray(states[name]) for name in STATE.names}
     words = np.empty(BINS, f"u{dtype.itemsize}")
-    _descend(
+    thresholding.descend(
         same_type(np.ascontiguousarray(tables)),
         fields["prefix"],
         shift,

@@ -378,8 +378,7 @@ class _Streams:
         for item, rater, out in batch:
             stream = np.uint64(self.seeds[item]), np.uint32(self.numbers[item]), np.uint32(rater)
             args = out.reshape(len(out), -1), *stream, self.amplitude[item], *out.shape[2:]
-            slabs = _pool.slabs(args[0].shape[1], _TERMS)
-            tasks += [partial(_coefficients, *args, *slab) for slab in slabs]
+            tasks += _pool.tasks(_coefficients, *args, size=args[0].shape[1], step=_TERMS)
         return tasks
 
 

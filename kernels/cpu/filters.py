@@ -5,7 +5,7 @@ z, in place. Weights are w[0..radius] of one side; what lies outside an axis is 
 indices, with -1 for the constant.
 """
 
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
@@ -254,7 +254,7 @@ class _Filter:
             tuple(self.weights[1:]),
             out,
         )
-        return [partial(_filter_planes, *args, *slab) for slab in _pool.slabs(nz, share)]
+        return _pool.tasks(_filter_planes, *args, size=nz, step=share)
 
     def columns(self, out):
         """The tasks of the second pass."""
@@ -263,7 +263,7 @@ class _Filter:
         out = self._turned(out)
         buffers = out.shape[1] * -(-out.shape[2] // _WIDTH)
         args = (out, self.fill, self.borders[0], self.weights[0], self.cap)
-        return [partial(_filter_columns, *args, *slab) for slab in _pool.slabs(buffers, _COLUMNS)]
+        return _pool.tasks(_filter_columns, *args, size=buffers, step=_COLUMNS)
 
     def _turned(self, volume):
         """An image in 2D, of one plane, as planes of one row; of labels, the last axis stays."""
@@ -320,5 +320,5 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
     for item in range(len(ignored)):
         flat = out[item].reshape(len(wanted), -1)
         args = codes[item].reshape(-1), rule.ignore, wanted[0], ignored[item].reshape(-1), flat
-        tasks += [partial(_keep_ignored, *args, *slab) for slab in _pool.slabs(flat.shape[1])]
+        tasks += _pool.tasks(_keep_ignored, *args, size=flat.shape[1])
     _pool.run(tasks)

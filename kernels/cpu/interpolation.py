@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from gfnoise._modes import OF_COORDINATES
+from gfnoise._modes import BEYOND, OF_COORDINATES
 from gfnoise._runs import RUN
 
 from . import _pool
@@ -197,7 +197,6 @@ def warp_labels(labels, displacement, out, *, order, rule):
 
 # What a mode does outside [0, n - 1]: the coordinate is folded into a period, clamped, or lost.
 CONSTANT, GRID_CONSTANT, NEAREST, REFLECT, MIRROR, GRID_WRAP, WRAP = range(len(OF_COORDINATES))
-_BEYOND = 1e15  # no image has coordinates like these; their fractions are lost anyway
 
 
 @seldom
@@ -210,7 +209,7 @@ def _fold(value, size, mode):
         return np.nan
     if mode == NEAREST:
         return min(max(value, 0.0), last)
-    if abs(value) > _BEYOND:
+    if abs(value) > BEYOND:
         return np.nan
     if mode == GRID_WRAP:
         return value - size * np.floor(value / size)

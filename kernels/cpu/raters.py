@@ -200,17 +200,13 @@ def _look_up(patterns, table, out, start, stop):
 # --- launching ----------------------------------------------------------------------------------
 
 
-def _over(voxels, run, *args, slab=_pool.SLAB):
-    """Tasks `run(*args, start, stop)` over slabs of voxels."""
-    return [partial(run, *args, *part) for part in _pool.slabs(voxels, slab)]
-
-
 def _over_items(codes, annotated, run, out, *args):
     """Run `run(codes, raters, *args, out, start, stop)` over the slabs of all items."""
     codes, tasks = same_type(codes), []
     for item in range(len(codes)):
         raters = np.flatnonzero(annotated[item])
-        tasks += _over(codes.shape[-1], run, codes[item], raters, *args, out[item])
+        given = codes[item], raters, *args, out[item]
+        tasks += _pool.tasks(run, *given, size=codes.shape[-1])
     _pool.run(tasks)
 
 
@@ -246,7 +242,7 @@ def mark(codes, annotated, out, *, least):
     for item in range(len(codes)):
         raters = np.flatnonzero(annotated[item])
         args = codes[item], raters, np.uint8(least(raters.size)), out[item], strange
-        tasks += _over(codes.shape[-1], _mark, *args, slab=8 * _pool.SLAB)
+        tasks += _pool.tasks(_mark, *args, size=codes.shape[-1], step=8 * _pool.SLAB)
     _pool.run(tasks)
     return not strange[0]
 
@@ -277,7 +273,8 @@ def staple(codes, raters, out, *, classes, silent, prior, iterations, tolerance)
     small = size <= MAX_TABLE
     kind = np.uint8 if size <= 256 else np.uint16 if small else np.uint64
     patterns = np.empty(voxels, kind)
-    _pool.run(_over(voxels, _patterns, same_type(codes), raters, answers, patterns))
+    args = same_type(codes), raters, answers, patterns
+    _pool.run(_pool.tasks(_patterns, *args, size=voxels))
     if small:
         counts = _histogram(patterns, size)
         met = np.flatnonzero(counts)
@@ -292,7 +289,7 @@ def staple(codes, raters, out, *, classes, silent, prior, iterations, tolerance)
     )
     table = np.zeros((len(out), size if small else len(met)), np.float32)
     table[:, met if small else slice(None)] = truth[-len(out) :]
-    _pool.run(_over(voxels, _look_up, patterns, table, out))
+    _pool.run(_pool.tasks(_look_up, patterns, table, out, size=voxels))
     return prior, confusion, taken
 
 

@@ -282,7 +282,7 @@ def _cross_entropy_gradient(labels, logits, slope, out, first, stop):
 def _row_tasks(rows, width, run):
     """Tasks `run(first, stop)` over rows of a width, about a slab each."""
     share = max(1, _pool.SLAB // max(1, width))
-    return [partial(run, *slab) for slab in _pool.slabs(rows, share)]
+    return _pool.tasks(run, size=rows, step=share)
 
 
 def smooth_labels(codes, out, *, alpha, rule):

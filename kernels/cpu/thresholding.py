@@ -23,7 +23,7 @@ from ._jit import device, kernel, same_type
 _TIE = 1e-12  # relative; a threshold this close to a value of the map is that value
 NOWHERE = np.uint64((1 << 64) - 1)  # a prefix that no value has
 _CHUNK = 1 << 18  # voxels of a task
-_SMALL = 1 << 13  # voxels of a map that passes over it are quicker for than tables
+SMALL = 1 << 13  # voxels of a map that passes over it are quicker for than tables
 _GROUP = 1 << 10  # tables held at once
 _BLOCK = 64  # voxels that are looked at together
 _ONE = np.uint64(1 << 44)  # a voxel; below it there is room for the halves of _CHUNK remainders
@@ -95,7 +95,7 @@ def _tally(bits, prefix, shift, width, table, left, start, stop):
 
 
 @kernel
-def _tally_maps(bits, prefixes, shift, width, tables, left, first, last, start, stop):
+def tally_maps(bits, prefixes, shift, width, tables, left, first, last, start, stop):
     """`_tally` for several maps, (maps, voxels)."""
     for m in range(first, last):
         _tally(bits[m], prefixes[m], shift, width, tables[m], left[m], start, stop)
@@ -165,7 +165,7 @@ def _next_digit(table, edges, units, state, weight, rank):
 
 
 @kernel
-def _descend(tables, prefixes, shift, width, states, weight, ranks, thresholds, scratch):
+def descend(tables, prefixes, shift, width, states, weight, ranks, thresholds, scratch):
     """Fix the next digit of each map's threshold.
 
     `scratch` is (bits, floats), two views of the same BINS words. A rank of OF_THE_MASS becomes
@@ -263,7 +263,7 @@ def _overlap(segmentation, values, start, stop):
 # --- launching ----------------------------------------------------------------------------------
 
 
-def _parts(maps, voxels):
+def parts(maps, voxels):
     """Cut (maps, voxels) into tasks: (first map, last, first voxel, last)."""
     if voxels > _CHUNK:
         return [(m, m + 1, *slab) for m in range(maps) for slab in _pool.slabs(voxels, _CHUNK)]
@@ -283,8 +283,8 @@ def optimal_threshold(maps, *, weight, rank):
     """
     thresholds, ranks = np.empty(len(maps)), np.full(len(maps), rank, np.int64)
     maps = same_type(maps)
-    if maps.shape[1] <= _SMALL and rank == NO_RANK:
-        tasks = _parts(*maps.shape)
+    if maps.shape[1] <= SMALL and rank == NO_RANK:
+        tasks = parts(*maps.shape)
         _pool.run([partial(_climb, maps, weight, thresholds, *task[:2]) for task in tasks])
         return thresholds, ranks
     bits = maps.view(f"u{maps.itemsize}")
@@ -297,7 +297,7 @@ def optimal_threshold(maps, *, weight, rank):
 
 def _threshold_group(bits, dtype, weight, ranks, thresholds):
     maps, voxels = bits.shape
-    tasks = _parts(maps, voxels)
+    tasks = parts(maps, voxels)
     if voxels > _CHUNK:  # the threads share a map: each lane of tasks has a table of its own
         lanes = min(_pool.threads(), len(tasks))
         tables = np.empty((lanes, maps, BINS, 3), np.int64)
@@ -316,12 +316,12 @@ def _threshold_group(bits, dtype, weight, ranks, thresholds):
         _pool.run([partial(_tally_tasks, *args, left, *share) for share in shares])
         total = tables[0] if len(tables) == 1 else tables.sum(0)
         scratch = words, words.view(dtype)
-        _descend(total, prefixes, shift, width, states, weight, ranks, thresholds, scratch)
+        descend(total, prefixes, shift, width, states, weight, ranks, thresholds, scratch)
 
 
 def _tally_tasks(bits, prefixes, shift, width, left, tables, tasks):
     for task in tasks:
-        _tally_maps(bits, prefixes, shift, width, tables, left, *task)
+        tally_maps(bits, prefixes, shift, width, tables, left, *task)
 
 
 def count_votes(votes, raters):
