@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import gfnoise
-from cases import AMPLITUDE, LENGTH_SCALE, SMALL, STRUCTURES
+from cases import AMPLITUDE, LENGTH_SCALE, NOISE, SMALL, STRUCTURES, times
 from gfnoise._cuda import _launch
 
 cupy = pytest.importorskip("cupy")
@@ -27,7 +27,6 @@ ndimage = pytest.importorskip("cupyx.scipy.ndimage")
 
 SHAPES = [(8, 128, 128, 128), (2, 128, 128, 128), (1, 512, 512, 512)]
 SHAPES = [(2, 48, 48, 48)] if SMALL else SHAPES
-NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
 ROUNDS, SLOW_ROUNDS = 30, 5
 
 
@@ -41,7 +40,7 @@ def devices() -> int:
 
 pytestmark = [
     pytest.mark.skipif(not devices(), reason="no GPU"),
-    pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s))),
+    pytest.mark.parametrize("shape", SHAPES, ids=times),
 ]
 
 

@@ -5,9 +5,7 @@ import pytest
 
 import gfnoise
 import listings
-from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, SHAPES, STRUCTURES
-
-NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
+from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, NOISE, SHAPES, STRUCTURES, times
 
 
 def listing(labels: np.ndarray, order: int = 1, length_scale: float = LENGTH_SCALE) -> np.ndarray:
@@ -33,7 +31,7 @@ def check(labels: np.ndarray, order: int, noise: gfnoise.GaussianField = NOISE):
 
 
 @pytest.mark.parametrize("order", [0, 1])
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+@pytest.mark.parametrize("shape", SHAPES, ids=times)
 def test_sample_labels(race, shape, order):
     labels = STRUCTURES["ball"](shape)[None]
     race(
@@ -57,7 +55,7 @@ def test_structure(race, structure):
     )
 
 
-@pytest.mark.parametrize("shape", SHAPES[::2], ids=lambda s: "x".join(map(str, s)))
+@pytest.mark.parametrize("shape", SHAPES[::2], ids=times)
 def test_eight_items(race, shape):
     labels = np.stack([STRUCTURES["ball"](shape)] * 8)
     race(

@@ -5,9 +5,8 @@ import pytest
 import scipy.ndimage
 
 import gfnoise
-from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, STRUCTURES
+from cases import MIDDLE, NOISE, STRUCTURES
 
-NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
 SHAPE = MIDDLE
 
 

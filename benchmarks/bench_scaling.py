@@ -16,10 +16,9 @@ import pytest
 import scipy.ndimage
 
 import gfnoise
-from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, SMALL, ball, cells
+from cases import AMPLITUDE, MIDDLE, NOISE, SMALL, ball, cells
 from gfnoise._cpu import _pool
 
-NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
 SIDES = [16, 24] if SMALL else [32, 64, 128, 256, 512]
 ITEMS = [1, 2] if SMALL else [1, 2, 4, 8, 16, 32]
 ITEM = (16,) * 3 if SMALL else (64,) * 3

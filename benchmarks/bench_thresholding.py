@@ -5,9 +5,7 @@ import pytest
 
 import gfnoise
 import listings
-from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, SHAPES, STRUCTURES
-
-NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
+from cases import MIDDLE, NOISE, SHAPES, STRUCTURES, times
 
 
 def sorted_threshold(m: np.ndarray) -> np.ndarray:
@@ -20,7 +18,7 @@ def close(result: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(result, expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+@pytest.mark.parametrize("shape", SHAPES, ids=times)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_optimal_threshold(race, shape, dtype):
     m = NOISE.marginals(STRUCTURES["ball"](shape)).astype(dtype)

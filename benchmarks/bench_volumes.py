@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 import gfnoise
-from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, SHAPES, STRUCTURES
-
-NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
+from cases import MIDDLE, NOISE, SHAPES, STRUCTURES, times
 
 
 def sorted_range(m: np.ndarray) -> np.ndarray:
@@ -31,7 +29,7 @@ def same_best(result: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(result.max(1), expected.max(1), rtol=1e-4)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+@pytest.mark.parametrize("shape", SHAPES, ids=times)
 def test_volume_range(race, shape):
     m = NOISE.marginals(STRUCTURES["ball"](shape))
     wide = m.astype(np.float64)
@@ -44,7 +42,7 @@ def test_volume_range(race, shape):
     )
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+@pytest.mark.parametrize("shape", SHAPES, ids=times)
 @pytest.mark.parametrize("exact", [False, True], ids=["binned", "exact"])
 def test_volume_curves(race, shape, exact):
     m = NOISE.marginals(STRUCTURES["ball"](shape))

@@ -1,4 +1,4 @@
-"""Which library owns an array, and which kernels run on it: the only place that chooses."""
+"""Which library owns an array, and which kernels run on it: public functions ask here alone."""
 
 import functools
 import inspect

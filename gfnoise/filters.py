@@ -45,8 +45,9 @@ def gaussian_filter(
     radius : int or sequence of int, optional
         How many voxels the taps reach, instead.
     output : dtype or array, optional
-        float32 or float64, or an array of one of them and of the input's shape to write to. By
-        default float64 for float64 and float32 for all else: integers are not rounded.
+        float32 or float64, or an array of one of them and of the input's shape to write to, which
+        must not overlap the input. By default float64 for float64 and float32 for all else:
+        integers are not rounded.
 
     Returns
     -------

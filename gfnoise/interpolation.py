@@ -125,9 +125,10 @@ def map_coordinates(
     cval : float, default 0.0
         The value outside.
     output : dtype or array, optional
-        A real dtype, or an array of one and of the result's shape to write to. By default float64
-        for float64 and float32 for all else. Integers are rounded, halves away from zero, and
-        clipped to the dtype's range; of order 0 and the input's own dtype, they are exact.
+        A real dtype, or an array of one and of the result's shape to write to, which must not
+        overlap the inputs. By default float64 for float64 and float32 for all else. Integers are
+        rounded, halves away from zero, and clipped to the dtype's range; of order 0 and the input's
+        own dtype, they are exact.
 
     Returns
     -------

@@ -72,7 +72,18 @@ class Image:
     source: Any
 
     def check_pair(self, other: "Image") -> None:
-        """Raise FileError unless another image has the shape and the place of this one."""
+        """Check that another image has the shape of this one, and its place, to a micrometre.
+
+        Parameters
+        ----------
+        other : Image
+            Without an affine in both, the place is not compared.
+
+        Raises
+        ------
+        FileError
+            If it has not.
+        """
         if other.data.shape != self.data.shape:
             raise FileError(
                 f"{other.path}: expected the shape of {self.path.name}, {self.data.shape}, "

@@ -48,7 +48,7 @@ class nnUNetTrainerGaussianFieldNoise(_Settings):
     """
 
     def get_training_transforms(self, *args: Any, **kwargs: Any) -> Any:
-        """Nnu-Net's transforms, with the noise after the removal of label -1."""
+        """The transforms of nnU-Net, with the noise after the removal of label -1."""
         noise = GaussianFieldNoiseTransform(
             self.amplitude,
             self.length_scale,
@@ -68,7 +68,7 @@ class nnUNetTrainerGaussianFieldNoiseGPU(_Settings):
     """
 
     def train_step(self, batch: dict[str, Any]) -> Any:
-        """Nnu-Net's step, on noisy targets."""
+        """The step of nnU-Net, on noisy targets."""
         target = batch["target"]
         targets = target if isinstance(target, list) else [target]
         first = self._noisy(targets[0].to(self.device, non_blocking=True))

@@ -2,7 +2,8 @@
 
 Overlap, lesions, surfaces, calibration, the distance of samples to raters. Functions of
 two arrays take the prediction first and the target second; most give one float64 for each item of
-the leading axes. 0/0 is the best score: two empty masks agree.
+the leading axes. Of overlaps, 0/0
+is the best score: two empty masks agree; means over no voxels are NaN.
 
 They run on the CPU and have no gradients: an array on a GPU, or a tensor that requires grad, raises
 NotImplementedError.

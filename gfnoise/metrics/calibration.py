@@ -173,6 +173,14 @@ class Reliability(NamedTuple):
         bin.
     edges : float64 array, (bins + 1,)
         A bin is [edges[k], edges[k + 1]), the last closed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise.metrics import reliability_curve
+    >>> found = reliability_curve(np.array([0.9, 0.8, 0.3, 0.2]), np.array([1, 1, 0, 1]), bins=2)
+    >>> found.voxels.tolist(), round(float(found.error()), 4)
+    ([0, 4], 0.05)
     """
 
     voxels: NDArray[np.int64]
@@ -181,7 +189,13 @@ class Reliability(NamedTuple):
     edges: NDArray[np.float64]
 
     def error(self) -> NDArray[np.float64]:
-        """Mean over the voxels of ``|accuracy - confidence|`` of their bin: ECE."""
+        """Compute the mean over the voxels of ``|accuracy - confidence|`` of their bin: ECE.
+
+        Returns
+        -------
+        float64 array, (*batch)
+            0 without voxels.
+        """
         gap = abs(self.accuracy - self.confidence)
         gap[self.voxels == 0] = 0
         error: NDArray[np.float64] = (self.voxels * gap).sum(-1) / self.voxels.sum(-1).clip(1)

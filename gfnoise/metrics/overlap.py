@@ -192,7 +192,7 @@ def volume_difference(
     -------
     float64 array, (*batch[, num_classes])
         Positive where the prediction is too small. Of an empty target: 0 for an empty
-        prediction, infinite for any other.
+        prediction, minus infinity (`absolute`: infinity) for any other.
 
     Raises
     ------
@@ -230,6 +230,14 @@ class ThresholdSearch(NamedTuple):
         All that were tried.
     dice : float64 array, (*batch, thresholds)
         What each gives.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise.metrics import search_threshold
+    >>> found = search_threshold(np.array([0.9, 0.6, 0.2]), np.array([1, 1, 0]))
+    >>> 0.2 < found.threshold < 0.6, found.dice.shape == found.thresholds.shape
+    (True, True)
     """
 
     threshold: float

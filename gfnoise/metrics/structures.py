@@ -18,6 +18,14 @@ class LesionRates(NamedTuple):
         Share of the target's lesions that the prediction touches; 1 where there is none.
     false_detection : float64 array, (*batch)
         Share of the prediction's lesions that touch no target; 0 where there is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gfnoise.metrics import lesion_rates
+    >>> rates = lesion_rates(np.array([1, 1, 0, 1]), np.array([0, 1, 0, 0]))
+    >>> float(rates.true_positive), float(rates.false_detection)
+    (1.0, 0.5)
     """
 
     true_positive: NDArray[np.float64]

@@ -136,7 +136,13 @@ class NoisyLabels(Dataset[Any]):
         return int(self._stream[1])
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, in running workers as well."""
+        """Set the epoch, in running workers as well.
+
+        Parameters
+        ----------
+        epoch : int
+            In [0, 2**23); else ValueError or TypeError.
+        """
         self._stream[1:] = torch.tensor([epoch_of(epoch), _QUIET], device="cpu")
 
     def state_dict(self) -> dict[str, int]:
@@ -145,7 +151,13 @@ class NoisyLabels(Dataset[Any]):
         return {"version": _VERSION, "seed": seed, "epoch": epoch}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue the stream of a saved state."""
+        """Continue the stream of a saved state.
+
+        Parameters
+        ----------
+        state : mapping
+            Of `state_dict`; ValueError or TypeError if it is of another version, or none.
+        """
         self._stream[:2] = torch.tensor(_checked(state, _VERSION), device="cpu")
 
 
@@ -348,7 +360,13 @@ class NoisyLabelLoader:
         return self._now[0]
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next pass."""
+        """Set the epoch of the next pass.
+
+        Parameters
+        ----------
+        epoch : int
+            In [0, 2**23); else ValueError or TypeError.
+        """
         self._now = self._next = (epoch_of(epoch), 0)
 
     def state_dict(self) -> dict[str, int]:
@@ -378,7 +396,14 @@ class NoisyLabelLoader:
         return len(sampler.sampler) if sized else None  # type: ignore[union-attr]
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Let the next pass continue behind the items of a saved state."""
+        """Let the next pass continue behind the items of a saved state.
+
+        Parameters
+        ----------
+        state : mapping
+            Of `state_dict`; ValueError or TypeError if it is of another version, or of a data set
+            with fewer items.
+        """
         seed, epoch, items = _checked(state, _LOADER_VERSION, "items")
         most = self._items()
         if most is not None and items > most:

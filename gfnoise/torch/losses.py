@@ -48,7 +48,25 @@ class SoftDiceLoss(nn.Module):
         self.batch, self.reduction = bool(batch), reduction
 
     def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Compute the loss of probabilities against soft labels, where `mask` is True."""
+        """Compute the loss of probabilities against soft labels, where `mask` is True.
+
+        Parameters
+        ----------
+        input, target : tensor, (B, C, *space)
+            As in the class's notes.
+        mask : bool tensor, optional
+            Of the same shape, or (B, 1, *space).
+
+        Returns
+        -------
+        tensor
+            As `reduction` says.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+        """
         c, m = _masked(mask, *_pair(input, target, least=2))
         axes = [0] * self.batch + [*range(2, c.dim())]
         inside, mass = _over(c * m, axes), _over(c.abs() + m.abs(), axes)
@@ -111,7 +129,25 @@ class AdaptiveWingLoss(nn.Module):
         self.reduction = reduction
 
     def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Compute the loss of a prediction against soft labels, where `mask` is True."""
+        """Compute the loss of a prediction against soft labels, where `mask` is True.
+
+        Parameters
+        ----------
+        input, target : tensor
+            Of one shape, as in the class's notes.
+        mask : bool tensor, optional
+            Of the same shape or, of tensors (B, C, *space), (B, 1, *space).
+
+        Returns
+        -------
+        tensor
+            As `reduction` says.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+        """
         # What does not count is masked to a prediction without distance: no loss, no slope.
         prediction, y = _pair(input, target, least=0)
         prediction, y = _masked(mask, prediction, y.detach())
@@ -168,7 +204,22 @@ class NormReLU(nn.Module):
         self.background = _checks.integer("background", background, 0)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Compute the activation."""
+        """Compute the activation.
+
+        Parameters
+        ----------
+        input : tensor of a floating dtype, (B, C, *space)
+
+        Returns
+        -------
+        tensor
+            Of the input's shape and dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the input is not as described, or has no channel `background`.
+        """
         _floating("input", input)
         if input.dim() < 2:
             raise ValueError(f"input must be of shape (B, C, *space), got {tuple(input.shape)}")
