@@ -29,6 +29,7 @@ OF_KERNELS = {
     "interpolation": {"THREADS": interpolation.THREADS, "BEYOND": BEYOND},
     "thresholding": {"THREADS": thresholding.THREADS, "CHUNK": thresholding.CHUNK, "BINS": BINS}
     | {"OF_THE_MASS": OF_THE_MASS, "HALF": HALF, "TIE": on_cpu._TIE},
+    "votes": {"THREADS": thresholding.THREADS, "OF_THE_MASS": OF_THE_MASS},
 }
 
 

@@ -139,11 +139,12 @@ def test_votes_of_every_integer_dtype(dtype: str) -> None:
     assert t.tolist() == [float(oracles.optimal_threshold_exact(v, 3)[0]) for v in votes]
 
 
-def test_many_raters() -> None:
-    votes = np.random.default_rng(4).integers(0, 1001, (9, 11)).astype(np.uint16)
-    t, *expected = oracles.optimal_threshold_exact(votes, 1000)
-    assert gfnoise.optimal_threshold(votes, raters=1000) == close(float(t), 1e-15)
-    assert sizes(votes, raters=1000) == tuple(expected)
+@pytest.mark.parametrize("raters", [1000, 60_000])
+def test_many_raters(raters: int) -> None:
+    votes = np.random.default_rng(4).integers(0, raters + 1, (9, 11)).astype(np.uint16)
+    t, *expected = oracles.optimal_threshold_exact(votes, raters)
+    assert gfnoise.optimal_threshold(votes, raters=raters) == close(float(t), 1e-15)
+    assert sizes(votes, raters=raters) == tuple(expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -26,7 +26,8 @@ _HEADERS = {
     "sampling": ("common", "labels", "uniform", "field"),
     "interpolation": ("common", "labels"),
     "filters": ("common",),
-    "thresholding": ("common",),
+    "thresholding": ("common", "masks"),
+    "votes": ("common", "masks"),
 }
 # No contraction: where a multiply-add is wanted, the kernels say so, and the rest rounds as on the
 # CPU. Nothing of fast-math: it breaks checks for NaN and moves floor() near the edges of cells.
@@ -116,9 +117,9 @@ def variants() -> Iterator[tuple[str, Defines]]:
             types = ("IMAGE", source), ("COORDINATE", real), ("VALUE", source)
             yield "interpolation", (*types, width, INTEGER)
     for value in REALS:
-        yield "thresholding", (("VALUE", value), ("BOUND", "double"))
+        yield "thresholding", (("VALUE", value),)
     for votes in CODES[:2]:
-        yield "thresholding", (("VALUE", votes), ("BOUND", "long long"), ("VOTES", "1"))
+        yield "votes", (("VALUE", votes),)
 
 
 def c_type(dtype: Any) -> str:

@@ -2,35 +2,14 @@
 //
 // As on the CPU: a level counts and sums, per value of the next bits, ten at most, the voxels that
 // share the digits found so far; within such a bin all values have one exponent, so their sum is exact
-// in integers, whatever the order. One block per map then fixes the digit, on the device.
+// in integers, whatever the order. One block per map then fixes the digit, on the device. VALUE is
+// float or double.
 
-// VALUE is float or double, BOUND then double; or, of VOTES, an unsigned integer and long long.
-
-#define THREADS 256
-#define BINS 1024  // of a level, at most; threads of the block that fixes a digit
-#define HALF 26    // bits: sums of larger remainders are kept in two halves
-#define TIE 1e-12  // relative; a threshold this close to a value of the map is that value
-#define OF_THE_MASS (-2)
+#define BINS 1024        // of a level, at most; threads of the block that fixes a digit
+#define HALF 26          // bits: sums of larger remainders are kept in two halves
+#define TIE 1e-12        // relative; a threshold this close to a value of the map is that value
 #define NOWHERE (~0ull)  // a prefix that no value has
-#define CHUNK 4096       // voxels of a block that takes ties in order
 #define AHEAD 4          // loads of a thread that are under way at once
-
-// A value as it is compared and summed. CuPy compiles with subnormal float32 flushed to zero, in
-// conversions too: theirs are made from their bits.
-__device__ __forceinline__ BOUND widen(VALUE value) {
-#ifndef VOTES
-  if (sizeof(VALUE) == 4) {
-    uint32 bits = __float_as_uint((float)value);
-    if (!(bits & 0x7f800000u)) {
-      double size = (double)(bits & 0x7fffffu) * 1.4012984643248171e-45;  // 2^-149
-      return bits >> 31 ? -size : size;
-    }
-  }
-#endif
-  return (BOUND)value;
-}
-
-#ifndef VOTES
 
 struct Sum {  // a float64 and what its rounding lost
   double value, lost;
@@ -270,180 +249,6 @@ extern "C" __global__ void __launch_bounds__(BINS)
   }
 }
 
-#else
-
-// --- votes ------------------------------------------------------------------------------------------
-
-extern "C" __global__ void __launch_bounds__(THREADS) clear_levels(int64 count, uint64* levels) {
-  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
-  if (i < count) levels[i] = 0;
-}
-
-// Count the voxels of each level, votes beyond the raters as theirs: (maps, raters + 1).
-extern "C" __global__ void __launch_bounds__(THREADS)
-    count_levels(const VALUE* votes, int64 maps, int64 voxels, int raters, uint64* levels) {
-  int64 stride = (int64)gridDim.x * THREADS;
-  for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
-    uint64 level = 0, count = 0;  // votes in a row that are the same
-    for (int64 i = (int64)blockIdx.x * THREADS + threadIdx.x; i < voxels; i += stride) {
-      uint64 vote = min((uint64)votes[map * voxels + i], (uint64)raters);
-      if (vote != level && count) {
-        atomicAdd(levels + map * (raters + 1) + level, count);
-        count = 0;
-      }
-      level = vote;
-      count += 1;
-    }
-    if (count) atomicAdd(levels + map * (raters + 1) + level, count);
-  }
-}
-
-// Whether a b > c d, in twice the precision: exact for integers that float64 holds.
-__device__ __forceinline__ bool exceeds(double a, double b, double c, double d) {
-  double left = a * b, right = c * d;
-  return left != right ? left > right : fma(a, b, -left) > fma(c, d, -right);
-}
-
-enum Metric { SCORE, ACCURACY, VOLUME };
-
-#define NEVER ((int64)1 << 62)  // a bound that no vote reaches
-
-// Decide each map from its levels: threshold, the least votes of the largest and of the smallest
-// optimal set, and the rank; a thread per map.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    decide_levels(int64 maps, int raters, int metric, double weight, int64 rank,
-                  const uint64* levels, double* thresholds, int64* least, int64* beyond, int64* ranks) {
-  int64 map = (int64)blockIdx.x * THREADS + threadIdx.x;
-  if (map >= maps) return;
-  const uint64* count = levels + map * (raters + 1);
-  int64 mass = 0;
-  for (int level = 1; level <= raters; ++level) mass += level * (int64)count[level];
-  double top = 1, bottom = 2;  // the threshold, as a fraction: one half without a better one
-  if (metric == VOLUME) {
-    if (rank == OF_THE_MASS) rank = (2 * mass + raters) / (2 * (int64)raters);
-    int64 above = 0;
-    int level = raters + 1;
-    while (rank > 0 && level > 0 && above < rank) above += (int64)count[--level];
-    top = rank > 0 ? level : 1, bottom = rank > 0 ? raters : 0;
-  } else if (metric == SCORE && mass > 0) {
-    double inside = 0, size = 0;
-    top = 0, bottom = 1;
-    for (int level = raters; level > 0; --level) {
-      if (!count[level]) continue;
-      inside += (double)level * (double)count[level];
-      size += (double)count[level];
-      double whole = raters * size + weight * mass;
-      if (exceeds(inside, bottom, top, whole)) top = inside, bottom = whole;
-    }
-  }
-  thresholds[map] = top / bottom;
-  // v >= raters t where v bottom >= raters top.
-  int64 bound = bottom > 0 ? (int64)floor(raters * top / bottom) : raters + 1;
-  while (bound > 0 && !exceeds(raters, top, (double)(bound - 1), bottom)) --bound;
-  while (bound <= raters && exceeds(raters, top, (double)bound, bottom)) ++bound;
-  int64 next = bound <= raters && !exceeds((double)bound, bottom, raters, top) ? bound + 1 : bound;
-  // Beyond the raters' is beyond any vote: votes that are not checked count as theirs.
-  least[map] = bound <= raters ? bound : NEVER;
-  beyond[map] = next <= raters ? next : NEVER;
-  ranks[map] = rank;
-}
-
-#endif
-
-// --- masks ------------------------------------------------------------------------------------------
-
-// Fill (maps, voxels) with values >= bounds or, if strict, >.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    segment(const VALUE* values, int64 maps, int64 voxels, const BOUND* bounds, int strict,
-            unsigned char* out) {
-  int64 i = (int64)blockIdx.x * THREADS + threadIdx.x;
-  if (i >= voxels) return;
-  for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
-    BOUND value = widen(values[map * voxels + i]), bound = bounds[map];
-    out[map * voxels + i] = strict ? value > bound : value >= bound;
-  }
-}
-
-// Count, per chunk of a map, the voxels above and at the bound: (maps, chunks, 2).
-extern "C" __global__ void __launch_bounds__(THREADS)
-    count_ties(const VALUE* values, int64 maps, int64 voxels, int64 chunks, const BOUND* bounds,
-               int64* ties) {
-  DYNAMIC_SHARED(arena);
-  uint32* counts = (uint32*)arena;
-  for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
-    if (threadIdx.x < 2) counts[threadIdx.x] = 0;
-    __syncthreads();
-    int64 start = (int64)blockIdx.x * CHUNK, stop = min(start + CHUNK, voxels);
-    uint32 above = 0, equal = 0;
-    for (int64 i = start + threadIdx.x; i < stop; i += THREADS) {
-      BOUND value = widen(values[map * voxels + i]);
-      above += value > bounds[map];
-      equal += value == bounds[map];
-    }
-    atomicAdd(counts, above);
-    atomicAdd(counts + 1, equal);
-    __syncthreads();
-    if (threadIdx.x < 2) ties[(map * chunks + blockIdx.x) * 2 + threadIdx.x] = counts[threadIdx.x];
-    __syncthreads();
-  }
-}
-
-// Replace the ties of a chunk by how many of them its map takes; a block per map.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    share_ties(int64 maps, int64 chunks, const int64* ranks, int64* ties) {
-  DYNAMIC_SHARED(arena);
-  int64* above = (int64*)arena;
-  int64* equal = above + THREADS;
-  int64 share = (chunks + THREADS - 1) / THREADS;
-  for (int64 map = blockIdx.x; map < maps; map += gridDim.x) {
-    int64* of = ties + map * chunks * 2;
-    int64 start = min(share * threadIdx.x, chunks), stop = min(start + share, chunks);
-    above[threadIdx.x] = equal[threadIdx.x] = 0;
-    for (int64 i = start; i < stop; ++i) {
-      above[threadIdx.x] += of[2 * i];
-      equal[threadIdx.x] += of[2 * i + 1];
-    }
-    __syncthreads();
-    int64 left = ranks[map];
-    for (int i = 0; i < THREADS; ++i) left -= above[i];
-    for (int i = 0; i < threadIdx.x; ++i) left -= equal[i];
-    for (int64 i = start; i < stop; ++i) {
-      int64 here = of[2 * i + 1];
-      of[2 * i + 1] = max(min(here, left), (int64)0);
-      left -= here;
-    }
-    __syncthreads();
-  }
-}
-
-// Fill (maps, voxels) with values above the bound and, of those at it, the first that a chunk takes.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    segment_first(const VALUE* values, int64 maps, int64 voxels, int64 chunks, const BOUND* bounds,
-                  const int64* ties, unsigned char* out) {
-  DYNAMIC_SHARED(arena);
-  uint32* equal = (uint32*)arena;
-  const int each = CHUNK / THREADS;
-  for (int64 map = blockIdx.y; map < maps; map += gridDim.y) {
-    int64 start = (int64)blockIdx.x * CHUNK + threadIdx.x * each, stop = min(start + each, voxels);
-    const VALUE* from = values + map * voxels;
-    uint32 mine = 0;
-    for (int64 i = start; i < stop; ++i) mine += widen(from[i]) == bounds[map];
-    equal[threadIdx.x] = mine;
-    __syncthreads();
-    int64 left = ties[(map * chunks + blockIdx.x) * 2 + 1];
-    for (int i = 0; i < threadIdx.x; ++i) left -= equal[i];
-    for (int64 i = start; i < stop; ++i) {
-      BOUND value = widen(from[i]);
-      bool taken = value == bounds[map] && left > 0;
-      left -= taken;
-      out[map * voxels + i] = value > bounds[map] || taken;
-    }
-    __syncthreads();
-  }
-}
-
-#ifndef VOTES
-
 // --- scores -----------------------------------------------------------------------------------------
 
 // Per block: the sum of the values inside the segmentation, of all, and its size: (maps, blocks, 3).
@@ -493,5 +298,3 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   if (metric == IOU) top = inside, bottom = size + mass - inside;
   scores[map] = bottom == 0 ? 1.0 : top / bottom;
 }
-
-#endif

@@ -1,4 +1,4 @@
-"""Thresholds of probability maps without sorting: launching `thresholding.cu`."""
+"""Thresholds of probability maps without sorting: launching `thresholding.cu` and `votes.cu`."""
 
 import numpy as np
 
@@ -6,11 +6,12 @@ from gfnoise._digits import BINS, DIGITS
 
 from ._launch import MOST_BLOCKS, MOST_ROWS, blocks, c_type, launcher
 
-THREADS, CHUNK = 256, 4096  # as in thresholding.cu
+THREADS, CHUNK = 256, 4096  # as in masks.cuh
 _METRICS = {"accuracy": 1, "volume": 2}  # else the score
 _SCORES = {"accuracy": 1, "iou": 2}  # else F-beta
 _EACH = 1 << 14  # voxels of a block that counts, at least
 _MOST_PARTS = 1024  # such blocks of a map
+_FEW = 4096  # levels that shared memory has room for
 _SEARCH = np.dtype(
     [
         ("prefix", np.uint64),
@@ -27,11 +28,9 @@ _BIN = 24  # bytes: a count and two halves of a sum
 
 def _launch(maps, name, grid, args, *, threads=THREADS, shared=0):
     """Launch a kernel over maps: floats, or votes."""
-    if maps.dtype.kind == "f":
-        defines = ("VALUE", c_type(maps.dtype)), ("BOUND", "double")
-    else:
-        defines = ("VALUE", c_type(maps.dtype)), ("BOUND", "long long"), ("VOTES", "1")
-    launcher(maps).launch("thresholding", name, defines, grid, (threads,), args, shared)
+    stem = "thresholding" if maps.dtype.kind == "f" else "votes"
+    defines = (("VALUE", c_type(maps.dtype)),)
+    launcher(maps).launch(stem, name, defines, grid, (threads,), args, shared)
 
 
 def _parts(maps):
@@ -86,8 +85,9 @@ def optimal_level(votes, *, raters, weight, metric, rank):
     count, size = np.int64(len(votes)), len(votes) * (raters + 1)
     levels = launcher(votes).scratch("levels", size, np.uint64)
     _launch(votes, "clear_levels", (blocks(size, THREADS),), (np.int64(size), levels))
-    args = votes, count, np.int64(votes.shape[1]), np.int32(raters), levels
-    _launch(votes, "count_levels", _parts(votes), args)
+    few = raters < _FEW
+    args = votes, count, np.int64(votes.shape[1]), np.int32(raters), np.int32(few), levels
+    _launch(votes, "count_levels", _parts(votes), args, shared=8 * (raters + 1) * few)
     args = count, np.int32(raters), np.int32(_METRICS.get(metric, 0)), np.float64(weight)
     args += np.int64(rank), levels, *results
     _launch(votes, "decide_levels", (blocks(len(votes), THREADS),), args)

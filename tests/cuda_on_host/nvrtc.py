@@ -177,7 +177,7 @@ def _is_tight(stem: str, defines: dict[str, str], architecture: int) -> bool:
         return defines["REAL"] == "float" and architecture >= 100
     if stem == "sampling":
         return "ROUGH" not in defines and defines["LABEL"] == "unsigned char"
-    return stem == "thresholding" and "VOTES" not in defines
+    return stem == "thresholding"
 
 
 def faults(compiled: Compiled, may_use_stack: frozenset[str]) -> list[str]:
