@@ -190,6 +190,23 @@ def test_windows_of_a_displacement(b: float) -> None:
         assert np.allclose(part[1, 1], expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.cpu
+def test_an_image_is_displaced_in_blocks_of_rows() -> None:
+    """Of one plane there is nothing to share but its rows; the last block is smaller."""
+    shape = (601, 500)
+    heights = [stop - start for *_, start, stop in kernels._blocks((1, *shape), 1)]
+    assert len(heights) > 2
+    assert heights[-1] < heights[0]
+    field = GaussianField(1.5, 20.0, ndim=2)
+    whole = field.displacement(shape, seed=3)
+    for start in range(0, 601, 90):
+        window = np.s_[start : min(start + 90, 601), :]
+        assert np.array_equal(field.displacement(shape, seed=3, window=window), whole[:, *window])
+    window = np.s_[::60, ::50]
+    expected = oracles.displacement(shape, 1.5, 20.0, 3, window=window)
+    assert np.allclose(whole[:, *window], expected, rtol=0, atol=1e-4)
+
+
 def test_more_terms_along_y_than_a_word_numbers() -> None:
     """From 2^11 on, the bits of their numbers are in both words of the index."""
     shape, window = (2200, 1), np.s_[1090:1110, :]
