@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from noise import NOISE
 
 import gfnoise
-from cases import AMPLITUDE, LENGTH_SCALE, NOISE, SMALL, STRUCTURES, times
+from cases import AMPLITUDE, LENGTH_SCALE, SMALL, STRUCTURES, times
 from gfnoise._cuda import _launch
 
 cupy = pytest.importorskip("cupy")

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from noise import NOISE
 
 import gfnoise
 import listings
-from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, NOISE, SHAPES, STRUCTURES, times
+from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, SHAPES, STRUCTURES, times
 
 
 def listing(labels: np.ndarray, order: int = 1, length_scale: float = LENGTH_SCALE) -> np.ndarray:

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.ndimage
+from noise import NOISE
 
 import gfnoise
 import listings
-from cases import AMPLITUDE, MIDDLE, NOISE, SHAPES, STRUCTURES, times
+from cases import AMPLITUDE, MIDDLE, SHAPES, STRUCTURES, times
 
 
 def close(result: np.ndarray, expected: np.ndarray) -> None:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import scipy.ndimage
+from noise import NOISE
 
 import gfnoise
-from cases import MIDDLE, NOISE, STRUCTURES
+from cases import MIDDLE, STRUCTURES
 
 SHAPE = MIDDLE
 

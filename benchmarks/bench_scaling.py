@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.ndimage
+from noise import NOISE
 
 import gfnoise
-from cases import AMPLITUDE, MIDDLE, NOISE, SMALL, ball, cells
+from cases import AMPLITUDE, MIDDLE, SMALL, ball, cells
 from gfnoise._cpu import _pool
 
 SIDES = [16, 24] if SMALL else [32, 64, 128, 256, 512]

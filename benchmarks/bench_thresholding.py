@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from noise import NOISE
 
 import gfnoise
 import listings
-from cases import MIDDLE, NOISE, SHAPES, STRUCTURES, times
+from cases import MIDDLE, SHAPES, STRUCTURES, times
 
 
 def sorted_threshold(m: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ range check and the histogram, whose tables stay in cache.
 
 import numpy as np
 import pytest
+from noise import NOISE
 
 import gfnoise
-from cases import MIDDLE, NOISE, SHAPES, STRUCTURES, times
+from cases import MIDDLE, SHAPES, STRUCTURES, times
 
 
 def sorted_range(m: np.ndarray) -> np.ndarray:

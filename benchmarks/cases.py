@@ -4,10 +4,7 @@ import os
 
 import numpy as np
 
-import gfnoise
-
 AMPLITUDE, LENGTH_SCALE = 0.02, 0.15 / np.sqrt(2)  # in the unit cube
-NOISE = gfnoise.GaussianField(AMPLITUDE, LENGTH_SCALE, spacing="unit", ndim=3)
 SMALL = "GFNOISE_SMALL_BENCHMARKS" in os.environ  # to see that they run
 SHAPES = [(64, 64, 64), (97, 131, 65), (128, 128, 128), (256, 256, 256)]
 SHAPES = [(48, 48, 48), (40, 53, 37)] if SMALL else SHAPES

@@ -168,14 +168,15 @@ def fuse(args: argparse.Namespace) -> Result:
         raise FileError(f"{args.output}: expected another file than the raters'")
     images = _raters(args.input)
     values = np.arange(2)  # what the codes in `masks` stand for
-    if args.label is None and args.method in ("majority", "random", "staple"):
-        masks = _stack(images)
-        marked = masks != 0
-        if args.method == "staple":
-            masks, values = _codes(masks)
-    else:
-        masks = np.stack([_binary(one, args.label, None)[0] for one in images])
-        marked = masks != 0
+    several = args.label is None and args.method in ("majority", "random", "staple")
+    masks = (
+        _stack(images)
+        if several
+        else np.stack([_binary(one, args.label, None)[0] for one in images])
+    )
+    volumes = [int((one != 0).sum()) for one in masks]
+    if several and args.method == "staple":
+        masks, values = _codes(masks)
     fused = fuse_raters(
         masks,
         args.method,
@@ -188,7 +189,6 @@ def fuse(args: argparse.Namespace) -> Result:
     own = np.dtype(np.float32) if args.method == "average" else images[0].dtype
     _folders.make(args.output.parent)
     io.write(args.output, _as(own, fused), images[0])
-    volumes = [int(one.sum()) for one in marked]
     return {
         "method": args.method,
         "output": args.output,
@@ -231,7 +231,6 @@ def figure(args: argparse.Namespace) -> Result:
     if args.slice is not None and (ndim == 2 or args.slice >= mask.shape[axis]):
         most = mask.shape[axis] - 1 if ndim == 3 else "none, of a 2D label"
         raise ValueError(f"--slice must be at most {most}, got {args.slice}")
-    _folders.make(args.output.parent)
     shown = draw(
         mask.astype(bool),
         _spacing(args, label),

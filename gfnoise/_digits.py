@@ -13,7 +13,7 @@ BINS = 1 << 10
 """Values of a digit, at most."""
 
 HALF = 26
-"""Bits of the lower half of a remainder: of larger ones, the halves are summed each."""
+"""Bits of the lower half of a remainder; a larger one is summed in two halves."""
 
 NO_RANK = -1
 """Not the value of a rank is searched for, but where the score is largest."""

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ._folders import make
 from .field import GaussianField
 from .io import make_whole
 from .thresholding import optimal_segmentation, score
@@ -58,6 +59,7 @@ def draw(
     figure.colorbar(axes[0, -1].images[0], ax=axes, ticks=(0, 0.5, 1), aspect=60)
     where = "" if slice_ is None else f", slice {slice_}"
     figure.suptitle(f"{title}{where}; red: the label", fontsize=10)
+    make(output.parent)
     make_whole(
         output,
         output.suffix.lower(),

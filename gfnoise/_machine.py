@@ -81,7 +81,7 @@ def _cache() -> dict[str, Any]:
     """Where Numba keeps compiled kernels, and how much; in no folder: they are not kept."""
     try:
         folder = load("gfnoise._cpu._jit").cache_folder()
-    except ImportError:
+    except Exception:  # whatever is wrong with Numba: the rest is to be told
         folder = None
     found = Path(folder).glob("*.nb[ci]") if folder else ()
     files = [one for one in found if one.is_file()]

@@ -23,7 +23,8 @@ class Output:
     name : str
         What the caller calls `out`.
     **inputs
-        The arrays that it is made of, which it must not overlap. It belongs to their library.
+        The arrays that it is made of, which it must not overlap. The result belongs to the library
+        of the first.
     """
 
     def __init__(

@@ -83,10 +83,11 @@ def _figure(result: Result) -> str:
     return f"{result['output']}{where}"
 
 
-def _cache(folder: str | None, files: int, bytes: int) -> str:
-    if folder is None:
+def _cache(cache: Result) -> str:
+    if cache["folder"] is None:
         return "compiled kernels: not kept"
-    return f"compiled kernels: {files} files, {bytes / 1e6:.1f} MB in {folder}"
+    size = cache["bytes"] / 1e6
+    return f"compiled kernels: {cache['files']} files, {size:.1f} MB in {cache['folder']}"
 
 
 def _info(result: Result) -> str:
@@ -95,7 +96,7 @@ def _info(result: Result) -> str:
         f"Numba {result['numba']}",
         f"{result['system']}, {result['cores']} cores",
         f"devices: {', '.join(result['devices'])}",
-        _cache(**result["cache"]),
+        _cache(result["cache"]),
         "",
     ]
     for row in result["optional"]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from .field import GaussianField
+
 LARGEST = 1e30
 """Voxels: a larger amplitude would overflow float32, and is as far outside."""
 

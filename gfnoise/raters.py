@@ -462,10 +462,10 @@ def _prior(prior: float | ArrayLike, classes: int, binary: bool) -> NDArray[np.f
     if binary:
         share = _checks.share("prior", prior)
         return np.array([1 - share, share])
-    given = _checks.plain("prior must be a probability per class", prior)
-    real = given.dtype.kind in "iuf" and given.shape == (classes,)
-    if not real or not (given >= 0).all() or abs(given.sum() - 1) > 1e-6:
+    array = _checks.plain("prior must be a probability per class", prior)
+    given = array.astype(np.float64) if array.dtype.kind in "iuf" else np.empty(0)
+    if given.shape != (classes,) or not (given >= 0).all() or abs(given.sum() - 1) > 1e-6:
         raise ValueError(
             f"prior must be {classes} probabilities that sum to 1, one per class, got {prior!r}"
         )
-    return np.asarray(given / given.sum())
+    return given / given.sum()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 
 import gfnoise
 from commands import ball, files, run, run_json, save
+from limits import LIMIT
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -49,6 +53,10 @@ def test_figures_that_cannot_be(tmp_path: Path, capsys: Any) -> None:
     assert "expected a .png" in run(capsys, "figure", label, "-o", "f.txt", code=2)
     assert "at most 11, got 12" in run(capsys, "figure", label, *out, "--slice", 12, code=2)
     assert "must be 0, 1 or 2" in run(capsys, "figure", label, *out, "--axis", 3, code=2)
+    np.save(tmp_path / "bare.npy", ball())
+    error = run(capsys, "figure", tmp_path / "bare.npy", "-o", tmp_path / "new" / "f.png", code=2)
+    assert "spacing" in error
+    assert not (tmp_path / "new").exists()
     empty = save(tmp_path / "empty.nii.gz", np.zeros((4, 4, 4), np.uint8))
     assert "expected some foreground" in run(capsys, "figure", empty, *out, code=2)
     (tmp_path / "file").write_text("")
@@ -88,7 +96,19 @@ def test_info_where_cupy_fails(
     assert run_json(capsys, "info")["devices"] == ["cpu", text]
 
 
-def test_info_where_numba_fails(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_where_numba_is_switched_off() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "gfnoise", "info", "--json"],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["cache"]["folder"] is None
+
+
+def test_info_where_numba_is_missing(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It tells what is missing: nothing of that is asked for to tell it."""
     for name in [*sys.modules]:
         if name.startswith("gfnoise._cpu"):
@@ -124,8 +144,11 @@ def test_bench(capsys: Any) -> None:
     pytest.importorskip("scipy")
     found = run_json(capsys, "bench", "--size", 16, "--repeats", 1)
     assert len(found["rows"]) == 5
+    assert all(row["ratio"] > 0 for row in found["rows"])
+    assert len(run(capsys, "bench", "--size", 16, "--repeats", 1).splitlines()) == 10
+
+
+def test_a_size_that_is_no_benchmark(capsys: Any) -> None:
     with pytest.raises(SystemExit):
         run(capsys, "bench", "--size", 7)
     assert "integer from 8 to 2048, got '7'" in capsys.readouterr().err
-    assert all(row["ratio"] > 0 for row in found["rows"])
-    assert len(run(capsys, "bench", "--size", 16, "--repeats", 1).splitlines()) == 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import types
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +191,26 @@ def test_voxel_sizes_as_a_loader_leaves_them(tmp_path: Path, sizes: Any, batch_s
     seeds = [item_seed(3, 0, i) for i in range(batch_size)]
     expected = own(torch.stack([make()] * batch_size), seed=seeds)
     assert torch.equal(model.seen[0]["label"], expected)
+
+
+def test_a_batch_is_written_where_its_label_is_and_nowhere_else(tmp_path: Path) -> None:
+    class Guarded(dict[str, Any]):
+        def __setitem__(self, key: str, value: Any) -> None:
+            assert key in ("label", "clean")
+            super().__setitem__(key, value)
+
+    batch = Guarded(image=torch.rand(2, 1, 16, 16), label=torch.stack([make()] * 2))
+    callback = GaussianFieldNoiseCallback(noise(), "label", seed=0, clean_key="clean")
+    trainer = types.SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)
+    callback.on_train_batch_start(trainer, None, batch, 0)
+    assert set(batch) == {"image", "label", "clean"}
+    assert not torch.equal(batch["label"], batch["clean"])
+    callback.noise.eval()
+    clean = Guarded(label=batch["label"])
+    GaussianFieldNoiseCallback(callback.noise, "label", seed=0).on_train_batch_start(
+        trainer, None, clean, 0
+    )
+    assert clean["label"] is batch["label"]
 
 
 def test_the_clean_label_of_a_pair(tmp_path: Path) -> None:

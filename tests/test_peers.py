@@ -7,6 +7,8 @@ import ast
 import importlib
 import json
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from limits import LIMIT
 from peers import quality, report, run
 from peers.adapters import gfnoise_
 from peers.table import PEERS, Peer, works
@@ -116,6 +119,18 @@ def test_an_interpreter_of_its_own(tmp_path: Path) -> None:
     peer = Peer("elsewhere", "noise", "scipy_.noise", "scipy", interpreter="one")
     failed = run.describe(peer, settings(interpreters={"one": str(python)}))
     assert failed == {"peer": "elsewhere", "failed": "ended with 4: another one"}
+
+
+def test_an_interpreter_of_its_own_needs_no_gfnoise() -> None:
+    code = "import sys; sys.modules['gfnoise'] = None; import peers.works, peers.worker"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(run.FOLDER).parent,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert found.returncode == 0, found.stderr
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda p: f"{p.kind}-{p.name}-{p.device}")

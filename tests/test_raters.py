@@ -292,6 +292,7 @@ def test_a_class_too_many_beside_what_is_ignored() -> None:
         (lambda: staple(MASKS, ignore_index=-1), "ignore_index must be a value of the labels'"),
         (lambda: staple(MASKS, prior=1.5), r"prior must be a number in \[0, 1\], got 1.5"),
         (lambda: staple(MASKS, num_classes=2, prior=[0.5, 0.6]), "prior must be 2 probabilities"),
+        (lambda: staple(MASKS, num_classes=2, prior=np.float16([0.1, 0.2])), "prior must be 2"),
         (lambda: staple(MASKS, num_classes=2, prior="half"), "prior must be 2 .*got 'half'"),
         (
             lambda: staple(MASKS, num_classes=2, prior=[[0.5], [0.2, 0.3]]),

@@ -210,7 +210,7 @@ MASK = np.zeros((3, 4, 5), np.uint8)
         (lambda: gfnoise.svls(MASK, 2, ndim=4), "ndim must be 2 or 3, got 4"),
         (
             lambda: gfnoise.svls(MASK, 2, ndim=3, axis=0),
-            "axis must have at least ndim=3",
+            "^labels without the raters' axis must have at least ndim=3 axes",
         ),
         (lambda: gfnoise.svls(MASK, 2, ndim=2, axis=3), "axis must be one of the 3 axes"),
         (lambda: gfnoise.svls(MASK[:0], 2, ndim=2, axis=0), "labels must be of at least 1 rater"),

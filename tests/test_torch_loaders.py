@@ -322,23 +322,40 @@ def test_spacing_of_samples() -> None:
             assert torch.equal(batch["label"][2], expected)
 
 
-@pytest.mark.parametrize("collated", [[(2.0, 0.5)] * 2, [2.0, 4.0], np.array([[2.0, 0.5]] * 2)])
+@pytest.mark.parametrize(
+    "collated",
+    [
+        [(2.0, 0.5)] * 3,
+        [2.0, 4.0, 1.0],
+        np.array([[2.0, 0.5]] * 3),
+        [torch.tensor([2.0, 0.5])] * 3,
+        [torch.tensor(2.0)] * 3,
+    ],
+)
 def test_spacings_as_a_collate_function_of_the_user_leaves_them(collated: Any) -> None:
-    """A row per item, or a number, of plain numbers or an array."""
+    """A row per item, or a number, of plain numbers, tensors or an array."""
     noise = LabelNoise(2.0, 5.0, ndim=2)
-    batch = {"label": torch.stack([LABEL] * 2), "mm": collated}
+    batch = {"label": torch.stack([LABEL] * 3), "mm": collated}
     change = Change(noise, "label", None, "mm")
-    spacing = np.asarray(collated).reshape(2, -1)
-    found = change.batch(batch, [5, 6], change.spacing(batch, 2))["label"]
-    for i in range(2):
+    spacing = np.stack([np.asarray(one, float) for one in collated]).reshape(3, -1)
+    found = change.batch(batch, [5, 6, 7], change.spacing(batch, 3))["label"]
+    for i in range(3):
         own = GaussianField(2.0, 5.0, spacing=spacing[i], ndim=2)
         assert torch.equal(found[i], own.sample_labels(LABEL, seed=[5 + i], mode="nearest"))
 
 
-@pytest.mark.parametrize("collated", [[(2.0, 0.5), (2.0,)], ["mm", "cm"], torch.ones(3), None])
-def test_spacings_that_are_none(collated: Any) -> None:
+@pytest.mark.parametrize(
+    "collated",
+    [
+        *([(2.0, 0.5), (2.0,)], ["mm", "cm"], torch.ones(3), None, 4.0, "unit"),
+        *(torch.ones(1, 2), torch.ones(4, 1), torch.ones(2, 3), [torch.ones(2), torch.ones(3)]),
+    ],
+)
+def test_spacings_that_do_not_fit(collated: Any) -> None:
     change = Change(LabelNoise(2.0, 5.0, ndim=2), "label", None, "mm")
-    with pytest.raises(ValueError, match=r"^a batch's 'mm' must hold voxel sizes of 2 items, got"):
+    with pytest.raises(
+        ValueError, match=r"^a batch's 'mm' must hold voxel sizes of 2 items, .*, got"
+    ):
         change.spacing({"mm": collated}, 2)
 
 

@@ -456,7 +456,7 @@ def test_a_generator_of_another_device() -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [None, [], [{"seed": 1}] * 3, [3, 4, 5], NOISE.sample_params(2, seed=1)],
+    [None, 3, [], [{"seed": 1}] * 3, [3, 4, 5], NOISE.sample_params(2, seed=1)],
 )
 def test_bad_parameters(params: Any) -> None:
     with pytest.raises(ValueError, match=r"^params must hold seed, .* for each of 3 items, got"):
@@ -473,6 +473,7 @@ def test_bad_parameters(params: Any) -> None:
             r"params\[1\]\['amplitude'\] must be a finite number of at",
         ),
         ("amplitude", "3", TypeError, r"params\[1\]\['amplitude'\] must be a finite .*got '3'"),
+        ("seed", -1, ValueError, r"params\[1\]\['seed'\] must be an integer of at least 0"),
         ("length_scale", 0, ValueError, r"params\[1\]\['length_scale'\] must be a positive"),
         ("spacing", [1.0, 2.0], ValueError, r"params\[1\]\['spacing'\] must be a scalar or of sh"),
         ("spacing", "mm", TypeError, r"params\[1\]\['spacing'\] must be a number or an array"),
@@ -533,3 +534,8 @@ def test_seeds_stay_on_the_cpu_whatever_torchs_default_device() -> None:
         torch.set_default_device(None)
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
+
+
+def test_ranges_of_numpy_are_those_of_plain_numbers() -> None:
+    noise = LabelNoise(np.array([0.5, 2.0]), np.array(4), ndim=3)
+    assert repr(noise) == repr(LabelNoise((0.5, 2.0), 4.0, ndim=3))

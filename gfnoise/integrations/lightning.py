@@ -1,7 +1,7 @@
 """Lightning: a callback that makes the labels of training batches noisy."""
 
 import os
-from collections.abc import Mapping, MutableMapping, MutableSequence
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from ..torch import LabelNoise, item_seed
@@ -30,8 +30,8 @@ class GaussianFieldNoiseCallback(Callback):
     noise : LabelNoise
         The noise.
     label_key : hashable
-        The label's key in the batch or, in a list, its position; a tensor (B, C, *space) or
-        (B, *space).
+        The label's key in the batch or, in a list, its position from 0; a tensor (B, C, *space)
+        or (B, *space).
     seed : int, optional
         Of the run, in [0, 2**63). By default that of `seed_everything` or, without one, drawn when
         training starts.
@@ -66,7 +66,8 @@ class GaussianFieldNoiseCallback(Callback):
         clean_key: Any = None,
         spacing_key: Any = None,
     ):
-        self._change = Change(noise, label_key, clean_key, spacing_key)
+        self._change = Change(noise, label_key, clean_key, spacing_key, "batch")
+        self.noise = noise
         if seed is not None:
             seed = seed_of("seed", seed)
         self.seed = seed
@@ -81,20 +82,22 @@ class GaussianFieldNoiseCallback(Callback):
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Make the labels of a batch noisy, in the batch."""
-        if not isinstance(batch, MutableMapping | MutableSequence):
+        if not isinstance(batch, MutableMapping | list):
             raise TypeError(
                 f"batch must be a dict or a list, whose label can be replaced, got "
                 f"{type(batch).__qualname__}"
             )
-        count = self._change.count(batch)
+        label = self._change.label(batch)
+        count = len(label) if label.dim() else 0
         seed = 0 if self.seed is None else self.seed
         first = (batch_idx * trainer.world_size + trainer.global_rank) << _ITEM_BITS
         seeds = [item_seed(seed, trainer.current_epoch, first + i) for i in range(count)]
-        changed = self._change.batch(batch, seeds, self._change.spacing(batch, count))
-        if isinstance(batch, MutableMapping):
-            batch.update(changed)
-        else:
-            batch[:] = changed
+        made = self._change.noisy(label, seeds, self._change.spacing(batch, count))
+        if self._change.clean_key is not None and isinstance(batch, list):
+            batch.append(label)
+        elif self._change.clean_key is not None:
+            batch[self._change.clean_key] = label
+        batch[self._change.label_key] = made
 
     def state_dict(self) -> dict[str, Any]:
         """The run's seed."""

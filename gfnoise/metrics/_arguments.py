@@ -163,7 +163,7 @@ def distributions(
         )
     batch = array.shape[: split - 1]
     values = reals(name, array).reshape(math.prod(batch), classes, math.prod(space))
-    if check and found.odd(values, TOLERANCE):
+    if check and found.improper(values, TOLERANCE):
         raise no_probabilities(name, values)
     return found, values, batch
 

@@ -21,11 +21,11 @@ _OUTSIDE = {"constant": "grid-constant", "nearest": "nearest"}  # in the terms o
 
 def checked(params: Any, count: int, ndim: int) -> Params:
     """Parameters that may have been through JSON, as `sample_params` draws them."""
-    given = [] if params is None else params
+    given = params if isinstance(params, (list, tuple)) else []
     complete = all(isinstance(one, Mapping) and not set(KEYS) - set(one) for one in given)
     if len(given) != count or not complete:
         raise ValueError(
-            f"params must hold {', '.join(KEYS)} for each of {count} items, got {given!r:.200}"
+            f"params must hold {', '.join(KEYS)} for each of {count} items, got {params!r:.200}"
         )
     units = [isinstance(one["spacing"], str) and one["spacing"] == "unit" for one in given]
     if any(units) and not all(units):
@@ -41,6 +41,7 @@ def _plain(one: Mapping[str, Any], name: str, ndim: int) -> dict[str, Any]:
         spacing = [*_checks.strengths(own, spacing, ndim, zero=False, per_item=False)]
     return {
         **one,
+        "seed": streams.seed_of(f"{name}['seed']", one["seed"]),
         "amplitude": _checks.number(f"{name}['amplitude']", one["amplitude"], 0.0),
         "length_scale": _checks.positive(f"{name}['length_scale']", one["length_scale"]),
         "spacing": spacing,

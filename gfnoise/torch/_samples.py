@@ -13,78 +13,96 @@ from .noise import LabelNoise
 
 
 class Change:
-    """Puts noise on the label of a sample, or on those of a batch."""
+    """Puts noise on the label of a sample, or on those of a batch.
 
-    def __init__(self, noise: Any, label_key: Any, clean_key: Any, spacing_key: Any):
+    Parameters
+    ----------
+    given : {"sample", "batch"}
+        What the user gives, and errors speak of.
+    """
+
+    def __init__(
+        self, noise: Any, label_key: Any, clean_key: Any, spacing_key: Any, given: str = "sample"
+    ):
         if not isinstance(noise, LabelNoise):
             raise TypeError(f"noise must be a LabelNoise, got {type(noise).__qualname__}")
         self.noise, self.label_key, self.clean_key = noise, label_key, clean_key
-        self.spacing_key = spacing_key
+        self.spacing_key, self.given = spacing_key, given
 
     def __call__(self, sample: Any, seed: int) -> Any:
         """A sample with a noisy label."""
-        label = self._label(sample)
+        label = self.label(sample)
         spacing = None
         if self.spacing_key is not None:
-            spacing = _entry("spacing_key", sample, self.spacing_key)
-        noisy = self._noisy(label[None], [seed], spacing)[0]
+            spacing = self._entry("spacing_key", sample, self.spacing_key)
+        noisy = self.noisy(label[None], [seed], spacing)[0]
         return self._replaced(sample, label, noisy)
 
     def spacing(self, batch: Any, count: int) -> Tensor | None:
         """The voxel sizes of a batch on the CPU, one row per item."""
         if self.spacing_key is None:
             return None
-        given = rows = _entry("spacing_key", batch, self.spacing_key)
+        given = self._entry("spacing_key", batch, self.spacing_key)
         try:
-            if isinstance(rows, (tuple, list)) and all(isinstance(one, Tensor) for one in rows):
-                rows = torch.stack(list(rows), -1)  # default_collate leaves a tensor per axis
-            sizes = rows if isinstance(rows, Tensor) else np.asarray(rows, np.float64)
-            return torch.as_tensor(sizes, dtype=torch.float64, device="cpu").reshape(count, -1)
+            sizes = _rows(given, count)
         except (TypeError, ValueError, RuntimeError):
+            sizes = None
+        if sizes is None or sizes.shape not in ((count,), (count, 1), (count, self.noise.ndim)):
             raise ValueError(
-                f"a batch's {self.spacing_key!r} must hold voxel sizes of {count} items, "
-                f"got {given!r:.200}"
-            ) from None
-
-    def count(self, batch: Any) -> int:
-        """How many items a batch has."""
-        return len(label) if (label := self._label(batch)).dim() else 0
+                f"a batch's {self.spacing_key!r} must hold voxel sizes of {count} items, one each "
+                f"or one per axis, got {given!r:.200}"
+            )
+        return sizes.reshape(count, -1)
 
     def batch(self, batch: Any, seeds: list[int], spacing: Tensor | None) -> Any:
         """A batch with noisy labels."""
-        labels = self._label(batch)
-        return self._replaced(batch, labels, self._noisy(labels, seeds, spacing))
+        labels = self.label(batch)
+        return self._replaced(batch, labels, self.noisy(labels, seeds, spacing))
 
-    def _noisy(self, labels: Tensor, seeds: list[int], spacing: Any) -> Tensor:
-        """Labels with noise; errors speak of a sample, as that is what the user gave."""
+    def noisy(self, labels: Tensor, seeds: list[int], spacing: Any) -> Tensor:
+        """Labels with noise; errors speak of what the user gave."""
         if self.noise.training:
-            name = f"a sample's {self.label_key!r}"
-            _layouts.items(labels, self.noise.ndim, name=name, item=True)
+            name = f"a {self.given}'s {self.label_key!r}"
+            _layouts.items(labels, self.noise.ndim, name=name, item=self.given == "sample")
         noisy: Tensor = self.noise(labels, spacing=spacing, seed=seeds)
         return noisy
 
-    def _label(self, sample: Any) -> Tensor:
-        label = _entry("label_key", sample, self.label_key)
+    def label(self, sample: Any) -> Tensor:
+        """The label of a sample or batch, where the clean one has a place as well."""
+        label = self._entry("label_key", sample, self.label_key)
         if not isinstance(label, Tensor):
             raise TypeError(
-                f"a sample's {self.label_key!r} must be a torch tensor, got {_kind(label)} "
+                f"a {self.given}'s {self.label_key!r} must be a torch tensor, got {_kind(label)} "
                 f"(torch.from_numpy takes arrays)"
             )
         if self.clean_key is not None:
             self._check_clean_key(sample)
         return label
 
+    def _entry(self, name: str, sample: Any, key: Any) -> Any:
+        """An entry; an error that names what there is."""
+        if isinstance(sample, Mapping):
+            if key not in sample:
+                keys = f"the {self.given}'s keys {list(sample)}"
+                raise ValueError(f"{name} must be one of {keys}, got {key!r}")
+            return sample[key]
+        if not isinstance(sample, (tuple, list)):
+            raise TypeError(f"samples must be dicts, tuples or lists, got {_kind(sample)}")
+        if isinstance(key, bool) or not isinstance(key, int) or not 0 <= key < len(sample):
+            raise ValueError(f"{name} must be a position below {len(sample)}, got {key!r}")
+        return sample[key]
+
     def _check_clean_key(self, sample: Any) -> None:
         """Raise ValueError unless the clean label finds a place that nothing else has."""
         if isinstance(sample, Mapping):
             if self.clean_key in sample:
                 raise ValueError(
-                    f"clean_key must be a new key, got {self.clean_key!r}, which a sample has: "
-                    f"{list(sample)}"
+                    f"clean_key must be a new key, got {self.clean_key!r}, which a {self.given} "
+                    f"has: {list(sample)}"
                 )
         elif self.clean_key != len(sample) or hasattr(sample, "_fields"):
             raise ValueError(
-                f"clean_key must be the next position, {len(sample)}, of a sample that is a "
+                f"clean_key must be the next position, {len(sample)}, of a {self.given} that is a "
                 f"tuple or list, got {self.clean_key!r} for a {type(sample).__qualname__}"
             )
 
@@ -106,17 +124,14 @@ class Change:
         return values if isinstance(sample, list) else tuple(values)
 
 
-def _entry(name: str, sample: Any, key: Any) -> Any:
-    """An entry of a sample; an error that names what there is."""
-    if isinstance(sample, Mapping):
-        if key not in sample:
-            raise ValueError(f"{name} must be one of the sample's keys {list(sample)}, got {key!r}")
-        return sample[key]
-    if not isinstance(sample, (tuple, list)):
-        raise TypeError(f"samples must be dicts, tuples or lists, got {_kind(sample)}")
-    if isinstance(key, bool) or not isinstance(key, int) or not 0 <= key < len(sample):
-        raise ValueError(f"{name} must be a position below {len(sample)}, got {key!r}")
-    return sample[key]
+def _rows(sizes: Any, count: int) -> Tensor:
+    """The voxel sizes of `count` items, as a collate function leaves them."""
+    if isinstance(sizes, (tuple, list)) and all(isinstance(one, Tensor) for one in sizes):
+        # Of tuples of numbers, default_collate makes a tensor per axis.
+        by_axis = all(one.shape == (count,) for one in sizes)
+        sizes = torch.stack(list(sizes), -1 if by_axis else 0)
+    array = sizes if isinstance(sizes, Tensor) else np.asarray(sizes, np.float64)
+    return torch.as_tensor(array, dtype=torch.float64, device="cpu")
 
 
 def _kind(value: Any) -> str:

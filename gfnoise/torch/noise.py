@@ -298,9 +298,11 @@ class LabelNoise(torch.nn.Module):
         )
         params = self.sample_params(count, spacing=spacing, generator=generator, seed=seed)
         return {
-            key: self.apply(one, params, interpolate=one.is_floating_point())
-            if key in moving
-            else one
+            key: one
+            if key not in moving
+            else (_applied.to_image if one.is_floating_point() else _applied.to_labels)(
+                self, one, params
+            )
             for key, one in sample.items()
         }
 
@@ -331,7 +333,8 @@ class LabelNoise(torch.nn.Module):
 def _range(name: str, value: Any, *, zero: bool) -> tuple[float, float]:
     """A number or (low, high) as (low, high)."""
     expected = f"{name} must be a number or a range (low, high) with low <= high"
-    given = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value, value)
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(given) != 2:
         raise ValueError(f"{expected}, got {value!r}")
     low, high = (

@@ -36,10 +36,8 @@ def tally(maps, prefixes, *, level):
     """Tables (maps, BINS, SUMS) of a chunk (maps, voxels) of float32 or float64 in [0, 1]."""
     shift, width = _digit(maps.itemsize, level)
     bits = same_type(maps).view(f"u{maps.itemsize}")
-    tables, left = (
-        np.zeros((len(maps), BINS, SUMS), np.int64),
-        thresholding.every_block(*maps.shape),
-    )
+    tables = np.zeros((len(maps), BINS, SUMS), np.int64)
+    left = thresholding.every_block(*maps.shape)
     for task in thresholding.parts(*maps.shape):
         thresholding.tally_maps(bits, prefixes, shift, width, tables, left, *task)
     return tables

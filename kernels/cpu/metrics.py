@@ -140,7 +140,7 @@ def _scan(values, left, width, tolerance, total, top, best):
 
 
 @kernel
-def _odd(values, tolerance, found, start, stop):
+def _improper(values, tolerance, found, start, stop):
     """What `_scan` returns, of the voxels [start, stop) of several classes."""
     total, top = np.empty(_PART, values.dtype), np.empty(_PART, values.dtype)
     best = np.empty(_PART, np.int32)
@@ -290,10 +290,10 @@ def entropy(values, two_sided):
     return _in_slabs(values.shape[1], (1,), np.float64, *runs).sum((1, 2))
 
 
-def odd(values, tolerance):
+def improper(values, tolerance):
     """How many voxels of (items, classes, voxels) have no probabilities that sum to 1."""
     limit = values.dtype.type(tolerance)
-    runs = [partial(_odd, item, limit) for item in same_type(values)]
+    runs = [partial(_improper, item, limit) for item in same_type(values)]
     return int(_in_slabs(values.shape[2], (1,), np.int64, *runs).sum())
 
 

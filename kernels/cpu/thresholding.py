@@ -327,15 +327,15 @@ def _tally_tasks(bits, prefixes, shift, width, left, tables, tasks):
 def count_votes(votes, raters):
     """How many voxels of (maps, voxels) have 0, 1, ... votes: (maps, raters + 1)."""
     votes = same_type(votes)
-    slabs = _pool.slabs(votes.shape[1], max(_CHUNK, 4 * (raters + 1)))
-    tables = np.zeros((len(votes), len(slabs), raters + 1), np.int64)
-    _pool.run(
-        [
-            partial(_levels, own, table, *slab)
-            for own, rows in zip(votes, tables, strict=True)
-            for slab, table in zip(slabs, rows, strict=True)
-        ]
-    )
+    slabs = _pool.slabs(votes.shape[1], _CHUNK)
+    lanes = max(1, min(_pool.threads(), len(slabs)))
+    tables = np.zeros((len(votes), lanes, raters + 1), np.int64)
+
+    def lane(map_, number):
+        for slab in slabs[number::lanes]:
+            _levels(votes[map_], tables[map_, number], *slab)
+
+    _pool.run([partial(lane, m, number) for m in range(len(votes)) for number in range(lanes)])
     return tables.sum(1)
 
 
