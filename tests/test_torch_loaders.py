@@ -354,7 +354,7 @@ def test_spacings_as_a_collate_function_of_the_user_leaves_them(collated: Any) -
 def test_spacings_that_do_not_fit(collated: Any) -> None:
     change = Change(LabelNoise(2.0, 5.0, ndim=2), "label", None, "mm")
     with pytest.raises(
-        ValueError, match=r"^a batch's 'mm' must hold voxel sizes of 2 items, .*, got"
+        ValueError, match=r"^a batch's 'mm' must hold voxel sizes of 2 items, .*got"
     ):
         change.spacing({"mm": collated}, 2)
 
