@@ -30,6 +30,7 @@ PADDING = 4.1  # correlation lengths between the image and its periodic copy
 TAIL = 1e-4  # share of the spectrum that is cut
 WHITE = 0.1  # voxels; below, neighbours correlate by less than exp(-50): white noise
 CONSTANT = 1e15  # voxels; above, a field is the same at all voxels, for float32
+LARGEST = 1e30  # voxels: a larger amplitude would overflow float32, and is as far outside
 
 
 @dataclass(frozen=True, eq=False)

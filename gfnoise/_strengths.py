@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from .field import GaussianField
 
-LARGEST = 1e30
-"""Voxels: a larger amplitude would overflow float32, and is as far outside."""
-
 
 def own_items(noise: "GaussianField") -> int | None:
     """How many items the parameters are given for; None: they are the same for all."""

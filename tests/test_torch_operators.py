@@ -143,7 +143,7 @@ def test_compiled_with_dtypes_of_numpy(output: Any) -> None:
     [
         ("int8", "output must be of dtype float32 or float64, got int8"),
         (np.str_, "output must be of a dtype that torch has, got <U0"),
-        ("nothing", "data type 'nothing' not understood"),
+        ("nothing", "output must be a dtype, got 'nothing'"),
     ],
 )
 def test_compiled_with_dtypes_of_no_result(output: Any, message: str) -> None:

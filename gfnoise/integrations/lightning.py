@@ -67,10 +67,14 @@ class GaussianFieldNoiseCallback(Callback):
         spacing_key: Any = None,
     ):
         self._change = Change(noise, label_key, clean_key, spacing_key, "batch")
-        self.noise = noise
         if seed is not None:
             seed = seed_of("seed", seed)
         self.seed = seed
+
+    @property
+    def noise(self) -> LabelNoise:
+        """The noise: in `eval()` it leaves labels clean."""
+        return self._change.noise
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Choose the run's seed, unless it is given or restored."""

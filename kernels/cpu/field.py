@@ -20,8 +20,7 @@ import numpy as np
 
 from gfnoise._kept import kept
 from gfnoise._runs import RUN, pieces, run_spans
-from gfnoise._spectrum import KEPT, axis_basis
-from gfnoise._strengths import LARGEST
+from gfnoise._spectrum import KEPT, LARGEST, axis_basis
 
 from . import _pool
 from ._codes import as_bytes, entry, fill, of_codes

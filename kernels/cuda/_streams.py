@@ -11,8 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from gfnoise._runs import RUN, pieces
-from gfnoise._spectrum import CONSTANT, PADDING, TAIL, WHITE, harmonics
-from gfnoise._strengths import LARGEST
+from gfnoise._spectrum import CONSTANT, LARGEST, PADDING, TAIL, WHITE, harmonics
 
 from ._launch import (
     MOST_BLOCKS,
