@@ -16,6 +16,7 @@ SHAPE = (3, 9, 21)
 LABELS = (np.random.default_rng(0).random(SHAPE) < 0.5).astype(np.uint8)
 LABELS[:, 2:8, 4:16] = 1
 MAP = np.random.default_rng(1).random((2, *SHAPE)).astype(np.float32)
+VOTES = (MAP * 4).astype(np.uint8)
 MOVED = np.random.default_rng(2).normal(0.0, 3.0, (3, *SHAPE))
 
 
@@ -40,6 +41,8 @@ def interpolation() -> None:
 
 def filters() -> None:
     gfnoise.gaussian_filter(LABELS, 1.5)
+    for sigma in (0.0, 1.0):  # copied, and along x alone
+        gfnoise.gaussian_filter(MAP[0, 0, 0], sigma)
     gfnoise.gaussian_filter(MAP.astype(np.float64), 1.0, mode="wrap")
     FIELD.marginals(LABELS, num_classes=2, ignore_index=1)
 
@@ -47,11 +50,16 @@ def filters() -> None:
 def thresholding() -> None:
     gfnoise.optimal_segmentation(MAP, ndim=3)
     gfnoise.optimal_segmentation(MAP[0], "volume", ties="first")
-    gfnoise.optimal_threshold((MAP * 4).astype(np.uint8), ndim=3, raters=3)
     gfnoise.score(MAP > 0.5, MAP, ndim=3)
 
 
-STEMS = (field, interpolation, filters, thresholding)
+def votes() -> None:
+    gfnoise.optimal_segmentation(VOTES, ndim=3, raters=3)
+    gfnoise.optimal_segmentation(VOTES[0], "volume", ties="first", raters=3)
+    gfnoise.optimal_threshold(VOTES, ndim=3, raters=5000)  # more levels than shared memory holds
+
+
+STEMS = (field, interpolation, filters, thresholding, votes)
 
 
 def redirect(case: Callable[[], None]) -> Callable[[HostLauncher], None]:
