@@ -20,7 +20,7 @@ import pytest
 from noise import NOISE
 
 import gfnoise
-from cases import AMPLITUDE, LENGTH_SCALE, SMALL, STRUCTURES, times
+from cases import AMPLITUDE, LENGTH_SCALE, SMALL, STRUCTURES, shape_id
 from gfnoise._cuda import _launch
 
 cupy = pytest.importorskip("cupy")
@@ -41,7 +41,7 @@ def devices() -> int:
 
 pytestmark = [
     pytest.mark.skipif(not devices(), reason="no GPU"),
-    pytest.mark.parametrize("shape", SHAPES, ids=times),
+    pytest.mark.parametrize("shape", SHAPES, ids=shape_id),
 ]
 
 

@@ -6,7 +6,7 @@ from noise import NOISE
 
 import gfnoise
 import listings
-from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, SHAPES, STRUCTURES, times
+from cases import AMPLITUDE, LENGTH_SCALE, MIDDLE, SHAPES, STRUCTURES, shape_id
 
 
 def listing(labels: np.ndarray, order: int = 1, length_scale: float = LENGTH_SCALE) -> np.ndarray:
@@ -32,7 +32,7 @@ def check(labels: np.ndarray, order: int, noise: gfnoise.GaussianField = NOISE):
 
 
 @pytest.mark.parametrize("order", [0, 1])
-@pytest.mark.parametrize("shape", SHAPES, ids=times)
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
 def test_sample_labels(race, shape, order):
     labels = STRUCTURES["ball"](shape)[None]
     race(
@@ -56,7 +56,7 @@ def test_structure(race, structure):
     )
 
 
-@pytest.mark.parametrize("shape", SHAPES[::2], ids=times)
+@pytest.mark.parametrize("shape", SHAPES[::2], ids=shape_id)
 def test_eight_items(race, shape):
     labels = np.stack([STRUCTURES["ball"](shape)] * 8)
     race(

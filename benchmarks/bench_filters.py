@@ -10,7 +10,7 @@ from noise import NOISE
 
 import gfnoise
 import listings
-from cases import AMPLITUDE, MIDDLE, SHAPES, STRUCTURES, times
+from cases import AMPLITUDE, MIDDLE, SHAPES, STRUCTURES, shape_id
 
 
 def close(result: np.ndarray, expected: np.ndarray) -> None:
@@ -27,7 +27,7 @@ def as_sampled(labels: np.ndarray, **options: Any) -> Callable[[np.ndarray, np.n
     return verify
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=times)
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
 def test_marginals(race, shape):
     labels = STRUCTURES["ball"](shape)
     sigma = AMPLITUDE * np.array(shape)

@@ -6,7 +6,7 @@ from noise import NOISE
 
 import gfnoise
 import listings
-from cases import MIDDLE, SHAPES, STRUCTURES, times
+from cases import MIDDLE, SHAPES, STRUCTURES, shape_id
 
 
 def sorted_threshold(m: np.ndarray) -> np.ndarray:
@@ -19,7 +19,7 @@ def close(result: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(result, expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=times)
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_optimal_threshold(race, shape, dtype):
     m = NOISE.marginals(STRUCTURES["ball"](shape)).astype(dtype)

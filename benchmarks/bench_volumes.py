@@ -9,7 +9,7 @@ import pytest
 from noise import NOISE
 
 import gfnoise
-from cases import MIDDLE, SHAPES, STRUCTURES, times
+from cases import MIDDLE, SHAPES, STRUCTURES, shape_id
 
 
 def sorted_range(m: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def same_best(result: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(result.max(1), expected.max(1), rtol=1e-4)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=times)
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
 def test_volume_range(race, shape):
     m = NOISE.marginals(STRUCTURES["ball"](shape))
     wide = m.astype(np.float64)
@@ -43,7 +43,7 @@ def test_volume_range(race, shape):
     )
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=times)
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
 @pytest.mark.parametrize("exact", [False, True], ids=["binned", "exact"])
 def test_volume_curves(race, shape, exact):
     m = NOISE.marginals(STRUCTURES["ball"](shape))

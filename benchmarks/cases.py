@@ -11,8 +11,8 @@ SHAPES = [(48, 48, 48), (40, 53, 37)] if SMALL else SHAPES
 MIDDLE = (48, 48, 48) if SMALL else (128, 128, 128)
 
 
-def times(shape: tuple[int, ...]) -> str:
-    """A shape as a test is told by."""
+def shape_id(shape: tuple[int, ...]) -> str:
+    """Name a benchmark by its shape."""
     return "x".join(map(str, shape))
 
 

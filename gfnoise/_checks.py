@@ -167,10 +167,10 @@ def plain(expected: str, value: object) -> NDArray[Any]:
         raise TypeError(f"{expected}, got a masked array, whose mask would be lost: {value!r}")
     try:
         return np.asarray(value)
-    except (TypeError, RuntimeError):  # CuPy's, and torch's of what requires a gradient
-        raise TypeError(f"{expected}, got {value!r}") from None
-    except ValueError:
-        raise ValueError(f"{expected}, got {value!r}") from None
+    except (TypeError, ValueError, RuntimeError) as error:
+        # RuntimeError is torch's, of what requires a gradient.
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{expected}, got {value!r}") from None
 
 
 def seeds(seed: Any, items: int | None) -> tuple[NDArray[Any], NDArray[np.uint32], bool]:

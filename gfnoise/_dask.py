@@ -185,7 +185,7 @@ def _marginals(
     out: None,
 ) -> da.Array:
     options = {"method": method, "mode": mode, "cval": cval, "ignore_index": ignore_index}
-    _checks.integral("labels", labels)
+    _checks.integral("labels", labels)  # of a twin, the error would tell another shape
     function(self, _twin(labels, self.ndim), num_classes=num_classes, **options)
     lead, space = labels.ndim - self.ndim, labels.shape[labels.ndim - self.ndim :]
     sigma, _ = in_voxels(self, math.prod(labels.shape[:lead]), space)
@@ -236,7 +236,7 @@ def _sample_labels(
     out: None,
 ) -> da.Array:
     options = {"order": order, "mode": mode, "cval": cval, "ignore_index": ignore_index}
-    _checks.integral("labels", labels)
+    _checks.integral("labels", labels)  # of a twin, the error would tell another shape
     function(self, _twin(labels, self.ndim), seed=seed, n=n, **options)
     lead, space = labels.ndim - self.ndim, labels.shape[labels.ndim - self.ndim :]
     part, _ = part_of(space, window if full_shape is not None else None, full_shape)

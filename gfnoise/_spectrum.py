@@ -88,12 +88,12 @@ def harmonics(size: int, length_scale: float) -> Harmonics:
         )
     weights = _weights(unit, math.ceil(6 / unit) + 1)  # beyond, nothing is left in float32
     tail = np.cumsum(weights[::-1])[::-1]
-    kept = max(1, int(np.count_nonzero(tail >= TAIL * _sum(unit))))
+    kept = max(1, int(np.count_nonzero(tail >= TAIL * _total(unit))))
     highest = min(kept - 1, int(period) // 2)
     return Harmonics(period, length, kept, 2 * highest + 1)
 
 
-def _sum(unit: float) -> float:
+def _total(unit: float) -> float:
     """The sum of the spectrum, which is a few terms of its transform's by Poisson's formula.
 
     (A kernel has it of a few exponentials; unit is below 2 pi / 4.1, and the next term exp(-75).)

@@ -220,3 +220,10 @@ def test_the_memory_of_a_long_axis() -> None:
     tracemalloc.stop()
     assert values.nbytes == pytest.approx(5 * size * (size + 4 * length) / length, rel=0.05)
     assert peak < values.nbytes + (64 << 20)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 0.05, 0.3, 1.0, 2 * math.pi / 4.1])
+def test_total_is_that_of_all_harmonics(unit: float) -> None:
+    harmonics = np.arange(1, math.ceil(12 / unit))
+    expected = 1 + 2 * math.fsum(np.exp(-0.5 * (unit * harmonics) ** 2))
+    assert _spectrum._total(unit) == pytest.approx(expected, rel=1e-14)

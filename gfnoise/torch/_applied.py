@@ -48,6 +48,11 @@ def _plain(one: Mapping[str, Any], name: str, ndim: int) -> dict[str, Any]:
     }
 
 
+def apply(noise: "LabelNoise", tensor: Tensor, params: Params) -> Tensor:
+    """Move labels or, of a floating dtype, an image."""
+    return (to_image if tensor.is_floating_point() else to_labels)(noise, tensor, params)
+
+
 def to_labels(noise: "LabelNoise", labels: Tensor, params: Params) -> Tensor:
     """Move labels (B, C, *space) or (B, *space) by the fields of their items."""
     applied = [i for i, one in enumerate(params) if one["applied"]]

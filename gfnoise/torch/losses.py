@@ -131,22 +131,7 @@ class AdaptiveWingLoss(nn.Module):
     def forward(self, input: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compute the loss of a prediction against soft labels, where `mask` is True.
 
-        Parameters
-        ----------
-        input, target : tensor
-            Of one shape, as in the class's notes.
-        mask : bool tensor, optional
-            Of the same shape or, of tensors (B, C, *space), (B, 1, *space).
-
-        Returns
-        -------
-        tensor
-            As `reduction` says.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is not as described.
+        As `SoftDiceLoss.forward`, but for tensors of any one shape.
         """
         # What does not count is masked to a prediction without distance: no loss, no slope.
         prediction, y = _pair(input, target, least=0)

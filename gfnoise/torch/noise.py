@@ -221,7 +221,7 @@ class LabelNoise(torch.nn.Module):
             return super().apply(labels)  # torch's own, of a function to modules
         count = _layouts.items(labels, self.ndim, floating=interpolate)
         drawn = _applied.checked(params, count, self.ndim)
-        return (_applied.to_image if interpolate else _applied.to_labels)(self, labels, drawn)
+        return _applied.apply(self, labels, drawn)
 
     def extra_repr(self) -> str:
         """The settings, for `print`."""
@@ -298,11 +298,7 @@ class LabelNoise(torch.nn.Module):
         )
         params = self.sample_params(count, spacing=spacing, generator=generator, seed=seed)
         return {
-            key: one
-            if key not in moving
-            else (_applied.to_image if one.is_floating_point() else _applied.to_labels)(
-                self, one, params
-            )
+            key: _applied.apply(self, one, params) if key in moving else one
             for key, one in sample.items()
         }
 
