@@ -85,16 +85,14 @@ def test_a_run_resumes_with_other_batches(kind: Any, first: Any, second: Any, si
     assert other.epoch == 2
 
 
-class Slow(Items):
-    """The first item comes behind the fourth, of another worker, whatever the machine's pace."""
+class LateFirst(Items):
+    """The first item is held in its worker until the consumer has one of the other worker's."""
 
     def __init__(self) -> None:
-        self.fourth = multiprocessing.get_context("fork").Event()
+        self.one_came = multiprocessing.get_context("fork").Event()
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if index == 3:
-            self.fourth.set()
-        assert index or self.fourth.wait(LIMIT)
+        assert index or self.one_came.wait(LIMIT)
         return super().__getitem__(index)
 
 
@@ -102,12 +100,14 @@ def test_batches_out_of_order_have_no_state() -> None:
     """But for a pass that has not begun or that gave out all; each item has its own noise."""
     options: dict[str, Any] = {"num_workers": 2, "multiprocessing_context": "fork"}
     options |= {"in_order": False, "timeout": LIMIT}
-    loader = NoisyLabelLoader(Slow(), NOISE, "label", **options)
+    items = LateFirst()
+    loader = NoisyLabelLoader(items, NOISE, "label", **options)
     assert loader.state_dict()["items"] == 0
     found: list[tuple[int, str]] = []
     begun = iter(loader)
     assert loader.state_dict()["items"] == 0
     for batch in begun:
+        items.one_came.set()
         found += labels_of([batch])
         if len(found) < COUNT:
             with pytest.raises(
