@@ -57,15 +57,16 @@ def optimal_threshold(
 
     Notes
     -----
-    No sort: a descent through the digits of the floats, with exact sums; of maps of at most 2**13
-    voxels, passes that converge to it, with compensated ones. A threshold within 1e-12 (relative)
-    of a value of the map is that value, so that ties are kept. Compare a map with the array that is
-    returned, not with a Python float, which NumPy would round to the map's dtype.
+    No sort. Where a score is largest, passes over the map rise to the threshold (Dinkelbach 1967,
+    "On Nonlinear Fractional Programming"), which mostly need all of it once; for "volume", and on a
+    device, it is a descent through the digits of the floats, with exact sums. A threshold within
+    1e-12 (relative) of a value of the map is that value, so that ties are kept. Compare a map with
+    the array that is returned, not with a Python float, which NumPy would round to the map's dtype.
 
     Of a dask array whose maps are in chunks, the tallies of the chunks are added up, in three
-    passes for float32 and seven for float64: the same bits. They are computed at the call, by
-    dask's scheduler; the dask array that is returned holds numbers. Store a map that is slow to
-    make.
+    passes for float32 and seven for float64: a threshold that may differ in its last bits, and the
+    same masks. They are computed at the call, by dask's scheduler, as are those of maps that are a
+    chunk each; the dask array that is returned holds numbers. Store a map that is slow to make.
 
     Examples
     --------

@@ -1,17 +1,17 @@
 """Thresholds of maps in chunks: the tally of a map is the sum of the tallies of its chunks.
 
-Tallies are integers, whose sum is exact in any order: the thresholds have the same bits as those of
-maps in memory.
+Tallies are integers, whose sum is exact in any order: a threshold has the same bits whatever the
+chunks.
 """
 
 import numpy as np
 
 from gfnoise._digits import BINS, DIGITS
 
-from . import thresholding
+from . import _dinkelbach, thresholding
 from ._jit import same_type
 
-WHOLE = thresholding.SMALL
+WHOLE = _dinkelbach.SMALL
 """Voxels of a map up to which it is decided otherwise, without tallies."""
 
 SUMS = 3
@@ -38,7 +38,7 @@ def tally(maps, prefixes, *, level):
     bits = same_type(maps).view(f"u{maps.itemsize}")
     tables = np.zeros((len(maps), BINS, SUMS), np.int64)
     left = thresholding.every_block(*maps.shape)
-    for task in thresholding.parts(*maps.shape):
+    for task in _dinkelbach.parts(*maps.shape):
         thresholding.tally_maps(bits, prefixes, shift, width, tables, left, *task)
     return tables
 

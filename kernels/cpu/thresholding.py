@@ -1,11 +1,13 @@
-"""Thresholds of probability maps without sorting: a descent through the digits of their bits.
+"""Thresholds of probability maps without sorting, and masks.
+
+Where a score is largest, Dinkelbach's passes find it (`_dinkelbach`). The value of a rank, and both of
+maps that come in chunks, are found by a descent through the digits of their bits.
 
 The bits of floats in [0, 1] order as the floats do. A level counts and sums, per value of the next
 ten bits, the voxels that share the digits found so far; within such a bin all values have one
 exponent, so their sum is exact in integers, whatever the order. The optimum is bracketed by one
 bin after the other until a bin is a single value: three levels for float32, seven for float64, of
 which the first looks at all voxels, the others where some share the digits found so far.
-Maps that are hardly larger than the tables of a level take Dinkelbach's passes instead.
 """
 
 import math
@@ -18,15 +20,12 @@ from gfnoise._digits import BINS, DIGITS, HALF, NO_RANK, OF_THE_MASS
 from gfnoise._scores import score_of
 
 from . import _pool
+from ._dinkelbach import BLOCK, CHUNK, TIE, best_thresholds, parts
 from ._jit import device, kernel, same_type
 
-_TIE = 1e-12  # relative; a threshold this close to a value of the map is that value
 NOWHERE = np.uint64((1 << 64) - 1)  # a prefix that no value has
-_CHUNK = 1 << 18  # voxels of a task
-SMALL = 1 << 13  # voxels of a map that passes over it are quicker for than tables
 _GROUP = 1 << 10  # tables held at once
-_BLOCK = 64  # voxels that are looked at together
-_ONE = np.uint64(1 << 44)  # a voxel; below it there is room for the halves of _CHUNK remainders
+_ONE = np.uint64(1 << 44)  # a voxel; below it there is room for the halves of CHUNK remainders
 
 
 # --- kernels ------------------------------------------------------------------------------------
@@ -38,7 +37,7 @@ def _has_any(block, prefix, above):
     code = block.dtype.type
     unsigned, shift, head = ~(code(1) << code(8 * block.itemsize - 1)), code(above), code(prefix)
     found = code(0)
-    for i in range(_BLOCK):  # a fixed length, without a branch: vectors
+    for i in range(BLOCK):  # a fixed length, without a branch: vectors
         value = block[i] & unsigned  # -0.0 is 0
         found |= code((value != 0) & (value >> shift == head))
     return found != 0
@@ -76,12 +75,12 @@ def _tally(bits, prefix, shift, width, table, left, start, stop):
     above, bins = np.uint64(shift + width), np.uint64((1 << width) - 1)
     # A word has the count and the sum of the lower halves, of float64 another that of the upper.
     packed = np.zeros((2, bits.itemsize // 4, BINS), np.uint64)
-    for first in range(start, stop, _BLOCK):
-        if not left[first // _BLOCK]:
+    for first in range(start, stop, BLOCK):
+        if not left[first // BLOCK]:
             continue
-        block = bits[first : min(first + _BLOCK, stop)]
-        if block.size == _BLOCK and not _has_any(block, prefix, above):
-            left[first // _BLOCK] = False
+        block = bits[first : min(first + BLOCK, stop)]
+        if block.size == BLOCK and not _has_any(block, prefix, above):
+            left[first // BLOCK] = False
             continue
         _tally_block(block, prefix, above, shift, bins, packed)
     for digit in range(BINS):
@@ -149,7 +148,7 @@ def _next_digit(table, edges, units, state, weight, rank):
         if rank >= 0:
             found = count >= rank
         else:
-            found = new + rest >= edge * (count + weight * mass) * (1 - 0.5 * _TIE)
+            found = new + rest >= edge * (count + weight * mass) * (1 - 0.5 * TIE)
         if found:
             break
     if digit < 0 or (rank >= 0 and not found):
@@ -161,7 +160,7 @@ def _next_digit(table, edges, units, state, weight, rank):
     threshold = max(
         (new + rest) / (count + weight * mass), (total + carry) / (above + weight * mass)
     )
-    return digit, edge if abs(threshold - edge) <= _TIE * threshold else threshold
+    return digit, edge if abs(threshold - edge) <= TIE * threshold else threshold
 
 
 @kernel
@@ -191,35 +190,6 @@ def descend(tables, prefixes, shift, width, states, weight, ranks, thresholds, s
             prefixes[m] = (prefixes[m] << np.uint64(width)) | np.uint64(digit)
         else:
             prefixes[m] = NOWHERE
-
-
-@kernel
-def _climb(maps, weight, thresholds, start, stop):
-    """Thresholds of small maps: ``t <- sum(m >= t) / (voxels + weight sum m)`` until it stands.
-
-    Each pass scores a level set, and no level set scores more than the optimal one: t rises to its
-    threshold. It is then snapped to the nearest value within a tie.
-    """
-    for m in range(start, stop):
-        threshold, mass = 0.0, -1.0
-        while True:
-            total, carry, count = 0.0, 0.0, 0
-            for value in maps[m]:
-                if value > 0 and value >= threshold:
-                    total, carry = _add(total, carry, np.float64(value))
-                    count += 1
-            if mass < 0:
-                mass = total + carry
-            higher = (total + carry) / (count + weight * mass) if mass > 0 else 0.5
-            if higher <= threshold or mass == 0:
-                break
-            threshold = higher
-        threshold = threshold if mass > 0 else 0.5
-        nearest, gap = threshold, _TIE * threshold
-        for value in maps[m]:
-            if mass > 0 and abs(value - threshold) <= gap:
-                nearest, gap = np.float64(value), abs(value - threshold)
-        thresholds[m] = nearest
 
 
 @kernel
@@ -263,16 +233,9 @@ def _overlap(segmentation, values, start, stop):
 # --- launching ----------------------------------------------------------------------------------
 
 
-def parts(maps, voxels):
-    """Cut (maps, voxels) into tasks: (first map, last, first voxel, last)."""
-    if voxels > _CHUNK:
-        return [(m, m + 1, *slab) for m in range(maps) for slab in _pool.slabs(voxels, _CHUNK)]
-    return [(*some, 0, voxels) for some in _pool.slabs(maps, max(1, _CHUNK // max(1, voxels)))]
-
-
 def every_block(maps, voxels):
     """What is `left` of (maps, voxels) before the first digit."""
-    return np.ones((maps, -(-voxels // _BLOCK)), np.bool_)
+    return np.ones((maps, -(-voxels // BLOCK)), np.bool_)
 
 
 def optimal_threshold(maps, *, weight, rank):
@@ -283,10 +246,8 @@ def optimal_threshold(maps, *, weight, rank):
     """
     thresholds, ranks = np.empty(len(maps)), np.full(len(maps), rank, np.int64)
     maps = same_type(maps)
-    if maps.shape[1] <= SMALL and rank == NO_RANK:
-        tasks = parts(*maps.shape)
-        _pool.run([partial(_climb, maps, weight, thresholds, *task[:2]) for task in tasks])
-        return thresholds, ranks
+    if rank == NO_RANK:
+        return best_thresholds(maps, weight), ranks
     bits = maps.view(f"u{maps.itemsize}")
     for first in range(0, len(maps), _GROUP):
         group = slice(first, first + _GROUP)
@@ -298,7 +259,7 @@ def optimal_threshold(maps, *, weight, rank):
 def _threshold_group(bits, dtype, weight, ranks, thresholds):
     maps, voxels = bits.shape
     tasks = parts(maps, voxels)
-    if voxels > _CHUNK:  # the threads share a map: each lane of tasks has a table of its own
+    if voxels > CHUNK:  # the threads share a map: each lane of tasks has a table of its own
         lanes = min(_pool.threads(), len(tasks))
         tables = np.empty((lanes, maps, BINS, 3), np.int64)
         shares = [(tables[lane], tasks[lane::lanes]) for lane in range(lanes)]
@@ -327,7 +288,7 @@ def _tally_tasks(bits, prefixes, shift, width, left, tables, tasks):
 def count_votes(votes, raters):
     """How many voxels of (maps, voxels) have 0, 1, ... votes: (maps, raters + 1)."""
     votes = same_type(votes)
-    slabs = _pool.slabs(votes.shape[1], _CHUNK)
+    slabs = _pool.slabs(votes.shape[1], CHUNK)
     lanes = max(1, min(_pool.threads(), len(slabs)))
     tables = np.zeros((len(votes), lanes, raters + 1), np.int64)
 
@@ -397,7 +358,7 @@ def segment(maps, out, *, thresholds, strict, ranks):
         for m, (threshold, rank) in enumerate(zip(thresholds, ranks, strict=True)):
             _mask_first(maps[m], threshold, rank, out[m])
         return
-    slabs = _pool.slabs(maps.shape[1], _CHUNK)
+    slabs = _pool.slabs(maps.shape[1], CHUNK)
     _pool.run(
         [
             partial(_mask, values, threshold, strict, to, *slab)
@@ -411,7 +372,7 @@ def score(segmentation, values, *, metric, weight):
     """The scores of segmentations (maps, voxels), bytes, for maps of values."""
     segmentation, values = same_type(segmentation), same_type(values)
     maps, voxels = values.shape
-    slabs = _pool.slabs(voxels, _CHUNK)
+    slabs = _pool.slabs(voxels, CHUNK)
     sums = np.zeros((maps, len(slabs), 3))
 
     def task(m, i):
