@@ -1,7 +1,7 @@
 """Thresholds of probability maps without sorting, and masks.
 
-Where a score is largest, Dinkelbach's passes find it (`_dinkelbach`). The value of a rank, and both of
-maps that come in chunks, are found by a descent through the digits of their bits.
+Where a score is largest, Dinkelbach's passes find it (`_dinkelbach`). The value of a rank, and both
+of maps that come in chunks, are found by a descent through the digits of their bits.
 
 The bits of floats in [0, 1] order as the floats do. A level counts and sums, per value of the next
 ten bits, the voxels that share the digits found so far; within such a bin all values have one
