@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -110,7 +111,7 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
         if owner is None or is_masked(array):
             raise TypeError(
                 f"{name} must be a NumPy array, a CuPy array or a torch tensor, "
-                f"got {type(array).__module__}.{type(array).__qualname__}"
+                f"got {type(array).__module__}.{type(array).__qualname__}{_remedy(array)}"
             )
         owners[name] = owner
     if len(set(owners.values())) > 1:
@@ -127,6 +128,17 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
             if error.name != name:
                 raise
     raise NotImplementedError(f"{function} has no kernels for {_NAMES[owner]} arrays yet")
+
+
+def _remedy(value: object) -> str:
+    """What makes an array of what was given instead."""
+    if isinstance(value, (list, tuple)):
+        return ": np.stack makes one of several, such as masks of raters, np.array one of numbers"
+    if isinstance(value, (str, os.PathLike)):
+        return ": gfnoise.io.read_labels or read_map reads a file"
+    if type(value).__module__.startswith("SimpleITK"):
+        return ": sitk.GetArrayFromImage gives its voxels"
+    return ": give its `data`" if library(getattr(value, "data", None)) else ""
 
 
 def _check_device(function: str, arrays: dict[str, Any]) -> None:

@@ -109,7 +109,9 @@ def space_axes(name: str, ndim: object, available: int, most: int = 3) -> int:
 def grid_shape(name: str, shape: object, ndim: int) -> tuple[int, ...]:
     """A tuple of `ndim` sizes."""
     if not isinstance(shape, (tuple, list)) or len(shape) != ndim:
-        raise ValueError(f"{name} must be a tuple of {ndim} sizes, got {shape!r}")
+        own = getattr(shape, "shape", None)
+        got = repr(shape) if own is None else f"an array: give its shape, {tuple(own)}"
+        raise ValueError(f"{name} must be a tuple of {ndim} sizes, got {got}")
     return tuple(integer(f"{name}[{axis}]", size, 0) for axis, size in enumerate(shape))
 
 
@@ -238,13 +240,17 @@ def _item_numbers(expected: str, seed: Any, items: int | None) -> NDArray[np.uin
 def integral(name: str, array: NDArray[Any]) -> None:
     """Raise TypeError unless the array is of bool or an integer dtype."""
     if array.dtype.kind not in "biu":
-        hint = (
-            " (.astype(np.uint8), or of a tensor .to(torch.uint8), makes labels of whole numbers)"
-        )
-        raise TypeError(
-            f"{name} must be of bool or an integer dtype, got {describe(array)}"
-            f"{hint * (array.dtype.kind == 'f')}"
-        )
+        hint = ""
+        if array.dtype.kind == "f":
+            whole = not readable(array) or bool((array == array.round()).all())
+            hint = (
+                " (.astype(np.uint8), or of a tensor .to(torch.uint8), makes labels of whole "
+                "numbers)"
+                if whole
+                else " whose values are no whole numbers (of a probability map, "
+                "optimal_segmentation or a comparison, as in m >= 0.5, makes a mask)"
+            )
+        raise TypeError(f"{name} must be of bool or an integer dtype, got {describe(array)}{hint}")
 
 
 def binary(name: str, array: NDArray[Any]) -> None:

@@ -1,5 +1,7 @@
 """Expected scores of a decision under the noise model, by Monte Carlo."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from types import ModuleType

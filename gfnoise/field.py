@@ -1,5 +1,7 @@
 """The noise model: Gaussian displacement fields, the labels they make, and their marginals."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,15 +36,18 @@ class GaussianField:
     length_scale : float or array_like
         The correlation length along each axis, the same for all components; positive.
     spacing : float, array_like or "unit", default 1.0
-        Voxel size per axis, in the unit of `amplitude` and `length_scale`: 1 for voxels, mm from
-        the header of an image. "unit" is the papers' unit cube: a voxel size of ``1 / shape[i]``.
+        Voxel size per axis of the array, in the unit of `amplitude` and `length_scale`: 1 for
+        voxels, mm from the header of an image, in the array's order: (x, y, z) of nibabel, (z, y,
+        x) of SimpleITK's arrays, whose ``GetSpacing()`` is the other way round. "unit" is the
+        papers' unit cube: a voxel size of ``1 / shape[i]``.
     ndim : {2, 3}
         Number of spatial axes, the last of each array, in the array's order.
 
     Notes
     -----
     Each parameter is a number or of shape (ndim,), for all items alike, or of shape (items, 1) or
-    (items, ndim), one row per item. They are kept as plain tuples: fields compare and hash.
+    (items, ndim), one row per item. They are kept as plain tuples: fields compare and hash. A pair
+    is one value per axis, and no range: ranges are what `gfnoise.torch.LabelNoise` takes.
 
     Randomness is a function of (seed, item, rater) alone. With an integer `seed`, item i (leading
     axes flattened in C order) and rater j draw from (seed, i, j). With one seed per item, they

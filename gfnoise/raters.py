@@ -1,5 +1,7 @@
 """Several raters: fusing their labels, STAPLE, and the noise model that looks like them."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from types import ModuleType

@@ -1,5 +1,7 @@
 """Soft labels: label smoothing and spatially varying label smoothing."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Volumes of the optimal decisions: their ranges, their bounds, and the scores at every volume."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 

@@ -134,6 +134,31 @@ def test_gradient_of_adaptive_wing() -> None:
     assert (x.grad == 0).all()
 
 
+# ------------------------------------------------------------------------- what is no probability
+
+
+@pytest.mark.parametrize(
+    ("loss", "input", "target", "match"),
+    [
+        (SoftDiceLoss(), 8 * C - 4, M, r"^input must hold probabilities in \[0, 1\], of a sigmoid"),
+        (SoftDiceLoss(), C, 255 * M, r"^target must hold probabilities in \[0, 1\], got a minimum"),
+        (AdaptiveWingLoss(), 8 * C, -M, r"^target must hold probabilities in \[0, 1\], got a mini"),
+    ],
+)
+def test_what_is_no_probability_is_named(
+    loss: torch.nn.Module, input: torch.Tensor, target: torch.Tensor, match: str
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        loss(input, target)
+    nowhere = torch.zeros_like(C, dtype=torch.bool)
+    assert loss(input, target, nowhere) == 0  # what does not count may be anything
+    rounded = torch.full_like(C, 1 + 1e-4).half()
+    loss(rounded, rounded)
+    assert torch.isnan(loss(torch.full_like(C, torch.nan), M))
+    per_item = torch.func.vmap(lambda c, m: type(loss)()(c[None], m[None]))
+    assert per_item(C, M).shape == C.shape[:1]
+
+
 # ------------------------------------------------------------------------- what does not count
 
 MASKS = {

@@ -285,6 +285,10 @@ def test_bad_settings(given: dict[str, Any], error: Any, match: str) -> None:
         LabelNoise(**{"amplitude": 1.0, "length_scale": 4.0, "ndim": 3} | given)
 
 
+# Of a patch with few planes, classes last: it could be nine raters of thin volumes.
+LAST = torch.nn.functional.one_hot(torch.arange(2 * 9 * 20 * 22).reshape(2, 9, 20, 22) % 5)
+
+
 def one_hot() -> Any:
     return torch.nn.functional.one_hot((LABELS[:, 0] > 0).long(), 2).movedim(-1, 1)
 
@@ -300,6 +304,8 @@ def one_hot() -> Any:
         ),
         (one_hot(), {}, ValueError, r"^labels must be integer-coded, .*use argmax\(1"),
         (one_hot().bool(), {}, ValueError, "^labels must be integer-coded, got one-hot"),
+        (LAST, {}, ValueError, r"^labels .*one-hot .*\(2, 9, 20, 22, 5\): use argmax\(-1\)"),
+        (LAST[..., :1], {}, ValueError, r"^labels .* \(2, 9, 20, 22, 1\), whose channels look"),
         (LABELS.numpy(), {}, TypeError, r"^labels must be a torch tensor, got numpy\.ndarray"),
         (LABELS[0, 0], {}, ValueError, r"^labels .*\(B, C, \*space\) .*ndim=3.*got \(12, 14, 16\)"),
         (LABELS[None], {}, ValueError, r"^labels .*got \(1, 3, 1, 12, 14, 16\)"),
@@ -322,6 +328,21 @@ def one_hot() -> Any:
 def test_bad_labels(labels: Any, options: dict[str, Any], error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
         NOISE(labels, **options)
+
+
+def test_noise_of_a_field() -> None:
+    field = GaussianField(1.5, 6.0, spacing=(2.0, 1.0, 0.5), ndim=3)
+    noise = LabelNoise.from_field(field, p=0.5, mode="constant")
+    assert repr(noise) == repr(
+        LabelNoise(1.5, 6.0, spacing=(2.0, 1.0, 0.5), p=0.5, mode="constant", ndim=3)
+    )
+    for wrong, error, match in [
+        ((1.5, 6.0), TypeError, "^field must be a GaussianField, got tuple"),
+        (GaussianField((1, 2, 3), 6.0, ndim=3), ValueError, "^field must have one amplitude"),
+        (GaussianField(1.0, [[6.0], [7.0]], ndim=2), ValueError, "^field must have one length_sc"),
+    ]:
+        with pytest.raises(error, match=match):
+            LabelNoise.from_field(wrong)
 
 
 def test_channels_that_only_begin_like_one_hot_labels() -> None:

@@ -1,5 +1,7 @@
 """Masks, labels and probability maps as the metrics' kernels take them."""
 
+from __future__ import annotations
+
 import math
 from types import ModuleType
 from typing import Any, NamedTuple

@@ -1,5 +1,7 @@
 """How far sampled labels are from several raters', as sets: the generalised energy distance."""
 
+from __future__ import annotations
+
 import itertools
 import math
 import threading

@@ -1,5 +1,7 @@
 """Overlap of masks and volumes, the search for one threshold, scores that combine metrics."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

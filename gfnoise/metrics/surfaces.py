@@ -1,5 +1,7 @@
 """Metrics of surfaces: their distance, and their share within a tolerance of each other."""
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Callable

@@ -33,7 +33,9 @@ def items(
         )
     if not floating and len(shape) == ndim + 2 and shape[1] > 1 and tensor.numel():
         _refuse_channels_last(name, shape[item:], item)
-        _refuse_one_hot(name, tensor, item)
+        _refuse_one_hot(name, tensor, 1, f"argmax({1 - item}, keepdim=True)", item)
+        if 1 < shape[-1] < min(shape[-ndim:-1]):
+            _refuse_one_hot(name, tensor, -1, "argmax(-1)", item)
     return shape[0]
 
 
@@ -43,7 +45,8 @@ def _refuse_channels_last(name: str, shape: tuple[int, ...], item: bool) -> None
     The channels of integer-coded labels are few: one, or one per rater.
     """
     channels, *space, last = shape[1 - item :]
-    if last <= _FEW and 4 * last <= channels and 4 * channels >= 3 * min(space):
+    alike = last <= _FEW and 4 * last <= channels and 4 * channels >= 3 * min(space)
+    if alike or (last == 1 and channels > _FEW):
         expected, place = ("(C, *space)", 0) if item else ("(B, C, *space)", 1)
         raise ValueError(
             f"{name} must be of shape {expected}, got {shape}, whose channels look to be last: "
@@ -51,14 +54,14 @@ def _refuse_channels_last(name: str, shape: tuple[int, ...], item: bool) -> None
         )
 
 
-def _refuse_one_hot(name: str, labels: Tensor, item: bool) -> None:
-    """Raise ValueError if the channels of CPU labels are indicators of classes."""
+def _refuse_one_hot(name: str, labels: Tensor, axis: int, remedy: str, item: bool) -> None:
+    """Raise ValueError if CPU labels are indicators of the classes that an axis has."""
     if labels.device.type != "cpu":
         return
-    for part in (labels[:, :, :1], labels):  # most label maps are known by their first plane
-        if ((part != 0) & (part != 1)).any() or (part.sum(1) != 1).any():
+    for part in (labels[:1].narrow(-2, 0, 1), labels):  # most label maps are known by their edge
+        if ((part != 0) & (part != 1)).any() or (part.sum(axis) != 1).any():
             return
     raise ValueError(
         f"{name} must be integer-coded, got one-hot ones of shape {tuple(labels.shape)[item:]}: "
-        f"use argmax({0 if item else 1}, keepdim=True)"
+        f"use {remedy}"
     )

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .. import _checks
+from .. import _array, _checks
+from ._tensors import is_traced
 from .softlabels import REDUCTIONS
+
+_ROUNDING = 1e-3  # how far from [0, 1] probabilities may be by it, in half precision
 
 
 class SoftDiceLoss(nn.Module):
@@ -65,9 +68,12 @@ class SoftDiceLoss(nn.Module):
         Raises
         ------
         ValueError, TypeError
-            If an argument is not as described.
+            If an argument is not as described; values on a device are looked at only under
+            `check_values`, those that are traced never.
         """
         c, m = _masked(mask, *_pair(input, target, least=2))
+        _probabilities("input", c, ", of a sigmoid or a softmax")
+        _probabilities("target", m)
         axes = [0] * self.batch + [*range(2, c.dim())]
         inside, mass = _over(c * m, axes), _over(c.abs() + m.abs(), axes)
         empty = mass == 0
@@ -136,6 +142,7 @@ class AdaptiveWingLoss(nn.Module):
         # What does not count is masked to a prediction without distance: no loss, no slope.
         prediction, y = _pair(input, target, least=0)
         prediction, y = _masked(mask, prediction, y.detach())
+        _probabilities("target", y)
         distance = (y - prediction).abs()
         exponent = self.alpha - y
         ratio = (self.theta / self.epsilon) ** exponent
@@ -272,6 +279,19 @@ def _masked(mask: Tensor | None, input: Tensor, target: Tensor) -> tuple[Tensor,
             f"got {tuple(mask.shape)}"
         )
     return input.masked_fill(~mask, 0), target.masked_fill(~mask, 0)
+
+
+def _probabilities(name: str, values: Tensor, of: str = "") -> None:
+    """Raise ValueError if a value is no probability; on a device only where values are checked."""
+    if torch.compiler.is_compiling() or is_traced(values) or not values.numel():
+        return
+    if values.device.type == "cpu" or _array.readable(values):
+        least, most = (bound.item() for bound in values.detach().aminmax())
+        if least < -_ROUNDING or most > 1 + _ROUNDING:  # NaN stays NaN
+            raise ValueError(
+                f"{name} must hold probabilities in [0, 1]{of}, "
+                f"got a minimum of {least:g} and a maximum of {most:g}"
+            )
 
 
 def _over(values: Tensor, axes: list[int]) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks, _labels, _modes
+from ..field import GaussianField
 from . import _applied, _layouts, _operators, streams
 from ._applied import KEYS, Params
 
@@ -22,7 +23,8 @@ class LabelNoise(torch.nn.Module):
     ----------
     amplitude, length_scale : float or (low, high)
         Of the noise, as in `GaussianField`, in voxels, or in mm if `spacing` is: a number, or a
-        range from which each item draws its own, uniformly.
+        range from which each item draws its own, uniformly. (A pair is a range here, and one value
+        per axis in `GaussianField`; `from_field` takes one of these.)
     ndim : {2, 3}
         Number of spatial axes, the last ones.
     spacing : float, array_like or "unit", default 1.0
@@ -88,6 +90,41 @@ class LabelNoise(torch.nn.Module):
         self.order, self.mode = order, mode
         self.ignore_index = _checks.ignored_label(ignore_index, np.dtype(np.int64))
 
+    @classmethod
+    def from_field(cls, field: GaussianField, **options: Any) -> "LabelNoise":
+        """The module with the noise of a field, such as the one that `fit_field` finds.
+
+        Parameters
+        ----------
+        field : GaussianField
+            Of one amplitude and one length scale, for all axes and items.
+        **options
+            p, order, mode and ignore_index, as of the class.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+
+        Examples
+        --------
+        >>> from gfnoise import GaussianField
+        >>> from gfnoise.torch import LabelNoise
+        >>> field = GaussianField(2.0, 8.0, spacing=(3.0, 0.8, 0.8), ndim=3)
+        >>> LabelNoise.from_field(field, p=0.8).amplitude
+        (2.0, 2.0)
+        """
+        if not isinstance(field, GaussianField):
+            raise TypeError(f"field must be a GaussianField, got {type(field).__qualname__}")
+        given = {"amplitude": field.amplitude, "length_scale": field.length_scale}
+        for name, value in given.items():
+            if len(set(value)) > 1 or isinstance(value[0], tuple):
+                raise ValueError(
+                    f"field must have one {name} for all axes and items, got {value!r}"
+                )
+            given[name] = value[0]
+        return cls(**given, ndim=field.ndim, spacing=field.spacing, **options)
+
     def forward(
         self,
         labels: Any,
@@ -106,7 +143,8 @@ class LabelNoise(torch.nn.Module):
             read as floats, as floats are images: use ``labels.long()`` or
             ``labels.to(torch.uint8)`` (the adapters for MONAI and TorchIO do it). In a dict,
             tensors of a floating dtype (B, C, *space) move with the labels, of which there must be
-            one, by linear interpolation; what has other axes, or is no tensor, stays as it is.
+            at least one, by linear interpolation; an image of an integer dtype would be taken for
+            labels. What has other axes, or is no tensor, stays as it is.
         spacing : float, array_like or "unit", optional
             Voxel size of these labels, in place of the module's.
         generator : torch.Generator, optional
