@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,6 @@ from numpy.lib.stride_tricks import as_strided
 
 import gfnoise
 from gfnoise import GaussianField, _checks, _output
-from gfnoise.io import Image
 
 LABELS = np.array([[0, 0, 0, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]], np.uint8)
 PAIR = np.stack([LABELS, LABELS])
@@ -255,30 +252,6 @@ def test_parameters_that_do_not_match_the_items() -> None:
                 call()
     with pytest.raises(ValueError, match="3 items, got 2"):
         ITEMS.displacement((4, 5), seed=[1, 2])
-
-
-HALVES = np.full((4, 5), 0.5)
-IMAGE = Image(Path("a.npy"), LABELS, None, LABELS.dtype, None, None)
-
-
-@pytest.mark.parametrize(
-    ("call", "match"),
-    [
-        (lambda: FIELD.sample_labels(1.0 * LABELS, seed=0), r"astype\(np\.uint8\)"),
-        (lambda: FIELD.sample_labels(HALVES, seed=0), r"no whole numbers .*optimal_segmentation"),
-        (lambda: gfnoise.score(HALVES, HALVES), r"^segmentation .* no whole numbers .*m >= 0\.5"),
-        (lambda: gfnoise.fuse_raters([LABELS, LABELS], "union"), r"^masks .*list: np\.stack"),
-        (lambda: FIELD.sample_labels("a.nii.gz", seed=0), r"^labels .*str: gfnoise\.io\.read_lab"),
-        (
-            lambda: FIELD.sample_labels(IMAGE, seed=0),
-            r"^labels .*Image: give its `data`",
-        ),
-        (lambda: FIELD.displacement(LABELS, seed=0), r"^shape .*got an array: give its shape, \("),
-    ],
-)
-def test_messages_say_what_helps(call: Callable[[], object], match: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=match):
-        call()
 
 
 @pytest.mark.parametrize("like", [[1.0], "numpy", np.ma.zeros(3), object()])

@@ -16,10 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import gfnoise
 import gfnoise._cpu
+from gfnoise import io
 
 ROOT = Path(__file__).parents[1]
 MODULES = ["gfnoise", *(f"gfnoise.{one.name}" for one in pkgutil.iter_modules(gfnoise.__path__))]
@@ -149,6 +151,9 @@ def test_code_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     blocks = re.findall(r"^```python\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
     assert blocks
     monkeypatch.chdir(tmp_path)
+    label = np.zeros((20, 22, 24), np.uint8)
+    label[5:15, 5:15, 5:15] = 1
+    io.write("label.nii.gz", label)
     namespace: dict[str, Any] = {}
     for block in blocks:
         line = readme[: readme.index(block)].count("\n")
