@@ -81,7 +81,8 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
         module.__name__: module.__version__ for module in (gfnoise, np, scipy, numba)
     }
     machine_info["threads"] = _pool.threads()
-    machine_info.pop("node", None)
+    for name in ("node", "release"):  # of no one's interest
+        machine_info.pop(name, None)
 
 
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict) -> None:

@@ -55,7 +55,7 @@ def along_axes(
 
 
 def _axes(axes: int | Sequence[int] | None, ndim: int) -> list[int]:
-    """The axes to filter as non-negative numbers, in ascending order of the arguments."""
+    """The axes to filter as non-negative numbers, in the order given."""
     if axes is None:
         return list(range(ndim))
     given = axes if isinstance(axes, (tuple, list)) else (axes,)

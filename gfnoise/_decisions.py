@@ -14,7 +14,8 @@ from ._axes import lead_and_space
 from ._digits import rank_of
 
 TIES = ("largest", "smallest")
-METRICS = ("dice", "iou", "fbeta", "accuracy", "volume")
+SCORES = ("dice", "iou", "fbeta", "accuracy")
+METRICS = (*SCORES, "volume")
 _LEAST_BETA = Fraction(1e-6)
 _ROUNDING = 1e-3  # how far from [0, 1] probabilities may be by it, in float16 as well
 

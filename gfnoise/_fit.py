@@ -210,10 +210,6 @@ class _Quadratic(NamedTuple):
             centre, width = grid[distance.argmin()], width / 15
         return np.asarray(self.origin + self.scale * centre)
 
-    def at(self, point: _Floats) -> _Floats:
-        """The mean of the statistic at a point."""
-        return np.asarray(_terms(((point - self.origin) / self.scale)[None])[0] @ self.coefficients)
-
     def weighted_by(self, differences: _Floats) -> "_Quadratic":
         """The same, with the scatter of `differences` of raters and shifts, of `repeat`."""
         count, size = differences.shape

@@ -16,7 +16,19 @@ MAX_CLASSES = 1 << 16  # where the kernels hold classes in two bytes
 
 
 class Rule(NamedTuple):
-    """How a source becomes a label; the numbers are codes."""
+    """How a source becomes a label; the numbers are codes.
+
+    Attributes
+    ----------
+    cval : unsigned integer
+        What lies outside, if `constant`.
+    ignore : unsigned integer
+        What is never a source, and stays where it is, if `has_ignore`.
+    sign : unsigned integer
+        The sign bit of a signed dtype, else 0: codes are compared without it.
+    has_ignore, constant : bool
+        Whether anything is ignored; whether the mode is "constant".
+    """
 
     cval: np.unsignedinteger[Any]
     ignore: np.unsignedinteger[Any]

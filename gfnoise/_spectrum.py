@@ -96,7 +96,7 @@ def harmonics(size: int, length_scale: float) -> Harmonics:
 def _total(unit: float) -> float:
     """The sum of the spectrum, which is a few terms of its transform's by Poisson's formula.
 
-    (A kernel has it of a few exponentials; unit is below 2 pi / 4.1, and the next term exp(-75).)
+    (The CUDA kernel sums as many; unit is below 2 pi / 4.1, so that the next term is exp(-75).)
     """
     x = (math.pi / unit) ** 2
     return math.sqrt(2 * math.pi) / unit * (1 + 2 * math.exp(-2 * x) + 2 * math.exp(-8 * x))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks
 from ._axes import lead_and_space
-from ._decisions import METRICS, weight_of
+from ._decisions import SCORES, weight_of
 from ._scores import score_of
 from ._seeds import part_seed
 from .field import GaussianField
@@ -123,7 +123,7 @@ def expected_score(
     kernels = _array.kernels("expected_score", "expectation", **arrays)
     if not isinstance(field, GaussianField):
         raise TypeError(f"field must be a GaussianField, got {field!r}")
-    _checks.choice("metric", metric, METRICS[:-1])
+    _checks.choice("metric", metric, SCORES)
     weight = float(weight_of(metric, beta))
     n = _checks.integer("n", n, 2)
     _checks.choice("cval", cval, (0, 1))

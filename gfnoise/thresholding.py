@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _array, _checks
-from ._decisions import METRICS, TIES, as_probabilities, flatten, plan, weight_of
+from ._decisions import SCORES, TIES, as_probabilities, flatten, plan, weight_of
 from ._output import Output
 
 
@@ -197,7 +197,7 @@ def score(
     kernels = _array.kernels(
         "score", "thresholding", segmentation=segmentation, marginals=marginals
     )
-    _checks.choice("metric", metric, METRICS[:-1])
+    _checks.choice("metric", metric, SCORES)
     weight = float(weight_of(metric, beta))
     maps, batch = flatten(as_probabilities(marginals), ndim)
     _checks.binary("segmentation", segmentation)

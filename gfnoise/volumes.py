@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks
-from ._decisions import METRICS, as_probabilities, as_votes, plan, weight_of
+from ._decisions import SCORES, as_probabilities, as_votes, plan, weight_of
 
 _SORTED = 1 << 16  # voxels of a map that is sorted at no cost worth speaking of
 
@@ -313,7 +313,7 @@ def volume_range(
     (50, 50, 4.0)
     """
     kernels = _array.kernels("volume_range", "volumes", marginals=marginals)
-    _checks.choice("metric", metric, METRICS[:-1])
+    _checks.choice("metric", metric, SCORES)
     checked = plan("volume_range", marginals, metric, ndim, beta, None, raters)
 
     decision = checked.solve()
@@ -375,7 +375,7 @@ def volume_bounds(
     else:
         _array.kernels("volume_bounds", "volumes", mean_volume=mean_volume)
         v = _shares("volume_bounds", "mean_volume", mean_volume)
-    _checks.choice("metric", metric, METRICS[:-1])
+    _checks.choice("metric", metric, SCORES)
     weight = float(weight_of(metric, beta))
     if metric == "accuracy":
         least, most = np.maximum(2 * v - 1, 0), np.minimum(2 * v, 1)

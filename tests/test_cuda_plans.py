@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cuda_on_host.launcher import HostLauncher
-from gfnoise import GaussianField
-from gfnoise._cpu import thresholding as on_cpu
+from gfnoise import GaussianField, _spectrum
+from gfnoise._cpu import _dinkelbach, _vector
 from gfnoise._cuda import _launch, _streams, field, filters, interpolation, thresholding
 from gfnoise._cuda._streams import room_for_terms
 from gfnoise._digits import BINS, HALF, OF_THE_MASS
@@ -21,14 +21,16 @@ from gfnoise._spectrum import harmonics
 LABELS = (np.indices((2, 7, 21, 37)).sum(axis=0) // 9 % 3).astype(np.uint8)
 
 
-OF_FIELDS = {name: getattr(_streams, name) for name in ("ROWS", "THREADS", "RUN")}
+OF_LABELS = {"FAR": float(_vector.FAR)}
+OF_FIELDS = {name: getattr(_streams, name) for name in ("ROWS", "THREADS", "RUN")} | OF_LABELS
 OF_KERNELS = {
-    "field": OF_FIELDS | {"ITEMS": _streams.ITEMS, "DEEP": _streams.DEEP},
+    "field": OF_FIELDS
+    | {"ITEMS": _streams.ITEMS, "DEEP": _streams.DEEP, "LARGEST": _spectrum.LARGEST},
     "sampling": OF_FIELDS | {"TILE_RUNS": field._TILE_RUNS, "WORK": field._WORK, "SIDE": SIDE},
     "filters": {n: getattr(filters, n) for n in ("THREADS", "EIGHT", "WIDE", "HIGH", "ITEMS")},
-    "interpolation": {"THREADS": interpolation.THREADS, "BEYOND": BEYOND},
+    "interpolation": OF_LABELS | {"THREADS": interpolation.THREADS, "BEYOND": BEYOND},
     "thresholding": {"THREADS": thresholding.THREADS, "CHUNK": thresholding.CHUNK, "BINS": BINS}
-    | {"OF_THE_MASS": OF_THE_MASS, "HALF": HALF, "TIE": on_cpu._TIE},
+    | {"OF_THE_MASS": OF_THE_MASS, "HALF": HALF, "TIE": _dinkelbach.TIE},
     "votes": {"THREADS": thresholding.THREADS, "OF_THE_MASS": OF_THE_MASS},
 }
 
@@ -37,8 +39,8 @@ OF_KERNELS = {
     ("stem", "name"), [(stem, name) for stem, names in OF_KERNELS.items() for name in names]
 )
 def test_numbers_are_those_of_the_kernels(stem: str, name: str) -> None:
-    found = re.findall(rf"^#define {name} \(?([-\w.]+)", _launch.source(stem), re.MULTILINE)
-    assert [float(one) for one in found] == [OF_KERNELS[stem][name]]
+    found = re.findall(rf"^#define {name} \(?([-+\w.]+)", _launch.source(stem), re.MULTILINE)
+    assert [float(one.removesuffix("f")) for one in found] == [OF_KERNELS[stem][name]]
 
 
 def test_large_plans_are_not_kept(host: HostLauncher, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,7 @@ def machine(place: Place) -> dict[str, Any]:
         device = names[0] if names else platform.processor()
     return {
         "device": device,
-        "system": platform.platform(),
+        "system": platform.system(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "ranks": place.ranks,

@@ -1,4 +1,5 @@
 """Numba kernels: NumPy arrays in, NumPy arrays out, no checks. One stem per CUDA twin."""
 
-# Before any of its modules: whoever imports `numba` beside us takes its locks from the outside in.
+# Before any of its modules: an import of `numba` on another thread locks it first, and then these.
+# The other way round here, each would wait for the other.
 import numba  # noqa: F401 (as said)

@@ -12,9 +12,12 @@ from ._codes import address, as_bytes, code_at, entry, fill, keep_alike, put, re
 from ._jit import device, kernel, seldom
 from ._vector import LONGEST, bias_of, floor32, minus, plus, shifted, times
 
-_APART, _OUTSIDE = np.int32(1), np.int32(2)  # a source box that no entry speaks for; off the grid
+_APART, _OUTSIDE = (
+    np.int32(1),
+    np.int32(2),
+)  # of a box: no entry covers it; it leaves the grid
 _MOST = 255  # cells that an entry counts
-_NEVER = -(1 << 31)  # cells that an entry speaks for, of an axis whose voxels 32 bits do not number
+_NEVER = -(1 << 31)  # of an axis too long for int32: fewer cells than any source box has
 _SLAB = 4 * _pool.SLAB  # reading does little to a voxel
 
 _cells = lru_cache(maxsize=64)(cells)

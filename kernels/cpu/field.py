@@ -32,7 +32,7 @@ from .interpolation import keep_ignored, run_scratch, take_run
 
 BLOCK = 64  # rows of a block at most: its contractions stay in the first cache
 DEEP = 8  # planes that are contracted at once
-_SHARES = 8  # blocks of a thread: the last one to end is waited for
+_SHARES = 8  # blocks per thread: small enough that the last to end is not waited for long
 _BUDGET = 1 << 24  # coefficients held at once
 _TERMS = 1 << 13  # coefficients of a task
 _CHUNK = 256  # that are drawn at once, by loops that vectorise

@@ -291,7 +291,7 @@ def entropy(values, two_sided):
 
 
 def improper(values, tolerance):
-    """How many voxels of (items, classes, voxels) have no probabilities that sum to 1."""
+    """0 where all voxels of (items, classes, voxels) have probabilities that sum to 1."""
     limit = values.dtype.type(tolerance)
     runs = [partial(_improper, item, limit) for item in same_type(values)]
     return int(_in_slabs(values.shape[2], (1,), np.int64, *runs).sum())
@@ -300,7 +300,7 @@ def improper(values, tolerance):
 def reliability(values, labels, bins, tolerance):
     """(items, bins, 3) sums of (items, classes, voxels): count, confidence, right.
 
-    And whether `odd` would find any voxels; the sums mean nothing then.
+    And whether `improper` would find any; the sums mean nothing then.
     """
     if bins >= _FINE:
         values = values.astype(np.float64)

@@ -10,8 +10,7 @@ from ._random import philox4x32
 
 _BLOCK = 1 << 12  # voxels whose votes stay in cache
 MAX_TABLE = 1 << 16  # patterns that are counted in a table; more are sorted
-_LAST = np.uint64((1 << 64) - 1)  # an index, and below a rater, that no field draws from
-_NOBODY = np.uint32((1 << 32) - 1)
+_NOBODY = np.uint32((1 << 32) - 1)  # an index, and a rater, that no field draws from
 
 
 # --- kernels ------------------------------------------------------------------------------------
@@ -73,7 +72,7 @@ def _agree(codes, raters, first, every, silent, has_silent, out, start, stop):
 
 @kernel
 def _mark(codes, raters, least, out, strange, start, stop):
-    """Whether at least so many raters, of 255, marked: codes (raters, voxels) of one byte.
+    """Whether at least so many raters, of at most 255, marked: codes (raters, voxels) of one byte.
 
     `strange` is told where a code is neither 0 nor 1; the result means nothing then.
     """
@@ -150,7 +149,7 @@ def _choose(seeds, numbers, counts, out):
     """A rater per item, of the stream (seed, item): uniform in range(counts[item])."""
     for i in range(seeds.size):
         word, _, _, _ = philox4x32(
-            np.uint32(_LAST & np.uint64(_NOBODY)),
+            _NOBODY,
             np.uint32(numbers[i]),
             _NOBODY,
             _NOBODY,
@@ -234,7 +233,7 @@ def majority(codes, annotated, out, *, sign, largest, silent):
 
 
 def mark(codes, annotated, out, *, least):
-    """Fill (items, voxels) of bytes with what at least `least(raters)` raters marked, of 255.
+    """Fill (items, voxels) of bytes with what `least(raters)` raters marked, of 255 at most.
 
     Returns whether all codes, of one byte, are 0 or 1; else the result means nothing.
     """

@@ -1,6 +1,7 @@
 // The Gaussian field: streams, bases, coefficients, and the displacement itself.
 
 #define ITEMS 16  // streams that are passed by value at once
+#define LARGEST 1e30  // voxels of an amplitude: that of gfnoise/_spectrum.py
 #define PI 3.14159265358979323846
 
 struct Cut {  // where a spectrum is cut; the numbers of gfnoise/_spectrum.py
@@ -47,7 +48,7 @@ __device__ __forceinline__ void complete(Stream& stream, const Field& f, const i
   for (int axis = 0; axis < 3; ++axis) {
     if (axis < 3 - ndim) continue;
     if (strengths) {
-      stream.amplitude[axis] = (float)fmin(strengths[axis - 3 + ndim], 1e30);
+      stream.amplitude[axis] = (float)fmin(strengths[axis - 3 + ndim], LARGEST);
       stream.length[axis] = strengths[axis - 3 + 2 * ndim];
     }
     cut_spectrum(stream, axis, stream.length[axis], f.size[axis], f.terms[axis], cut);
