@@ -353,6 +353,9 @@ def _as(dtype: np.dtype[Any], data: NDArray[Any]) -> NDArray[Any]:
 
 def _raters(paths: list[Path]) -> list[Image]:
     """Two or more labels of one image."""
+    for path in paths:
+        if path.is_dir():
+            raise FileError(f"{path}: expected a rater's label file, got a folder")
     if len(paths) < 2:
         raise ValueError(f"input must be the files of two raters or more, got {len(paths)}")
     images = [io.read_labels(path) for path in paths]
@@ -375,6 +378,7 @@ def _one_to_one(args: argparse.Namespace) -> tuple[Path, list[Job]]:
     if args.input.is_dir():
         found = _folders.sources(args.input, args.output)
         return args.output, [Job(path, name, [args.output / name]) for path, name in found]
+    _folders.check_there(args.input)
     if _folders.real(args.output) == _folders.real(args.input):
         raise FileError(f"{args.output}: expected another file than the input")
     return args.output.parent, [Job(args.input, args.input.name, [args.output])]
