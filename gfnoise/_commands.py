@@ -231,17 +231,20 @@ def figure(args: argparse.Namespace) -> Result:
     if args.slice is not None and (ndim == 2 or args.slice >= mask.shape[axis]):
         most = mask.shape[axis] - 1 if ndim == 3 else "none, of a 2D label"
         raise ValueError(f"--slice must be at most {most}, got {args.slice}")
+    spacing = _spacing(args, label)
     shown = draw(
         mask.astype(bool),
-        _spacing(args, label),
+        spacing,
         args.amplitudes,
         args.length_scale,
         seed=args.seed,
         axis=axis if ndim == 3 else None,
         slice_=args.slice,
         upright=label.affine is not None,
-        title=f"{args.input.name}; length scale {args.length_scale:g} {args.units}",
+        name=args.input.name,
+        label=args.label,
         unit=args.units,
+        sizes=label.spacing if args.units == "voxels" else spacing,
         output=args.output,
     )
     return {"output": args.output, "axis": axis if ndim == 3 else None, "slice": shown}

@@ -302,7 +302,9 @@ def _figure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=_seed, default=0, help="of the noise (default: 0)")
     parser.add_argument(
-        "--axis", type=int, help="which axis to cut across (default: 0 of .npy, else the last)"
+        "--axis",
+        type=int,
+        help="which axis to cut across (default: the last, or 0 where the file has no affine)",
     )
     parser.add_argument(
         "--slice", type=_natural, help="which slice (default: that with the largest area)"
