@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _folders, _notes, _seeds, io
+from . import _doubts, _folders, _notes, _seeds, io
 from .field import GaussianField
 from .io import FileError, Image
 from .thresholding import optimal_segmentation, optimal_threshold, score
@@ -81,10 +81,12 @@ def sample(args: argparse.Namespace) -> Result:
     ]
     settings = _settings(args, "amplitude", "length_scale", "units", "spacing", "seed", "order")
     drawn = {"version of the random streams": _seeds.STREAMS}
+    small: list[str] = []
 
     def work(job: Job, due: list[int]) -> Result:
         label = io.read_labels(job.source)
         field = _field(args, label, args.length_scale)
+        small.extend(_doubts.of_size(args.amplitude, label, _spacing(args, label), args.units))
         seeds = [_seed(args.seed, job.name, i) for i in due]
         for i, seed in zip(due, seeds, strict=True):
             noisy = field.sample_labels(
@@ -97,7 +99,9 @@ def sample(args: argparse.Namespace) -> Result:
             job.write(i, _as(label.dtype, noisy), label)
         return {"spacing": label.spacing, "seeds": seeds}
 
-    return _run(args, "sample", args.output, jobs, settings, work, drawn)
+    result = _run(args, "sample", args.output, jobs, settings, work, drawn)
+    folds = _doubts.of_folds(args.amplitude, args.length_scale)
+    return result | {"warnings": folds + _doubts.first(small)}
 
 
 def marginals(args: argparse.Namespace) -> Result:
@@ -106,10 +110,12 @@ def marginals(args: argparse.Namespace) -> Result:
     if args.label is not None and args.label == args.ignore_index:
         raise ValueError(f"--label must not be the --ignore-index, got {args.label} for both")
     settings = _settings(args, "amplitude", "units", "spacing", "label")
+    small: list[str] = []
 
     def work(job: Job, due: list[int]) -> Result:
         label = io.read_labels(job.source)
         field = _field(args, label, 1.0)
+        small.extend(_doubts.of_size(args.amplitude, label, _spacing(args, label), args.units))
         values, ignored = _binary(label, args.label, args.ignore_index)
         marginal = field.marginals(values, mode=args.mode, ignore_index=ignored)
         job.write(0, marginal, label)
@@ -118,7 +124,8 @@ def marginals(args: argparse.Namespace) -> Result:
             "mean_volume": float(marginal.sum(dtype=np.float64)),
         }
 
-    return _run(args, "marginals", *_one_to_one(args), settings, work)
+    result = _run(args, "marginals", *_one_to_one(args), settings, work)
+    return result | {"warnings": _doubts.first(small)}
 
 
 def threshold(args: argparse.Namespace) -> Result:
@@ -247,7 +254,14 @@ def figure(args: argparse.Namespace) -> Result:
         sizes=label.spacing if args.units == "voxels" else spacing,
         output=args.output,
     )
-    return {"output": args.output, "axis": axis if ndim == 3 else None, "slice": shown}
+    most = max(args.amplitudes)
+    return {
+        "output": args.output,
+        "axis": axis if ndim == 3 else None,
+        "slice": shown,
+        "warnings": _doubts.of_folds(most, args.length_scale)
+        + _doubts.of_size(most, label, spacing, args.units),
+    }
 
 
 def info(args: argparse.Namespace) -> Result:
