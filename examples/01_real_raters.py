@@ -184,11 +184,15 @@ def load_label(
     error: Callable[[str], NoReturn],
 ) -> Case:
     """Read the user's label, cut to its foreground and a margin."""
+    if path.exists() and path.suffix.lower() != ".npy":
+        error(f"argument --label: expected a .npy file, got {path} (`gfnoise figure` reads others)")
     try:
         with path.open("rb") as file:
             label = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as reason:
-        error(f"argument --label: {path} is no readable .npy file: {reason}")
+    except OSError as reason:
+        error(f"argument --label: {path} is no readable .npy file: {reason.strerror}")
+    except (ValueError, EOFError):
+        error(f"argument --label: {path} is no readable .npy file: damaged, or of Python objects")
     if not isinstance(label, np.ndarray):
         error(f"argument --label: {path} holds several arrays, expected one (.npy)")
     if label.ndim not in (2, 3):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _folders, _notes, _seeds, io
+from . import _doubts, _folders, _notes, _seeds, io
 from .field import GaussianField
 from .io import FileError, Image
 from .thresholding import optimal_segmentation, optimal_threshold, score
@@ -81,10 +81,12 @@ def sample(args: argparse.Namespace) -> Result:
     ]
     settings = _settings(args, "amplitude", "length_scale", "units", "spacing", "seed", "order")
     drawn = {"version of the random streams": _seeds.STREAMS}
+    small: list[str] = []
 
     def work(job: Job, due: list[int]) -> Result:
         label = io.read_labels(job.source)
         field = _field(args, label, args.length_scale)
+        small.extend(_doubts.of_size(args.amplitude, label, _spacing(args, label), args.units))
         seeds = [_seed(args.seed, job.name, i) for i in due]
         for i, seed in zip(due, seeds, strict=True):
             noisy = field.sample_labels(
@@ -97,7 +99,9 @@ def sample(args: argparse.Namespace) -> Result:
             job.write(i, _as(label.dtype, noisy), label)
         return {"spacing": label.spacing, "seeds": seeds}
 
-    return _run(args, "sample", args.output, jobs, settings, work, drawn)
+    result = _run(args, "sample", args.output, jobs, settings, work, drawn)
+    folds = _doubts.of_folds(args.amplitude, args.length_scale)
+    return result | {"warnings": folds + _doubts.first(small)}
 
 
 def marginals(args: argparse.Namespace) -> Result:
@@ -106,10 +110,12 @@ def marginals(args: argparse.Namespace) -> Result:
     if args.label is not None and args.label == args.ignore_index:
         raise ValueError(f"--label must not be the --ignore-index, got {args.label} for both")
     settings = _settings(args, "amplitude", "units", "spacing", "label")
+    small: list[str] = []
 
     def work(job: Job, due: list[int]) -> Result:
         label = io.read_labels(job.source)
         field = _field(args, label, 1.0)
+        small.extend(_doubts.of_size(args.amplitude, label, _spacing(args, label), args.units))
         values, ignored = _binary(label, args.label, args.ignore_index)
         marginal = field.marginals(values, mode=args.mode, ignore_index=ignored)
         job.write(0, marginal, label)
@@ -118,7 +124,8 @@ def marginals(args: argparse.Namespace) -> Result:
             "mean_volume": float(marginal.sum(dtype=np.float64)),
         }
 
-    return _run(args, "marginals", *_one_to_one(args), settings, work)
+    result = _run(args, "marginals", *_one_to_one(args), settings, work)
+    return result | {"warnings": _doubts.first(small)}
 
 
 def threshold(args: argparse.Namespace) -> Result:
@@ -231,20 +238,30 @@ def figure(args: argparse.Namespace) -> Result:
     if args.slice is not None and (ndim == 2 or args.slice >= mask.shape[axis]):
         most = mask.shape[axis] - 1 if ndim == 3 else "none, of a 2D label"
         raise ValueError(f"--slice must be at most {most}, got {args.slice}")
+    spacing = _spacing(args, label)
     shown = draw(
         mask.astype(bool),
-        _spacing(args, label),
+        spacing,
         args.amplitudes,
         args.length_scale,
         seed=args.seed,
         axis=axis if ndim == 3 else None,
         slice_=args.slice,
         upright=label.affine is not None,
-        title=f"{args.input.name}; length scale {args.length_scale:g} {args.units}",
+        name=args.input.name,
+        label=args.label,
         unit=args.units,
+        sizes=label.spacing if args.units == "voxels" else spacing,
         output=args.output,
     )
-    return {"output": args.output, "axis": axis if ndim == 3 else None, "slice": shown}
+    most = max(args.amplitudes)
+    return {
+        "output": args.output,
+        "axis": axis if ndim == 3 else None,
+        "slice": shown,
+        "warnings": _doubts.of_folds(most, args.length_scale)
+        + _doubts.of_size(most, label, spacing, args.units),
+    }
 
 
 def info(args: argparse.Namespace) -> Result:
@@ -353,6 +370,9 @@ def _as(dtype: np.dtype[Any], data: NDArray[Any]) -> NDArray[Any]:
 
 def _raters(paths: list[Path]) -> list[Image]:
     """Two or more labels of one image."""
+    for path in paths:
+        if path.is_dir():
+            raise FileError(f"{path}: expected a rater's label file, got a folder")
     if len(paths) < 2:
         raise ValueError(f"input must be the files of two raters or more, got {len(paths)}")
     images = [io.read_labels(path) for path in paths]
@@ -375,6 +395,7 @@ def _one_to_one(args: argparse.Namespace) -> tuple[Path, list[Job]]:
     if args.input.is_dir():
         found = _folders.sources(args.input, args.output)
         return args.output, [Job(path, name, [args.output / name]) for path, name in found]
+    _folders.check_there(args.input)
     if _folders.real(args.output) == _folders.real(args.input):
         raise FileError(f"{args.output}: expected another file than the input")
     return args.output.parent, [Job(args.input, args.input.name, [args.output])]

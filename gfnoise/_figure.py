@@ -1,6 +1,7 @@
 """`gfnoise figure`: a label under noise of several strengths, as Figure 1 of the 2023 paper."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,14 @@ from .io import make_whole
 from .thresholding import optimal_segmentation, score
 
 _ROWS = ("average of 5 samples", "marginal", "accuracy-optimal", "Dice-optimal")
+_METRICS = ("accuracy", "dice")
 _SAMPLES = 5
+_SHADE = 0.45  # of a mask
 _MARGIN = 3.0  # amplitudes of empty space around the label
 _PANEL = 2.2  # inches
+_LEAST = 5.0  # inches of the picture's width
+_MOST = 40  # characters of a name
+_CHARACTERS = 10  # of the title, to an inch: wide ones
 
 
 def draw(
@@ -30,35 +36,49 @@ def draw(
     axis: int | None,
     slice_: int | None,
     upright: bool,
-    title: str,
+    name: str,
+    label: int | None,
     unit: str,
+    sizes: tuple[float, ...] | None,
     output: Path,
 ) -> int | None:
-    """Draw and save; the slice that is shown."""
+    """Draw and save; the slice that is shown. `sizes` are the voxel's in mm, if they are known."""
     box = _box(mask, spacing, _MARGIN * max(amplitudes), axis)
     if axis is not None and slice_ is None:
         slice_ = int(mask.sum(tuple(i for i in range(3) if i != axis)).argmax())
     view = _View(box, axis, slice_, upright, spacing)
-    size = (_PANEL * len(amplitudes) + 1.2, _PANEL * len(_ROWS) * view.ratio + 0.8)
-    figure = Figure(figsize=size, layout="constrained")
+    width = max(_PANEL * len(amplitudes) + 1.2, _LEAST)
+    height = (_PANEL * view.ratio + 0.2) * len(_ROWS) + 0.8
+    figure = Figure(figsize=(width, height), layout="compressed")
     axes = figure.subplots(len(_ROWS), len(amplitudes), squeeze=False)
     clean = view.cut(mask)
     for amplitude, panels in zip(amplitudes, axes.T, strict=True):
         field = GaussianField(amplitude, length_scale, spacing=spacing, ndim=mask.ndim)
         samples = field.sample_labels(mask, seed=seed, n=_SAMPLES)
-        marginal = field.marginals(mask)
-        masks = [optimal_segmentation(marginal, name, ndim=mask.ndim) for name in _METRICS]
-        shown = [samples.mean(0, dtype=np.float32), marginal, *masks]
+        average, marginal = samples.mean(0, dtype=np.float32), field.marginals(mask)
+        masks = [optimal_segmentation(marginal, metric, ndim=mask.ndim) for metric in _METRICS]
+        dice = [f", Dice {float(score(one, marginal, ndim=mask.ndim)):.3f}" for one in masks]
         panels[0].set_title(f"a = {amplitude:g} {unit}")
-        for panel, one in zip(panels, shown, strict=True):
-            _panel(panel, view.cut(one), clean, view)
-        for panel, one in zip(panels[2:], masks, strict=True):
-            panel.set_xlabel(f"Dice {float(score(one, marginal, ndim=mask.ndim)):.3f}", fontsize=8)
+        for panel, one, text in zip(
+            panels, (average, marginal, *masks), ("", "", *dice), strict=True
+        ):
+            shade = 1.0 if one.dtype.kind == "f" else _SHADE
+            _panel(panel, shade * view.cut(one), clean, view)
+            panel.set_xlabel(_volume(one, sizes) + text, fontsize=8, labelpad=2)
     for panel, text in zip(axes[:, 0], _ROWS, strict=True):
         panel.set_ylabel(text)
-    figure.colorbar(axes[0, -1].images[0], ax=axes, ticks=(0, 0.5, 1), aspect=60)
-    where = "" if slice_ is None else f", slice {slice_}"
-    figure.suptitle(f"{title}{where}; red: the label", fontsize=10)
+    bar = figure.colorbar(axes[0, -1].images[0], ax=axes[:2], ticks=(0, 0.5, 1), aspect=30)
+    bar.set_label("probability")
+    title = [_shortened(name)]
+    if label is not None:
+        title.append(f"label {label}")
+    if axis is not None:
+        named = f"axis {axis} ({'xyz'[axis]})" if upright else f"axis {axis}"
+        title.append(f"slice {slice_} of {mask.shape[axis]} across {named}")
+    title.append(f"length scale b = {length_scale:g} {unit}")
+    title.append(f"red: the label, {_volume(mask, sizes)}")
+    text = _wrapped(title, int(width * _CHARACTERS))
+    figure.suptitle(text, fontsize=10, parse_math=False)
     make(output.parent)
     make_whole(
         output,
@@ -69,7 +89,30 @@ def draw(
     return slice_
 
 
-_METRICS = ("accuracy", "dice")
+def _shortened(name: str) -> str:
+    """A file's name that can be printed and is not too long: its ends."""
+    name = name.encode(errors="backslashreplace").decode()
+    if len(name) <= _MOST:
+        return name
+    half = (_MOST - 1) // 2
+    return f"{name[: _MOST - 1 - half]}…{name[-half:]}"
+
+
+def _wrapped(parts: list[str], width: int) -> str:
+    """Lines of whole parts."""
+    text = "; ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _volume(values: NDArray[Any], sizes: tuple[float, ...] | None) -> str:
+    """The sum of a mask or of probabilities, with its unit."""
+    volume, unit = float(values.sum(dtype=np.float64)), "voxels"
+    if sizes is not None:
+        per_ml = 1000 if values.ndim == 3 else 1
+        volume, unit = volume * math.prod(sizes) / per_ml, ("mm²", "ml")[values.ndim == 3]
+    digits = np.format_float_positional(volume, 4, unique=False, fractional=False, trim="-")
+    return f"{digits} {unit}"
 
 
 class _View:
@@ -100,7 +143,7 @@ class _View:
 
 
 def _panel(panel: Any, values: NDArray[Any], clean: NDArray[Any], view: _View) -> None:
-    panel.imshow(values, cmap="gray", vmin=0, vmax=1, aspect=view.aspect, interpolation="nearest")
+    panel.imshow(values, cmap="Greys", vmin=0, vmax=1, aspect=view.aspect, interpolation="nearest")
     if clean.any() and not clean.all() and min(clean.shape) > 1:
         panel.contour(clean, levels=[0.5], colors="tab:red", linewidths=0.8)
     panel.set_xticks([])

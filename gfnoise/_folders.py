@@ -12,6 +12,7 @@ _DIGITS = 3  # of a copy's number, at least
 def sources(path: Path, output: Path | None) -> list[tuple[Path, str]]:
     """Files to read with their names: one, or those of a folder and of the folders in it."""
     if not path.is_dir():
+        check_there(path)
         return [(path, path.name)]
     own = real(path)
     made = None if output is None else real(output)
@@ -29,6 +30,12 @@ def sources(path: Path, output: Path | None) -> list[tuple[Path, str]]:
         beside = f" outside of {output}" * within
         raise FileError(f"{path}: no files {', '.join(io.SUFFIXES)} in this folder{beside}")
     return found
+
+
+def check_there(path: Path) -> None:
+    """Raise FileError where there is neither a file nor a folder."""
+    if not path.exists():
+        raise FileError(f"{path}: no such file or folder")
 
 
 def check_apart(path: Path, folder: Path, pairs: list[tuple[Path, Path]]) -> None:

@@ -72,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     While a command runs in the main thread, SIGTERM stops it as Ctrl-C does, unless the program has
     a handler of its own.
 
+    Strengths that are hardly meant, as an amplitude above the length scale, are warned of once, on
+    stderr and in the JSON; the status stays 0.
+
     Examples
     --------
     >>> from gfnoise.cli import main
@@ -100,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         text = importlib.import_module("gfnoise._reports").TEXT[args.command](result)
     status = _print(name, text + "\n")
+    for text in result.get("warnings", ()):
+        _tell(f"{name}: warning: {text}")
     for failure in result.get("failed", ()):
         _tell(f"{name}: {failure['error']}")
     return 2 if result.get("failed") else status
@@ -302,7 +307,9 @@ def _figure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=_seed, default=0, help="of the noise (default: 0)")
     parser.add_argument(
-        "--axis", type=int, help="which axis to cut across (default: 0 of .npy, else the last)"
+        "--axis",
+        type=int,
+        help="which axis to cut across (default: the last, or 0 where the file has no affine)",
     )
     parser.add_argument(
         "--slice", type=_natural, help="which slice (default: that with the largest area)"

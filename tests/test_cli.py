@@ -391,7 +391,12 @@ def test_memory_that_is_not_enough(
     ("arguments", "message"),
     [
         (["sample", "no.nii", "-o", "out", *NOISE], "no.nii: no such file"),
-        (["sample", "no.png", "-o", "out", *NOISE], r"no.png: expected a file .nii.gz, .nii"),
+        (["sample", "labls", "-o", "out", *NOISE], r": labls: no such file or folder$"),
+        (["marginals", "labls/", "-o", "m.nii", *NOISE[:2]], r": labls: no such file or folder$"),
+        (["threshold", "labls"], r": labls: no such file or folder$"),
+        (["fit", "void/", "void/", "--label", "1"], "void: expected a rater's label file, got a f"),
+        (["fuse", "void/", "-o", "f.nii"], "void: expected a rater's label file, got a folder$"),
+        (["sample", "a.png", "-o", "out", *NOISE], r"a.png: expected a file .nii.gz, .nii"),
         (["marginals", "a.nii", "-o", "a.nii", "--amplitude", "1"], "another file than the input"),
         (["marginals", "a.nii", "-o", "m.nrrd", "--amplitude", "1"], "expected the format of a"),
         (["marginals", "a.nii", "-o", "a.nii/m.nii", "--amplitude", "1"], "a.nii: cannot be made"),
@@ -412,10 +417,11 @@ def test_bad_input(
     save(tmp_path / "a.nii", ball() * 3)
     save(tmp_path / "4d.nii", np.zeros((2, 2, 2, 2), np.uint8))
     (tmp_path / "void").mkdir()
+    (tmp_path / "a.png").touch()
     error = run(capsys, *arguments, code=2)
     assert error.startswith(f"gfnoise {arguments[0]}: ")
     assert re.search(message, error)
-    made = set(files(tmp_path)) - {"a.nii", "4d.nii"}
+    made = set(files(tmp_path)) - {"a.nii", "4d.nii", "a.png"}
     assert made <= {"out/.gfnoise.jsonl"}
 
 

@@ -42,8 +42,76 @@ def test_figure(name: str, tmp_path: Path, capsys: Any) -> None:
         assert sums[found["slice"]] == sums.max()
     pixels = image.imread(out)
     assert pixels.shape[0] > 400
+    assert pixels[0, 0, 0] == 1
     assert len(np.unique(pixels[..., 0])) > 50
     assert not [one for one in files(tmp_path) if ".gfnoise-" in one]
+
+
+def texts(path: Path) -> str:
+    """What a picture says, which matplotlib notes line by line where it draws it."""
+    return " ".join(re.findall("<!-- (.*) -->", path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("amplitudes", [[2], [1, 2], [0.5, 1, 2, 4]])
+@pytest.mark.parametrize("name", ["label.nii.gz", f"sub-01_{'W_' * 40}consensus.nii.gz"])
+def test_titles_are_whole(name: str, amplitudes: list[float], tmp_path: Path, capsys: Any) -> None:
+    image = pytest.importorskip("matplotlib.image")
+    path = save(tmp_path / name, ball())
+    arguments = "figure", path, "--label", 1, "--amplitudes", *amplitudes, "-o"
+    run(capsys, *arguments, tmp_path / "f.png")
+    pixels = image.imread(tmp_path / "f.png")
+    assert (pixels[:, [0, -1], :3] == 1).all()
+    run(capsys, *arguments, tmp_path / "f.svg")
+    shown = texts(tmp_path / "f.svg")
+    expected = "label 1; slice 5 of 12 across axis 2 (z); length scale b = 10 mm; red: the label, "
+    assert expected in shown
+    assert (f"{name};" if len(name) < 40 else "…_W_consensus.nii.gz; label 1") in shown
+
+
+def test_names_that_no_font_can_show(tmp_path: Path, capsys: Any) -> None:
+    """And a formula is none."""
+    pytest.importorskip("matplotlib")
+    names = [r"a$\b$.npy", *([os.fsdecode(b"\xff.npy")] if sys.platform == "linux" else [])]
+    for name in names:
+        np.save(tmp_path / name, ball()[12])
+        run(capsys, "figure", tmp_path / name, "-o", tmp_path / "f.svg", "--units", "voxels")
+        shown = name.encode(errors="backslashreplace").decode()
+        assert f"{shown}; length scale" in texts(tmp_path / "f.svg")
+
+
+def test_the_volumes_of_a_figure(tmp_path: Path, capsys: Any) -> None:
+    """In ml, also where the noise is in voxels; without a spacing, and in 2D, there are none."""
+    pytest.importorskip("matplotlib")
+    voxels = int(ball().sum())
+    np.save(tmp_path / "a.npy", ball())
+    np.save(tmp_path / "flat.npy", ball()[12])
+    save(tmp_path / "a.nii", ball())
+    for name, options, expected in (
+        ("a.nii", [], f"{voxels * 1.8e-3:.4g} ml"),
+        ("a.nii", ["--units", "voxels"], f"{voxels * 1.8e-3:.4g} ml"),
+        ("a.npy", ["--units", "voxels"], f"{voxels} voxels"),
+        ("a.npy", ["--spacing", 2], f"{voxels * 8e-3:.4g} ml"),
+        ("flat.npy", ["--spacing", 2], f"{int(ball()[12].sum()) * 4} mm²"),
+    ):
+        out = tmp_path / "f.svg"
+        run(capsys, "figure", tmp_path / name, "-o", out, "--amplitudes", "1e-3", *options)
+        shown = texts(out)
+        assert f"red: the label, {expected}" in shown
+        assert shown.count(f" {expected}, Dice 1.000") == 2
+        assert shown.count(expected) == 5
+
+
+def test_the_axis_of_a_file_without_an_affine(tmp_path: Path, capsys: Any) -> None:
+    nrrd = pytest.importorskip("nrrd")
+    pytest.importorskip("matplotlib")
+    nrrd.write(str(tmp_path / "a.nrrd"), ball(), {"spacings": [0.8, 0.9, 2.5]})
+    arguments = "figure", tmp_path / "a.nrrd", "-o", tmp_path / "f.svg"
+    assert run_json(capsys, *arguments)["axis"] == 0
+    assert "of 24 across axis 0; " in texts(tmp_path / "f.svg")
+    with pytest.raises(SystemExit):
+        run(capsys, "figure", "--help")
+    expected = "(default: the last, or 0 where the file has no affine)"
+    assert expected in " ".join(capsys.readouterr().out.split())
 
 
 def test_figures_that_cannot_be(tmp_path: Path, capsys: Any) -> None:

@@ -122,6 +122,19 @@ def test_flat_labels(tmp_path: Path) -> None:
         assert io.read_labels(tmp_path / f"again{suffix}").spacing == found.spacing
 
 
+def test_a_flat_nrrd_in_space(tmp_path: Path) -> None:
+    """Whose affine leads from two dimensions to three."""
+    header = {
+        "space": "left-posterior-superior",
+        "space directions": AFFINE[:3, :2].T,
+        "space origin": AFFINE[:3, 3],
+    }
+    nrrd.write(str(tmp_path / "a.nrrd"), np.eye(5, 4, dtype=np.uint8), header)
+    found = io.read_labels(tmp_path / "a.nrrd")
+    np.testing.assert_array_equal(found.affine, AFFINE[:, [0, 1, 3]])
+    assert found.spacing == pytest.approx((0.9, 0.8))
+
+
 def test_nrrd_without_geometry(labels: np.ndarray, tmp_path: Path) -> None:
     nrrd.write(str(tmp_path / "a.nrrd"), labels, {"encoding": "raw", "old min": 3})
     found = io.read_labels(tmp_path / "a.nrrd")
@@ -218,6 +231,38 @@ def test_dtypes_that_are_not(suffix: str, dtype: str, tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize(("dtype", "written"), [("?", "u1"), ("f2", "f4")])
+@pytest.mark.parametrize("suffix", io.SUFFIXES)
+def test_dtypes_that_a_format_lacks(suffix: str, dtype: str, written: str, tmp_path: Path) -> None:
+    io.write(tmp_path / f"a{suffix}", np.ones((2, 3), dtype))
+    found = io.read_labels(tmp_path / f"a{suffix}").dtype
+    assert found == (dtype if suffix == ".npy" else written)
+
+
+@pytest.mark.parametrize("suffix", io.SUFFIXES)
+def test_shapes_that_are_not_those_of_the_image(
+    suffix: str, labels: np.ndarray, tmp_path: Path
+) -> None:
+    """Of which the affine would be another's: several raters, classes last, a crop."""
+    like = io.read_labels(save(tmp_path / f"a{suffix}", labels))
+    target = tmp_path / f"b{suffix}"
+    one_by_one = ": write one rater at a time"
+    for data, hint in (
+        (np.stack([labels] * 3), one_by_one),
+        (np.stack([labels] * 3, axis=-1), one_by_one),
+        (labels[None], one_by_one),
+        (labels[1:], ""),
+        (labels.T, ""),
+        (labels[0], ""),
+    ):
+        with pytest.raises(io.FileError) as caught:
+            io.write(target, data, like)
+        expected = f"data must have the shape of a{suffix}, (9, 8, 7), got {data.shape}{hint}"
+        assert str(caught.value) == f"{target}: {expected}"
+        assert not target.exists()
+    io.write(target, labels, like)
+
+
 @pytest.mark.parametrize("suffix", io.SUFFIXES)
 def test_other_shapes_and_dtypes(suffix: str, tmp_path: Path) -> None:
     def file(data: np.ndarray) -> Path:
@@ -289,10 +334,16 @@ def test_npy_that_holds_no_array(content: bytes | None, tmp_path: Path) -> None:
 
 
 def test_names(tmp_path: Path) -> None:
-    refused(tmp_path / "a.nii.gz", "no such file")
-    refused(tmp_path / "a.png", r"expected a file \.nii\.gz, \.nii, \.nrrd, \.npy")
-    (tmp_path / "folder.nii").mkdir()
-    refused(tmp_path / "folder.nii", "no such file")
+    """What is there is asked before what it is called."""
+    for name in ("a.nii.gz", "a.png", "labls"):
+        refused(tmp_path / name, "no such file$")
+    expected = r"expected a file \.nii\.gz, \.nii, \.nrrd, \.npy, got "
+    for name in ("labels", "folder.nii"):
+        (tmp_path / name).mkdir()
+        refused(tmp_path / name, expected + "a folder$")
+        refused(tmp_path / name, expected + "a folder$", io.read_map)
+    (tmp_path / "a.png").touch()
+    refused(tmp_path / "a.png", expected + "another name$")
 
 
 def test_pairs(labels: np.ndarray, tmp_path: Path) -> None:

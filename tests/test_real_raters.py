@@ -139,6 +139,25 @@ def test_bad_labels(small, capsys, array, message):
     fails(small, ["--label", "bad.npy"], message, capsys)
 
 
+@pytest.mark.parametrize("name", ["mask.nii.gz", "mask.nrrd", "masks"])
+def test_labels_of_other_formats(small, capsys, name):
+    """They are not told how to load Python objects, but what reads them."""
+    fails(small, ["--label", name], f"{name} is no readable .npy file: No such file", capsys)
+    Path(name).write_bytes(b"\x1f\x8b")
+    message = f"expected a .npy file, got {name} .`gfnoise figure` reads others"
+    fails(small, ["--label", name], message, capsys)
+
+
+def test_damaged_labels_are_not_trusted(small, capsys):
+    for array in (np.array([[1, None]], object), b"", b"nothing of the kind"):
+        if isinstance(array, bytes):
+            Path("bad.npy").write_bytes(array)
+        else:
+            np.save("bad.npy", array, allow_pickle=True)
+        message = "bad.npy is no readable .npy file: damaged, or of Python objects$"
+        fails(small, ["--label", "bad.npy"], message, capsys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
