@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import types
@@ -17,19 +18,20 @@ pytest.importorskip("lightning")
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the host's imports
     import lightning.pytorch as pl
 
 from gfnoise.integrations.lightning import GaussianFieldNoiseCallback
-from gfnoise.torch import LabelNoise, item_seed
+from gfnoise.torch import LabelNoise, NoisyLabelLoader, item_seed
 from limits import LIMIT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the host: workers, loggers, versions
 ROOT = Path(__file__).parents[1]
 ITEMS, BATCH = 6, 2
+OWN = object()  # in place of loaders: the model has them
 
 
 def make() -> Tensor:
@@ -94,7 +96,8 @@ def fit(
         default_root_dir=tmp_path,
         **{"enable_checkpointing": False, **options},
     )
-    trainer.fit(model, loader() if data is None else data, loader(), ckpt_path=path)
+    given = () if data is OWN else (loader() if data is None else data, loader())
+    trainer.fit(model, *given, ckpt_path=path)
     return model, trainer
 
 
@@ -251,33 +254,43 @@ def test_bad_input(tmp_path: Path) -> None:
         fit(tmp_path, GaussianFieldNoiseCallback(noise(), "label", seed=0, clean_key="image"))
 
 
-def test_two_ranks(tmp_path: Path) -> None:
-    """Different noise on each rank."""
-    script = tmp_path / "ranks.py"
-    script.write_text(
-        """
-import sys, torch
+RANKS = """
+import pickle, sys
+from pathlib import Path
 import lightning.pytorch as pl
-from test_lightning import GaussianFieldNoiseCallback, Model, loader, noise
+from torch.utils.data import DistributedSampler
+from test_lightning import GaussianFieldNoiseCallback, Model, labels, loader, noise, noisy
 
 class Saving(Model):
     def on_train_end(self):
-        seen = [one["label"] for one in self.seen]
-        torch.save(seen, f"{sys.argv[1]}/{self.trainer.global_rank}.pt")
+        Path(sys.argv[1], str(self.trainer.global_rank)).write_bytes(pickle.dumps(labels(self)))
+
+class Loading(Saving):
+    def train_dataloader(self):
+        return noisy(shuffle=None, sampler=DistributedSampler(loader().dataset))
 
 if __name__ == "__main__":
-    model = Saving()
+    callback = GaussianFieldNoiseCallback(noise(), "label", seed=5)
+    callbacks, model, data = {
+        "callback": ([callback], Saving(), [loader()]),
+        "loader": ([], Loading(), []),
+    }[sys.argv[2]]
     trainer = pl.Trainer(
-        max_epochs=1, accelerator="cpu", devices=2, strategy="ddp_fork", logger=False,
+        max_epochs=2, accelerator="cpu", devices=2, strategy="ddp_fork", logger=False,
         enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
-        callbacks=[GaussianFieldNoiseCallback(noise(), "label", seed=5)],
+        callbacks=callbacks,
     )
-    trainer.fit(model, loader())
+    trainer.fit(model, *data)
 """
-    )
+
+
+def of_two_ranks(tmp_path: Path, kind: str) -> list[list[bytes]]:
+    """The labels that each rank has seen."""
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS)
     paths = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)],
+        [sys.executable, str(script), str(tmp_path), kind],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -285,6 +298,80 @@ if __name__ == "__main__":
         timeout=LIMIT,
     )
     assert done.returncode == 0, done.stderr
-    seen = [one for rank in (0, 1) for one in torch.load(tmp_path / f"{rank}.pt")]
-    drawn = [label.numpy().tobytes() for batch in seen for label in batch]
-    assert len(drawn) == len(set(drawn)) >= ITEMS
+    return [pickle.loads((tmp_path / str(rank)).read_bytes()) for rank in (0, 1)]
+
+
+def test_two_ranks(tmp_path: Path) -> None:
+    """Different noise on each rank."""
+    drawn = [label for rank in of_two_ranks(tmp_path, "callback") for label in rank]
+    assert len(drawn) == len(set(drawn)) == 2 * ITEMS
+
+
+# ---------------------------------------------------------------------- NoisyLabelLoader
+
+
+def noisy(**options: Any) -> NoisyLabelLoader:
+    own = {"seed": 3, "batch_size": BATCH, "shuffle": True} | options
+    return NoisyLabelLoader(loader().dataset, noise(), "label", **own)
+
+
+def of_epochs(epochs: int, count: int = ITEMS, data: Any = None) -> list[bytes]:
+    """What a loop without Lightning draws: the first labels of each epoch."""
+    drawn, data = [], data or noisy()
+    for _ in range(epochs):
+        drawn += [one.numpy().tobytes() for batch in data for one in batch["label"]][:count]
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({}, ITEMS),
+        ({"reload_dataloaders_every_n_epochs": 1}, ITEMS),
+        ({"limit_train_batches": 2}, 2 * BATCH),
+        ({"overfit_batches": 2}, 2 * BATCH),
+    ],
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_has_the_epochs_of_the_run(
+    tmp_path: Path, options: dict[str, Any], count: int, workers: int
+) -> None:
+    class Loading(Model):
+        def train_dataloader(self) -> Any:
+            return noisy(num_workers=workers)
+
+        def val_dataloader(self) -> Any:
+            return noisy()
+
+    model, _ = fit(tmp_path, None, epochs=3, model=Loading(), data=OWN, **options)
+    assert labels(model) == of_epochs(3, count)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_resumes(tmp_path: Path, workers: int) -> None:
+    """After an epoch and within one: in its epochs, with the items that are left."""
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    each: dict[str, Any] = {"dirpath": tmp_path, "save_top_k": -1, "monitor": None}
+    keep = [
+        ModelCheckpoint(filename="{step}", every_n_train_steps=1, **each),
+        ModelCheckpoint(filename="{epoch}", **each),
+        ModelCheckpoint(filename="val {epoch}", save_on_train_epoch_end=False, mode="max", **each),
+    ]
+    whole, _ = fit(tmp_path, keep, epochs=3, enable_checkpointing=True, data=noisy())
+    assert labels(whole) == of_epochs(3)
+    steps = {f"step={step}": step for step in (1, 2, 3, 4, 6, 8)}
+    steps |= {f"{kind}epoch={epoch}": 3 * epoch + 3 for kind in ("", "val ") for epoch in (0, 1)}
+    for name, step in steps.items():
+        data = noisy(num_workers=workers)
+        rest, _ = fit(tmp_path, None, epochs=3, data=data, ckpt_path=tmp_path / f"{name}.ckpt")
+        assert labels(rest) == labels(whole)[BATCH * step :], name
+
+
+def test_a_loader_on_two_ranks(tmp_path: Path) -> None:
+    """They share the items out, by a sampler of the user that is told the epoch."""
+    ranks = of_two_ranks(tmp_path, "loader")
+    for rank, found in enumerate(ranks):
+        sampler = DistributedSampler(range(ITEMS), 2, rank)
+        assert found == of_epochs(2, data=noisy(shuffle=None, sampler=sampler))
+    assert {*ranks[0], *ranks[1]} == {*of_epochs(2)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from limits import LIMIT
 
 torch = pytest.importorskip("torch")
 
-from torch.utils.data import DataLoader  # noqa: E402
+from torch.utils.data import DataLoader, DistributedSampler  # noqa: E402
 
 from gfnoise.torch import NoisyLabelLoader, NoisyLabels  # noqa: E402
 from labelled import (  # noqa: E402
@@ -184,6 +185,135 @@ def test_states() -> None:
     with pytest.raises(ValueError, match=r"^state must hold seed, epoch, items, got \{'v"):
         loader.load_state_dict(dataset.state_dict() | {"version": 2})
     assert loader.seed == 3
+
+
+# -------------------------------------------------------------------- epochs that hosts set
+
+
+def loaders(**options: Any) -> Iterator[NoisyLabelLoader]:
+    for workers in (0, 2):
+        own = {"batch_size": 4, "num_workers": workers, "timeout": LIMIT * (workers > 0)} | options
+        for kind in (NoisyLabelLoader, Here):
+            yield kind(Items(), NOISE, "label", **own)
+        yield NoisyLabelLoader(Indexed(), NOISE, "label", **own)
+
+
+class Indexed(torch.utils.data.IterableDataset):  # type: ignore[misc, name-defined]
+    """The items in their order, by the first worker."""
+
+    def __iter__(self) -> Iterator[Any]:
+        info = torch.utils.data.get_worker_info()
+        return iter([] if info is not None and info.id else [Items()[i] for i in range(COUNT)])
+
+
+def test_a_pass_counts_when_its_first_batch_is_drawn() -> None:
+    for loader in loaders():
+        unused = iter(loader), iter(loader)
+        assert (loader.epoch, loader.state_dict()["items"]) == (0, 0)
+        assert dict(labels_of(loader)) == EPOCHS[0]
+        stopped = iter(loader)
+        assert loader.epoch == 1
+        next(stopped)
+        begun = iter(loader)
+        assert (loader.epoch, loader.state_dict()["items"]) == (1, 4)
+        assert dict(labels_of(begun)) == EPOCHS[2]
+        assert dict(labels_of(unused[0])) == EPOCHS[3]
+
+
+def test_an_epoch_that_is_set_before_the_first_batch() -> None:
+    for loader in loaders():
+        begun = iter(loader)
+        loader.set_epoch(2)
+        assert dict(labels_of(begun)) == EPOCHS[2]
+        assert loader.epoch == 3
+
+
+def test_an_epoch_that_is_set_again_keeps_a_loaded_place() -> None:
+    for loader in loaders():
+        state = {"version": 2, "seed": 0, "epoch": 2, "items": 4}
+        loader.load_state_dict(state)
+        begun = iter(loader)
+        loader.set_epoch(2)
+        assert loader.state_dict() == state
+        if not isinstance(loader.dataset, Indexed):  # which would have to resume by itself
+            assert labels_of(begun) == [*EPOCHS[2].items()][4:]
+        loader.load_state_dict(state)
+        loader.set_epoch(1)
+        assert loader.state_dict() == state | {"epoch": 1, "items": 0}
+        assert dict(labels_of(loader)) == EPOCHS[1]
+
+
+def test_an_epoch_that_is_set_while_it_runs_is_the_next_one() -> None:
+    for loader in loaders():
+        passing = iter(loader)
+        next(passing)
+        loader.set_epoch(0)
+        assert len([*passing]) == 2
+        assert (loader.epoch, loader.state_dict()["items"]) == (0, 0)
+        assert dict(labels_of(loader)) == EPOCHS[0]
+
+
+def test_hosts_find_what_they_ask_of_a_batch_sampler() -> None:
+    """But no `sampler` beside it: Lightning would put another one in its place."""
+    for loader in loaders():
+        assert loader.batch_sampler.batch_size == 4
+        loader.batch_sampler.sampler.set_epoch(2)
+        assert not hasattr(loader, "sampler")
+        assert dict(labels_of(loader)) == EPOCHS[2]
+    own = NoisyLabelLoader(Items(), NOISE, "label", batch_sampler=[[0, 1], [2]])
+    assert own.batch_sampler.batch_size is None
+    sampler = DistributedSampler(Items(), 2, 0)
+    shared = NoisyLabelLoader(Items(), NOISE, "label", sampler=sampler)
+    shared.batch_sampler.sampler.set_epoch(3)
+    found = labels_of(shared)
+    assert sampler.epoch == 3
+    assert [index for index, _ in found] == [*sampler]
+    assert dict(found).items() <= EPOCHS[3].items()
+
+
+# ------------------------------------------------------------------------------- warnings
+
+
+def ranks(monkeypatch: pytest.MonkeyPatch, rank: int, count: int) -> None:
+    """Let this process be one of several."""
+    for name, value in ("is_initialized", True), ("get_rank", rank), ("get_world_size", count):
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}])
+def test_a_warning_where_ranks_draw_the_same_items(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    loader = NoisyLabelLoader(Items(), NOISE, "label", **options)
+    ranks(monkeypatch, 0, 1)
+    assert len([*loader]) == COUNT  # alone
+    ranks(monkeypatch, 1, 2)
+    with pytest.warns(
+        UserWarning,
+        match=r"^sampler must share the items out among the 2 ranks, got none: each rank draws "
+        r"all; give sampler=DistributedSampler\(dataset\) or, if that is meant, another sampler$",
+    ) as caught:
+        assert len([*loader, *loader]) == 2 * COUNT
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sampler": DistributedSampler(Items(), 2, 1)},
+        {"sampler": range(COUNT)},
+        {"batch_sampler": [[0, 1], [2]]},
+        {"dataset": Indexed()},
+    ],
+)
+def test_no_warning_where_the_user_tells_what_a_rank_draws(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    ranks(monkeypatch, 1, 2)
+    assert [
+        *NoisyLabelLoader(**{"dataset": Items(), "noise": NOISE, "label_key": "label"} | options)
+    ]
 
 
 def test_a_warning_where_the_noise_repeats() -> None:

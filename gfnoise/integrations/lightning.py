@@ -44,8 +44,16 @@ class GaussianFieldNoiseCallback(Callback):
     -----
     Batches of validation, test and prediction stay as they are. The noise of an item follows from
     (seed, epoch, batch, rank, place in the batch): a run that is resumed goes on with the noise it
-    would have had, and its seed is in the checkpoint. To make it independent of batches and ranks
-    too, use `gfnoise.torch.NoisyLabelLoader` as the loader instead.
+    would have had, and its seed is in the checkpoint.
+
+    To make it independent of batches and ranks too, use `gfnoise.torch.NoisyLabelLoader` as the
+    loader instead: its epochs are Lightning's. With several ranks, make it in `train_dataloader`
+    with ``sampler=DistributedSampler(dataset)``: Lightning gives one to torch's own loaders only.
+    Without it each rank draws all items.
+
+    Of an iterable data set without a ``__len__`` Lightning draws a batch before it tells the epoch:
+    a run that is resumed behind an epoch then begins with the noise of epoch 0. A loader that is
+    begun again beside a longer one has the noise of the next epoch, which then comes twice.
 
     Examples
     --------

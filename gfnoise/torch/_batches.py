@@ -51,6 +51,7 @@ class SeededBatches:
         self, batches: Any, noise: LabelNoise, by_position: bool, order: torch.Generator | None
     ):
         self.batches, self.noise = batches, noise
+        self.batch_size = getattr(batches, "batch_size", None)
         self.by_position, self.order = by_position, order
         self._start = (0, 0, 0)
         self.end: tuple[int, int] | None = None  # of a pass that is drawn: epoch, items

@@ -18,9 +18,11 @@ from torch.utils.data import (
 
 from .. import _checks
 from ._batches import Counted, Paired, Seeded, SeededBatches, rank_and_ranks, repeats
+from ._passes import Batching, Epochs, Passes
 from ._samples import Change, arrived, moved
+from ._states import checked
 from .noise import LabelNoise
-from .streams import EPOCHS, epoch_of, item_seed, items_of, seed_of
+from .streams import epoch_of, item_seed, seed_of
 
 _VERSION, _LOADER_VERSION = 1, 2  # of the states that are saved
 _QUIET = -1  # in place of a count
@@ -158,7 +160,7 @@ class NoisyLabels(Dataset[Any]):
         state : mapping
             Of `state_dict`; ValueError or TypeError if it is of another version, or none.
         """
-        self._stream[:2] = torch.tensor(_checked(state, _VERSION), device="cpu")
+        self._stream[:2] = torch.tensor(checked(state, _VERSION), device="cpu")
 
 
 class NoisyLabelLoader:
@@ -195,8 +197,13 @@ class NoisyLabelLoader:
 
     Notes
     -----
-    Each pass is an epoch, counted from 0: `set_epoch` sets that of the next one, also in a sampler
-    that has a `set_epoch`, as torch's DistributedSampler.
+    Each pass is an epoch, counted from 0 as its first batch is drawn, when its workers start:
+    `set_epoch` sets that of the next one, also in a sampler that has a `set_epoch`, as torch's
+    DistributedSampler. Lightning calls it with its own epoch, at ``batch_sampler.sampler``.
+
+    Several ranks share the items out by ``sampler=DistributedSampler(dataset)``, in place of
+    `shuffle`; under Lightning too, which gives a sampler to torch's own loaders only. Without one,
+    each rank draws all items, and a UserWarning comes once.
 
     `state_dict` knows how many items of the epoch were given out; after `load_state_dict` the next
     pass begins with the one behind them, with any batch size and number of workers. Each item comes
@@ -248,7 +255,7 @@ class NoisyLabelLoader:
             _checks.choice("by", by, ("index", "position"))
         self.dataset = dataset
         self._change = Change(noise, label_key, clean_key, spacing_key)
-        self._now = self._next = self._begun = (0, 0)  # epoch, and items of it given out
+        self._passes = Passes()
         if self._on_cuda:
             loader.setdefault("pin_memory", True)
         if isinstance(dataset, IterableDataset):
@@ -262,13 +269,14 @@ class NoisyLabelLoader:
             raise ValueError("by must be 'position' for an iterable data set, got 'index'")
         if loader.get("batch_size", 1) is None:
             raise ValueError("batch_size must be a number, got None")
-        self.by, self._here = "position", True
+        self.by, self._here, self._warns = "position", True, False
         collate = loader.pop("collate_fn", None) or default_collate
         self.loader = DataLoader(self.dataset, collate_fn=Counted(collate), **loader)
 
     def _wrap_map(self, by: str | None, loader: dict[str, Any]) -> None:
         sampled = any(loader.get(name) is not None for name in ("sampler", "batch_sampler"))
         _check_map(self.dataset, sampled)
+        self._warns = not sampled
         order = None
         if loader.get("shuffle") and loader.get("generator") is None:
             order = torch.Generator()
@@ -303,23 +311,33 @@ class NoisyLabelLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        epoch, items = self._now = self._begun = self._next
-        epoch_of(epoch)
-        self._next = (epoch + 1, 0)
+        epoch_of(self._passes.next[0])
+        return self._pass()
+
+    def _pass(self) -> Iterator[Any]:
+        """The batches of an epoch; the state is that behind the last one given out."""
+        # Not before the first batch is asked for: until then, a host may set the epoch.
+        rank, ranks = rank_and_ranks()
+        self._check_shared(ranks)
+        epoch, items = self._passes.begin()
         if not isinstance(self.dataset, IterableDataset):
             self._batches.begin(self.seed, epoch, items)
-        return self._pass(iter(self.loader), epoch, items)
-
-    def _pass(self, loaded: Any, epoch: int, items: int) -> Iterator[Any]:
-        """The batches of an epoch; the state is that behind the last one given out."""
-        rank, ranks = rank_and_ranks()
-        for batch, count in self._made(loaded, epoch, items * ranks + rank, ranks):
+        for batch, count in self._made(iter(self.loader), epoch, items * ranks + rank, ranks):
             items += count
-            if self._now[0] == epoch:
-                self._now = (epoch, items)
+            self._passes.give(epoch, items)
             yield batch
-        if self._now[0] == epoch:
-            self._now = (epoch + 1, 0)
+        self._passes.end(epoch)
+
+    def _check_shared(self, ranks: int) -> None:
+        """Warn once where each rank draws all items, and no sampler tells that it shall."""
+        if ranks == 1 or not self._warns:
+            return
+        self._warns = False
+        warnings.warn(
+            f"sampler must share the items out among the {ranks} ranks, got none: each rank draws "
+            f"all; give sampler=DistributedSampler(dataset) or, if that is meant, another sampler",
+            stacklevel=3,
+        )
 
     def _made(
         self, loaded: Any, epoch: int, position: int, ranks: int
@@ -355,19 +373,25 @@ class NoisyLabelLoader:
             return self._change.batch(moved(batch, self.device), seeds, spacing)
 
     @property
+    def batch_sampler(self) -> Batching:
+        """For hosts: the size of batches, and a `sampler` of which `set_epoch` is the loader's."""
+        size = getattr(self.loader.batch_sampler, "batch_size", None)
+        return Batching(size, Epochs(self.set_epoch))
+
+    @property
     def epoch(self) -> int:
         """The epoch of the pass that runs or, between two, of the next."""
-        return self._now[0]
+        return self._passes.now[0]
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next pass.
+        """Set the epoch of the next pass, which keeps a place in it that was loaded.
 
         Parameters
         ----------
         epoch : int
             In [0, 2**23); else ValueError or TypeError.
         """
-        self._now = self._next = (epoch_of(epoch), 0)
+        self._passes.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, int]:
         """The seed, the epoch, and how many items of it have been given out (on this rank).
@@ -377,8 +401,9 @@ class NoisyLabelLoader:
         ValueError
             While a pass runs of which several workers give out the batches as they are ready.
         """
-        epoch, items = self._now
-        if not self._in_order and self._now not in (self._next, self._begun, self._end()):
+        passes = self._passes
+        epoch, items = passes.now
+        if not self._in_order and passes.now not in (passes.next, passes.begun, self._end()):
             raise ValueError(
                 f"in_order must be True for a state while a pass runs, got False: the {items} "
                 f"items given out are not the first ones; ask for the state between passes"
@@ -404,12 +429,12 @@ class NoisyLabelLoader:
             Of `state_dict`; ValueError or TypeError if it is of another version, or of a data set
             with fewer items.
         """
-        seed, epoch, items = _checked(state, _LOADER_VERSION, "items")
+        seed, epoch, items = checked(state, _LOADER_VERSION, "items")
         most = self._items()
         if most is not None and items > most:
             raise ValueError(f"items must be at most the {most} of a pass, got {items}")
         self.seed = seed
-        self._now = self._next = (epoch, items)
+        self._passes.go(epoch, items)
 
 
 def _check_map(dataset: Any, sampled: bool) -> None:
@@ -448,26 +473,3 @@ def _is_cuda(device: torch.device) -> bool:
             f"install torch for CUDA, or make the noise in the workers, with device='cpu'"
         )
     return True
-
-
-def _checked(state: Mapping[str, int], version: int, *names: str) -> list[int]:
-    """The seed, the epoch and other numbers of a saved state."""
-    if not isinstance(state, Mapping):
-        raise TypeError(f"state must be a dict, got {type(state).__qualname__}")
-    if not _is_version(state.get("version"), version):
-        raise ValueError(f"state must be of version {version}, got {dict(state)!r}")
-    if not {"seed", "epoch", *names} <= {*state}:
-        listed = ", ".join(("seed", "epoch", *names))
-        raise ValueError(f"state must hold {listed}, got {dict(state)!r}")
-    seed, numbers = seed_of("seed", state["seed"]), [items_of(state[name]) for name in names]
-    epoch = _checks.integer("epoch", state["epoch"], 0)
-    if epoch != EPOCHS or numbers != [0]:  # where a loader is behind the last of all epochs
-        epoch_of(epoch)
-    return [seed, epoch, *numbers]
-
-
-def _is_version(found: Any, version: int) -> bool:
-    try:
-        return not isinstance(found, bool) and operator.index(found) == version
-    except TypeError:
-        return False
