@@ -63,7 +63,8 @@ class Decision:
     thresholds : float64
         In the unit of probabilities.
     least, beyond : float64 or integers
-        What the largest set is at or above; what the smallest is above or, of votes, at or above.
+        A voxel is in the largest optimal set if its value is >= `least`; in the smallest if it is >
+        `beyond` or, of votes, >= `beyond`.
     ranks : int64
         The number of voxels, of the metric "volume".
     """

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .io import FileError, Image, check_dtype, suffix_of
+from ._image import FileError, Image, check_dtype, suffix_of
 
 # Units in mm, by NIfTI's codes and by the names in NRRD; where none of these is given, it is mm.
 _CODES = {1: 1e3, 2: 1.0, 3: 1e-3}

@@ -5,21 +5,17 @@ import os
 import re
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _locks
+from . import _formats, _locks
+from ._image import LISTED, SUFFIXES, FileError, Image, check_dtype, suffix_of
 
 __all__ = ["SUFFIXES", "FileError", "Image", "read_labels", "read_map", "write"]
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".npy")
-"""The formats, by the ends of their names."""
-
-_LISTED = ", ".join(SUFFIXES)
 _WHOLE = np.float64(2**53)  # from here on, floats skip integers; not float16, which has none so far
 PICTURES = (".png", ".pdf", ".svg")
 _PART = ".gfnoise-"  # how the name begins of a file that is being written
@@ -27,68 +23,6 @@ _LOCK = ".lock"
 _PARTS = re.compile(
     f"{re.escape(_PART)}[0-9a-f]{{32}}({'|'.join(map(re.escape, (*SUFFIXES, *PICTURES, _LOCK)))})"
 )
-_PAIR = 1e-3  # mm: how far the corners of two images of one space may lie apart
-
-
-class FileError(ValueError):
-    """A file that cannot be read as what it should be, or not be written."""
-
-
-@dataclass(frozen=True, eq=False)
-class Image:
-    """An array from a file, and what the file says of its place in space.
-
-    Parameters
-    ----------
-    path : Path
-        Where it was read.
-    data : array
-        In the order of the file's axes: (x, y, z) of NIfTI and NRRD.
-    spacing : tuple of float or None
-        Voxel size along each axis in mm; None where the file says nothing.
-    dtype : dtype
-        That of the file. Labels in a file of floats are integers in `data`.
-    affine : float64 array or None
-        From voxels to mm: (4, 4) of NIfTI; of NRRD (d + 1, ndim + 1), in a space of d dimensions.
-    source : object
-        What the library made of the file: nibabel's image or pynrrd's header.
-    """
-
-    path: Path
-    data: NDArray[Any]
-    spacing: tuple[float, ...] | None
-    dtype: np.dtype[Any]
-    affine: NDArray[np.float64] | None
-    source: Any
-
-    def check_pair(self, other: "Image") -> None:
-        """Check that another image has the shape of this one, and its place, to a micrometre.
-
-        Parameters
-        ----------
-        other : Image
-            Without an affine in both, the place is not compared.
-
-        Raises
-        ------
-        FileError
-            If it has not.
-        """
-        if other.data.shape != self.data.shape:
-            raise FileError(
-                f"{other.path}: expected the shape of {self.path.name}, {self.data.shape}, "
-                f"got {other.data.shape}"
-            )
-        if self.affine is None or other.affine is None:
-            return
-        if self.affine.shape == other.affine.shape:
-            sides = np.ones(self.affine.shape[1] - 1)
-            sides[: self.data.ndim] = self.data.shape
-            corners = np.vstack([np.zeros_like(sides), np.diag(sides)])
-            corners = np.column_stack([corners, np.ones(len(corners))])
-            if np.abs(corners @ (self.affine - other.affine).T).max() <= _PAIR:
-                return
-        raise FileError(f"{other.path}: expected the affine of {self.path.name}, got another")
 
 
 def read_labels(path: str | os.PathLike[str]) -> Image:
@@ -223,8 +157,6 @@ def write_whole(
     target: Path, data: NDArray[Any], like: Image | None, put: Callable[[Path], None]
 ) -> None:
     """`write`, by a function that gives the whole file, whose path it gets, its name."""
-    from . import _formats
-
     suffix, array = suffix_of(target), np.asarray(data)
     check_dtype(target, array.dtype)
     if like is not None:
@@ -268,11 +200,9 @@ def sweep(folder: Path) -> None:
 
 def _read(path: str | os.PathLike[str]) -> Image:
     """The image of a file with two or three axes of real numbers."""
-    from . import _formats
-
     source = Path(path)
     if source.is_dir():
-        raise FileError(f"{source}: expected a file {_LISTED}, got a folder")
+        raise FileError(f"{source}: expected a file {LISTED}, got a folder")
     if not source.is_file():
         raise FileError(f"{source}: no such file")
     suffix_of(source)
@@ -285,20 +215,6 @@ def _read(path: str | os.PathLike[str]) -> Image:
         raise FileError(f"{source}: cannot be read: {reason}") from error
     _check_geometry(image)
     return image
-
-
-def suffix_of(path: Path) -> str:
-    """The format by the end of a name, which must be one of `SUFFIXES`."""
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
-            return suffix
-    raise FileError(f"{path}: expected a file {_LISTED}, got another name")
-
-
-def check_dtype(path: Path, dtype: np.dtype[Any]) -> None:
-    """Raise FileError for a dtype that no label and no map has."""
-    if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise FileError(f"{path}: expected integers or floats of at most 8 bytes, got {dtype}")
 
 
 def _check_same(target: Path, shape: tuple[int, ...], like: Image) -> None:

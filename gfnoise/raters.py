@@ -41,8 +41,9 @@ def fuse_raters(
         "majority" and "random".
     method : {"average", "majority", "union", "intersection", "staple", "random"}
         "average": the share of the raters, soft. "majority": the label of most. "union": what any
-        marked; "intersection": what all did. "staple": what `staple` finds at least as probable
-        as not or, with classes, most probable. "random": the label of one rater, drawn per item.
+        marked; "intersection": what all did. "staple": where `staple` gives the foreground a
+        probability of at least 1/2 or, with classes, the most probable one. "random": the label of
+        one rater, drawn per item.
     axis : int, default 0
         The raters' axis, which the result has not.
     ndim : int, optional
@@ -189,8 +190,8 @@ def staple(
     Parameters
     ----------
     masks, axis, ndim, num_classes, annotated
-        As in `fuse_raters`; two raters at least for each item, and so many at most that what they
-        may answer at a voxel is below 2**63: 62 of two classes.
+        As in `fuse_raters`, with two raters at least for each item, and ``answers**raters`` below
+        2**63: 62 raters of two classes. Answers are the classes and, with `ignore_index`, none.
     ignore_index : int, optional
         What a rater writes where he says nothing: such voxels tell nothing of him, and he nothing
         of them. Where all ignore, the probability is 0 for each class, NaN without classes.

@@ -98,9 +98,9 @@ def optimal_segmentation(
     marginals, metric, ndim, beta, volume, raters
         As in `optimal_threshold`.
     ties : {"largest", "smallest", "first"}
-        What becomes of voxels at the threshold itself, which are as good in as out: the largest
-        optimal set has them (``>=``), the smallest has not (``>``). For "volume", where that is k
-        voxels or more, and fewer than k, also "first": exactly k, of equal ones the first in C
+        Whether voxels exactly at the threshold, which change no score, belong to the mask:
+        "largest" has them (``>=``), "smallest" has not (``>``). For "volume" these are k voxels or
+        more, and fewer than k; "first" has exactly k, of those at the threshold the first in C
         order.
     out : bool array, optional
         Where to write the result; of its shape, not overlapping the input.
