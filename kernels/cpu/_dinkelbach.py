@@ -1,8 +1,9 @@
 """Where a score is largest: Dinkelbach's passes over probability maps.
 
-A level set's own score is, but for a factor, a better threshold: ``t <- sum(m >= t) / (voxels(m >=
-t) + weight sum m)``. None scores more than the optimal one. The first step, from anywhere, ends at
-its threshold or below; the others rise to it, and are few.
+The score of the voxels >= t is, but for a factor, a better threshold: ``t <- sum(m >= t) /
+(voxels(m >= t) + weight sum m)``. None scores more than the optimal one. The first step, from
+anywhere, ends at its threshold or below; the others rise to it, and are few (Dinkelbach 1967, "On
+Nonlinear Fractional Programming").
 
 Of a large map one pass sees everything. It goes by a guess, the threshold of a sample: a block of
 voxels without any value close to the guess is settled, and the steps look at the other blocks. If
@@ -25,10 +26,10 @@ from ._vector import FLAGS, INT, LONG, load, repeated
 
 CHUNK = 1 << 18  # voxels of a task
 BLOCK = 64  # voxels that are looked at together
-SMALL = 1 << 13  # voxels of a sample, and of a map that needs none
+SMALL = 1 << 13  # voxels of a map that needs no sample
 TIE = 1e-12  # relative; a threshold this close to a value of the map is that value
-_SURE = 1.0  # over the root of the voxels that a guess is made of: how far it may be off
-_GOLDEN = 0.618  # of a row, mostly: what a sample's steps are, so that they meet all columns
+_SURE = 1.0  # a guess of n voxels is trusted to this share over sqrt(n)
+_GOLDEN = 0.618  # of a cube's edge: the steps of a sample, which fall on all columns alike
 _LANES, _BYTE = ir.VectorType(ir.DoubleType(), RUN), ir.IntType(8)
 
 
@@ -180,7 +181,7 @@ def _rise(maps, bounds, near, sums, weight, thresholds, voxels, start, stop):
         while True:
             total, number = _level_set(values, blocks, bound, tail)
             higher = (inside + total) / (count + number + weight * mass)
-            if higher <= threshold:
+            if not higher > threshold:
                 break
             threshold = higher
             if _least(threshold, values) <= bound or threshold >= high:
@@ -221,6 +222,7 @@ def best_thresholds(maps, weight):
 
 
 def _best(maps, weight):
+    """And the number of each threshold's voxels: of large maps, after a guess by a sample."""
     count, voxels = maps.shape
     everything = np.zeros(count), np.full(count, np.inf)
     if voxels <= SMALL:
