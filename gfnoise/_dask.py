@@ -54,7 +54,7 @@ def call(
     _check(function.__name__, name, arguments)
     if 0 in source.shape:
         empty = np.empty(source.shape, source.dtype)
-        return da.from_array(np.asarray(function(**{**arguments, name: empty})))
+        return da.from_array(np.asarray(function(**{**arguments, name: empty})), chunks=-1)
     return graph(function, **arguments)
 
 

@@ -1,5 +1,6 @@
 """The formats of label files, each read and written by its own library."""
 
+import gzip
 import importlib
 import math
 import re
@@ -20,6 +21,7 @@ _NAMES = {
     **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers"), 1e-3),
     **dict.fromkeys(("nm", "nanometer", "nanometers"), 1e-6),
 }
+_SKIPS = ("line skip", "lineskip", "byte skip", "byteskip")  # before the voxels, by NRRD's names
 _DEFLATE = 1032  # times smaller at most: a file that claims more is damaged
 
 
@@ -65,14 +67,24 @@ def _read_nifti(path: Path) -> Image:
     dtype = header.get_data_dtype().newbyteorder("=")
     check_dtype(path, dtype)
     needed = _check_shape(path, file.shape) * dtype.itemsize
-    _check_size(path, needed, _DEFLATE if suffix_of(path) == ".nii.gz" else 1)
+    compressed = suffix_of(path) == ".nii.gz"
+    _check_size(path, needed, _DEFLATE if compressed else 1)
     data = np.asarray(file.dataobj)
+    if compressed:
+        _check_end(path)
     if dtype != data.dtype.newbyteorder("="):  # the header scales: floats
         dtype = np.dtype(np.float32)
     affine = _nifti_scale(header)[:, None] * np.asarray(file.affine, np.float64)
     sizes = np.sqrt((affine[:3, :3] ** 2).sum(0))
     spacing = tuple(float(f"{size:.6g}") for size in sizes[: data.ndim])  # 0.8, as float32 has it
     return Image(path, data, spacing, dtype, affine, file)
+
+
+def _check_end(path: Path) -> None:
+    """Read to the end of a stream, where its checksum is: nibabel stops at the last voxel."""
+    with gzip.open(path) as stream:
+        while stream.read(1 << 20):
+            pass
 
 
 def _nifti_scale(header: Any) -> NDArray[np.float64]:
@@ -88,12 +100,21 @@ def _read_nrrd(path: Path) -> Image:
         if "data file" in header or "datafile" in header:
             raise FileError(f"{path}: expected the voxels in the file itself, not in another")
         voxels = _check_shape(path, tuple(header["sizes"].tolist()))  # of a byte at least
+        _check_skips(path, header)
         if header["encoding"] not in ("bzip2", "bz2"):  # which has no bound
             _check_size(path, voxels, _DEFLATE if header["encoding"] in ("gzip", "gz") else 1)
         data = nrrd.read_data(header, stream, str(path), index_order="F")
     check_dtype(path, data.dtype)
     sizes, affine = _nrrd_geometry(header, data.ndim)
     return Image(path, data, sizes, data.dtype.newbyteorder("="), affine, header)
+
+
+def _check_skips(path: Path, header: Any) -> None:
+    """Raise FileError where more is to be skipped than the file has."""
+    size = path.stat().st_size
+    for name in _SKIPS:
+        if int(header.get(name, 0)) > size:
+            raise FileError(f"{path}: {name} is {header[name]}, but the file has {size} bytes")
 
 
 def _nrrd_geometry(
@@ -149,7 +170,9 @@ def _write_nifti(path: Path, data: NDArray[Any], like: Image | None) -> None:
     nibabel = _library("nibabel", path)
     data = _as_known(data)
     if like is None:
-        file = nibabel.Nifti1Image(data, np.eye(4), dtype=data.dtype)
+        fits = max(data.shape) <= np.iinfo(np.int16).max
+        kind = nibabel.Nifti1Image if fits else nibabel.Nifti2Image
+        file = kind(data, np.eye(4), dtype=data.dtype)
     else:
         header = like.source.header.copy()
         header.set_slope_inter(1, 0)
@@ -170,7 +193,8 @@ def _write_nrrd(path: Path, data: NDArray[Any], like: Image | None) -> None:
     nrrd = _library("nrrd", path)
     data = _as_known(data)
     header = {} if like is None else dict(like.source)
-    for key in ("type", "endian", "sizes", "dimension", "min", "max", "old min", "old max"):
+    own = ("type", "endian", "sizes", "dimension", "min", "max", "old min", "old max", *_SKIPS)
+    for key in own:
         header.pop(key, None)
     if header.get("encoding") not in ("raw", "gzip", "gz", "bzip2", "bz2"):
         header["encoding"] = "gzip"

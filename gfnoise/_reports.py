@@ -24,7 +24,8 @@ def _threshold(result: Result) -> str:
     rows = [row for row in result["files"] if "threshold" in row]
     if not rows:
         return _files(result) if result["files"] else f"{len(result['failed'])} failed"
-    unit = rows[0]["unit"] if all(row["unit"] for row in rows) else None
+    units = {row["unit"] for row in rows}
+    unit = units.pop() if len(units) == 1 else None
     table = [["file", "threshold", "Dice", "volume", "mean volume", "Dice at 1/2", "volume at 1/2"]]
     for row in rows:
         voxel = row["voxel_volume"] if unit else 1

@@ -345,7 +345,7 @@ def fit_field(
     ndim = _checks.axes_of_image("masks", len(stack.space))
     sizes = _checks.voxel_size(spacing, ndim)
     start = _checks.integer("seed", seed, 0)
-    raters = np.ascontiguousarray(stack.labels, bool)
+    raters = np.ascontiguousarray(stack.labels != 0)
     _check_one_structure(raters)
 
     found = load("gfnoise._fit").fit(raters, np.array(sizes), start)

@@ -260,6 +260,13 @@ def test_exactly_k_voxels_of_maps_that_are_one_chunk() -> None:
         optimal_segmentation(da.from_array(maps, chunks=(2, 50, 100)), "volume", **options)
 
 
+def test_an_empty_batch_of_large_maps() -> None:
+    labels = da.zeros((0, 200, 200), chunks=20, dtype=np.uint8)
+    field = GaussianField(1.0, 2.0, ndim=2)
+    assert field.marginals(labels, num_classes=2).compute().shape == (0, 2, 200, 200)
+    assert field.sample_labels(labels, seed=0, n=3).compute().shape == (0, 3, 200, 200)
+
+
 @pytest.mark.parametrize("shape", [(0, 5, 6), (2, 0, 6), (2, 5, 0)])
 def test_empty_arrays(shape: tuple[int, ...]) -> None:
     chunked, field = da.zeros(shape, chunks=2, dtype=np.uint8), GaussianField(1.0, 5.0, ndim=2)

@@ -173,6 +173,39 @@ def test_truncated(suffix: str, part: float, tmp_path: Path) -> None:
     refused(path, "cannot be read|truncated")
 
 
+def test_a_bit_that_flipped_within_a_compressed_stream(tmp_path: Path) -> None:
+    """Of stored blocks it is a voxel; only the checksum at the end tells."""
+    data = np.zeros((20, 20, 20), np.uint8)
+    data[5:15, 5:15, 5:15] = 1
+    plain = save(tmp_path / "a.nii", data)
+    stream = bytearray(gzip.compress(plain.read_bytes(), 0))
+    stream[4000] ^= 1
+    (tmp_path / "a.nii.gz").write_bytes(stream)
+    refused(tmp_path / "a.nii.gz", "cannot be read: CRC")
+
+
+def test_what_an_nrrd_skips(tmp_path: Path) -> None:
+    """It is no part of what is written like it; more than the file has is refused."""
+    data = (np.arange(120, dtype=np.uint8) % 50).reshape(6, 5, 4, order="F")
+    head = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 6 5 4\nencoding: raw\n"
+    path = tmp_path / "a.nrrd"
+    for skip, before in ((b"line skip: 1", b"a note\n"), (b"byte skip: 3", b"abc")):
+        path.write_bytes(head + skip + b"\n\n" + before + data.tobytes(order="F"))
+        image = io.read_labels(path)
+        np.testing.assert_array_equal(image.data, data)
+        io.write(tmp_path / "b.nrrd", image.data, like=image)
+        np.testing.assert_array_equal(io.read_labels(tmp_path / "b.nrrd").data, data)
+    path.write_bytes(head + b"line skip: 1000000000000\n\n" + data.tobytes(order="F"))
+    refused(path, "line skip is 1000000000000, but the file has 2.. bytes")
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_an_axis_beyond_nifti_1(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    io.write(path, np.ones((40_000, 2), np.uint8))
+    assert io.read_labels(path).data.shape == (40_000, 2)
+
+
 @pytest.mark.parametrize("suffix", io.SUFFIXES)
 def test_damaged(suffix: str, labels: np.ndarray, tmp_path: Path) -> None:
     """Bytes changed anywhere: an image, or FileError; nothing else."""

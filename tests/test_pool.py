@@ -197,6 +197,25 @@ def test_no_thread_is_woken_for_what_is_not_worth_it(monkeypatch: pytest.MonkeyP
     assert done == list(range(5))
 
 
+def test_what_a_signal_calls_while_tasks_are_submitted_waits_for_no_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`submit` holds a lock that its own thread cannot take again: such a call runs alone."""
+    monkeypatch.setattr(_pool, "threads", lambda: 1 if _pool._caller.alone else 2)
+    monkeypatch.setattr(_pool._caller, "alone", False, raising=False)
+    submit, done, found = ThreadPoolExecutor.submit, [], []
+
+    def interrupted(pool: ThreadPoolExecutor, *args: Any) -> Any:
+        found.append(_pool.threads())
+        _pool.run([partial(done.append, i) for i in range(3)])
+        return submit(pool, *args)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    _pool.run([partial(done.append, 3), partial(done.append, 4)])
+    assert sorted(done) == [0, 1, 2, 3, 4]
+    assert found == [1]
+
+
 def test_an_interrupt_while_others_work_is_raised_once_they_are_done() -> None:
     """Two of them, while the caller has nothing left to do but wait."""
     code = """

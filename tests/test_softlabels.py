@@ -393,6 +393,17 @@ def test_a_second_derivative_is_refused() -> None:
         gradient.square().sum().backward()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_penalty_of_the_gradient_is_refused(dtype: torch.dtype) -> None:
+    """Also where autograd is asked for the logits alone."""
+    logits = torch.ones(1, 2, 4, 4, dtype=dtype, requires_grad=True)
+    loss = svls_cross_entropy(logits, torch.zeros(1, 4, 4, dtype=torch.uint8))
+    (gradient,) = torch.autograd.grad(loss, logits, create_graph=True)
+    penalised = loss + gradient.square().sum()
+    with pytest.raises(NotImplementedError, match="svls_cross_entropy is differentiable once"):
+        torch.autograd.grad(penalised, logits)
+
+
 def test_the_losses_gradient_is_the_numerical_one() -> None:
     labels = torch.from_numpy(blocks((5, 6), 3)[None])
     logits = torch.randn((1, 3, 5, 6), dtype=torch.float64, requires_grad=True)

@@ -107,7 +107,8 @@ def reals(name: str, array: NDArray[Any], *, masks: bool = False) -> NDArray[Any
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be of a real dtype, got {_checks.describe(array)}")
     if masks and array.dtype in (np.bool_, np.uint8):
-        return np.ascontiguousarray(array).view(np.uint8)
+        codes = np.ascontiguousarray(array).view(np.uint8)
+        return codes if array.dtype == np.uint8 else (codes != 0).view(np.uint8)
     return np.ascontiguousarray(array, real_dtype(array))
 
 

@@ -148,9 +148,8 @@ class _CrossEntropy(torch.autograd.Function):
         """Compute the loss."""
         batch, classes, *space = logits.shape
         values = logits.detach().contiguous()
-        losses = torch.empty(
-            (batch, *space) if reduction == "none" else (0, *space), dtype=logits.dtype
-        )
+        shape = (batch, *space) if reduction == "none" else (0, *space)
+        losses = torch.empty(shape, dtype=logits.dtype, device="cpu")
         total, voxels = 0.0, 0.0
         if values.numel():
             total, voxels = _kernels().svls_cross_entropy(
@@ -159,7 +158,7 @@ class _CrossEntropy(torch.autograd.Function):
                 losses.numpy().reshape(-1, *options.volume),
                 **options.rest,
             )
-        ctx.save_for_backward(values, options.labels)
+        ctx.save_for_backward(logits, options.labels)
         ctx.options = options
         ctx.share = 1 / max(voxels, 1) if reduction == "mean" else 1.0
         return losses if reduction == "none" else logits.new_tensor(total * ctx.share)
@@ -167,11 +166,11 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """Compute the gradient by the logits."""
-        values, _ = ctx.saved_tensors
+        logits, _ = ctx.saved_tensors
         with torch.no_grad():
-            out = _CrossEntropy._gradient(ctx, values.detach(), slope.detach())
+            out = _CrossEntropy._gradient(ctx, logits.detach().contiguous(), slope.detach())
         # With create_graph=True, what is made of it must not pass for a constant.
-        return (_Once.apply(out.requires_grad_()) if torch.is_grad_enabled() else out), None, None
+        return (_Once.apply(out, logits, slope) if torch.is_grad_enabled() else out), None, None
 
     @staticmethod
     def _gradient(ctx: Any, values: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
@@ -192,8 +191,10 @@ class _Once(torch.autograd.Function):
     """A gradient that has none."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        """Give it as it is."""
+    def forward(
+        ctx: Any, gradient: torch.Tensor, logits: torch.Tensor, slope: torch.Tensor
+    ) -> torch.Tensor:
+        """Give it as it is: a function of the others, for all that autograd knows."""
         return gradient.view_as(gradient)
 
     @staticmethod

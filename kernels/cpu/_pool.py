@@ -154,8 +154,9 @@ def run(tasks: Sequence[Callable[[], object]], at_once: int | None = None) -> No
     crew = _Crew(tasks)
     try:
         try:
-            for _ in range(workers - 1):
-                _pool(available - 1).submit(crew.join)
+            with alone():  # a signal's handler that comes in between must not submit as well
+                for _ in range(workers - 1):
+                    _pool(available - 1).submit(crew.join)
         except RuntimeError:  # no more threads, or the interpreter shuts down
             pass
         crew.work()

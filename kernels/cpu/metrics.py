@@ -37,11 +37,13 @@ def _overlap(prediction, target, counts, start, stop):
         counts[0, 0] = voxels - first - second + both
         counts[0, 1], counts[0, 2] = voxels - first, voxels - second
         return
-    for i in range(start, stop):
-        counts[prediction[i], 1] += 1
-        counts[target[i], 2] += 1
-        if prediction[i] == target[i]:
-            counts[target[i], 0] += 1
+    last = counts.shape[0] - 1
+    for i in range(start, stop):  # another thread may change checked labels
+        p, t = min(np.int64(prediction[i]), last), min(np.int64(target[i]), last)
+        counts[p, 1] += 1
+        counts[t, 2] += 1
+        if p == t:
+            counts[t, 0] += 1
 
 
 @kernel
@@ -210,7 +212,7 @@ def _reliability(values, labels, bins, more, tolerance, found, start, stop):
         _place(top, width, bins, more, place)
         _words(top, best, labels[left : left + width], width, words)
         for i in range(width):
-            sums[np.uint32(place[i])] += words[i]
+            sums[min(np.uint32(place[i]), np.uint32(sums.size - 1))] += words[i]
         _settle(sums, table)
     found[:bins] = table
 

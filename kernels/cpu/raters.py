@@ -172,8 +172,9 @@ def _patterns(codes, raters, classes, out, start, stop):
 
 @kernel
 def _count(patterns, table, start, stop):
+    last = table.size - 1
     for i in range(start, stop):
-        table[patterns[i]] += 1
+        table[min(np.int64(patterns[i]), last)] += 1  # another thread may change checked masks
 
 
 @kernel
@@ -193,7 +194,7 @@ def _look_up(patterns, table, out, start, stop):
     for c in range(out.shape[0]):
         row, target = table[c], out[c]
         for i in range(start, stop):
-            target[i] = row[patterns[i]]
+            target[i] = row[min(np.int64(patterns[i]), row.size - 1)]
 
 
 # --- launching ----------------------------------------------------------------------------------
@@ -345,6 +346,7 @@ def _expectation(said, prior, confusion):
         log = np.log(prior)[:, None] + sum(factors[r][:, said[:, r]] for r in range(said.shape[1]))
     top = log.max(0)
     odd = ~np.isfinite(top)  # a pattern that no truth explains
-    likelihood = np.exp(log - np.where(odd, 0, top))
+    with np.errstate(under="ignore"):
+        likelihood = np.exp(log - np.where(odd, 0, top))
     likelihood[:, odd] = prior[:, None]
     return likelihood / likelihood.sum(0)

@@ -19,7 +19,8 @@ def _neighbour_weights(ndim, sigma):
     """
     numbers = np.array([6, 12, 8] if ndim == 3 else [4, 4, 0])
     width = max(sigma, 0.01)  # whose neighbours by edge weigh nothing any more
-    weights = np.exp(-np.arange(3) / 2 / width / width)
+    with np.errstate(under="ignore"):
+        weights = np.exp(-np.arange(3) / 2 / width / width)
     return tuple((weights / (2 * (weights * numbers).sum())).tolist())
 
 
