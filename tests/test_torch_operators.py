@@ -465,3 +465,22 @@ def test_functorch_is_refused() -> None:
         NotImplementedError, match=r"^sample_labels takes no tensors of torch\.vmap"
     ):
         torch.vmap(lambda one: FIELD.sample_labels(one, seed=1))(LABELS)
+    with pytest.raises(
+        NotImplementedError, match=r"^sample_labels takes no tensors of torch\.vmap"
+    ):
+        torch.vmap(lambda one: LabelNoise(2.0, 5.0, ndim=2)(one, seed=1))(LABELS[None])
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.jit's, of what is constant indeed: checks, seeds
+def test_what_torch_jit_traces_is_no_constant() -> None:
+    one, other = torch.rand(2, 8, 9, generator=torch.Generator().manual_seed(0))
+    for function in (
+        lambda image: gfnoise.gaussian_filter(image, 1.0),
+        lambda image: gfnoise.optimal_segmentation(image),
+        lambda image: LabelNoise(2.0, 3.0, ndim=2)((image > 0.5)[None].to(torch.uint8), seed=[3]),
+    ):
+        traced = torch.jit.trace(function, one)
+        assert torch.equal(traced(other), function(other))
+        assert not torch.equal(traced(other), function(one))
+    with pytest.raises(NotImplementedError, match=r"^svls has no operator"):
+        torch.jit.trace(lambda image: gfnoise.svls((image > 0.5).to(torch.uint8), 2, ndim=2), one)

@@ -75,7 +75,7 @@ def to_labels(noise: "LabelNoise", labels: Tensor, params: Params) -> Tensor:
         strengths = [one for one in each for _ in range(copies)]
         return _sample(bounds, labels, seed=seeds, strengths=strengths, **options)
     field: Any = field_of(params, noise.ndim, copies)
-    if type(labels) is Tensor and labels.device.type == "cpu":
+    if labels.device.type == "cpu" and not _tensors.is_traced(labels):
         # An array needs no door: a fifth of the overhead.
         array = _tensors.view("labels", labels)
         return torch.from_numpy(noisy_labels(field, array, seed=seeds, **options))
