@@ -130,7 +130,7 @@ def is_traced(tensor: torch.Tensor) -> bool:
         type(tensor).__torch_dispatch__ is not _PLAIN
         or tensor.device.type == "meta"
         or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        or torch.jit.is_tracing()  # whose constant the result would be
+        or torch._C._is_tracing()  # by torch.jit, whose constant the result would be
     )
 
 
