@@ -17,7 +17,7 @@ TIES = ("largest", "smallest")
 SCORES = ("dice", "iou", "fbeta", "accuracy")
 METRICS = (*SCORES, "volume")
 _LEAST_BETA = Fraction(1e-6)
-_ROUNDING = 1e-3  # how far from [0, 1] probabilities may be by it, in float16 as well
+ROUNDING = 1e-3  # how far from [0, 1] probabilities may be by it, in float16 as well
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def as_probabilities(marginals: NDArray[Any]) -> NDArray[Any]:
         _checks.in_range("marginals", marginals, 0, 1)
     except ValueError as error:
         least, most = _array.extremes(marginals)
-        is_close = least >= -_ROUNDING and most <= 1 + _ROUNDING
+        is_close = least >= -ROUNDING and most <= 1 + ROUNDING
         remedy = ": if that is rounding, marginals.clip(0, 1) removes it"
         raise ValueError(f"{error}{remedy * bool(is_close)}") from None
     dtype = _array.real_dtype(marginals)

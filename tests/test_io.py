@@ -451,52 +451,6 @@ def test_nrrd_in_any_unit(unit: str, mm: float, labels: np.ndarray, tmp_path: Pa
     assert io.read_labels(tmp_path / "c.nrrd").spacing == pytest.approx((1, 2 * mm, 3))
 
 
-def test_writes_are_whole_or_not_at_all(
-    labels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    like = io.read_labels(save(tmp_path / "a.nii.gz", labels))
-    before = (tmp_path / "a.nii.gz").read_bytes()
-
-    def fail(*args: Any) -> None:
-        Path(args[1]).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(nibabel, "save", fail)
-    with pytest.raises(io.FileError, match=r"a\.nii\.gz: cannot be written: No space left"):
-        io.write(tmp_path / "a.nii.gz", labels, like)
-    assert os.listdir(tmp_path) == ["a.nii.gz"]
-    assert (tmp_path / "a.nii.gz").read_bytes() == before
-    with pytest.raises(io.FileError, match="cannot be written: No such file"):
-        io.write(tmp_path / "missing" / "a.npy", labels)
-    with pytest.raises(io.FileError, match=r"expected the format of a\.nii\.gz, \.nii\.gz"):
-        io.write(tmp_path / "a.nrrd", labels, like)
-
-
-@pytest.mark.parametrize("suffix", io.SUFFIXES)
-def test_what_is_being_written_is_not_swept(
-    suffix: str, labels: np.ndarray, tmp_path: Path
-) -> None:
-    pytest.importorskip("fcntl")
-    target = tmp_path / f"a{suffix}"
-
-    def put(part: Path) -> None:
-        io.sweep(tmp_path)
-        os.replace(part, target)
-
-    io.write_whole(target, labels, None, put)
-    np.testing.assert_array_equal(io.read_labels(target).data, labels)
-    for end in (suffix, ".lock"):
-        (tmp_path / f".gfnoise-{'0' * 32}{end}").touch()
-    io.sweep(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [target.name]
-
-
-def test_files_have_the_usual_rights(labels: np.ndarray, tmp_path: Path) -> None:
-    (tmp_path / "other").touch()
-    io.write(tmp_path / "a.npy", labels)
-    assert (tmp_path / "a.npy").stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
 def test_a_missing_library_names_the_extra(tmp_path: Path) -> None:
     code = f"""
 import sys

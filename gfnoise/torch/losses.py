@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import _array, _checks
+from .._decisions import ROUNDING
 from ._tensors import is_traced
 from .softlabels import REDUCTIONS
-
-_ROUNDING = 1e-3  # how far from [0, 1] probabilities may be by it, in half precision
 
 
 class SoftDiceLoss(nn.Module):
@@ -287,7 +286,7 @@ def _probabilities(name: str, values: Tensor, of: str = "") -> None:
         return
     if values.device.type == "cpu" or _array.readable(values):
         least, most = (bound.item() for bound in values.detach().aminmax())
-        if least < -_ROUNDING or most > 1 + _ROUNDING:  # NaN stays NaN
+        if least < -ROUNDING or most > 1 + ROUNDING:  # NaN stays NaN
             raise ValueError(
                 f"{name} must hold probabilities in [0, 1]{of}, "
                 f"got a minimum of {least:g} and a maximum of {most:g}"

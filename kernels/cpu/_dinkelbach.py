@@ -224,9 +224,9 @@ def best_thresholds(maps, weight):
 def _best(maps, weight):
     """And the number of each threshold's voxels: of large maps, after a guess by a sample."""
     count, voxels = maps.shape
-    everything = np.zeros(count), np.full(count, np.inf)
+    endless = np.full(count, np.inf)
     if voxels <= SMALL:
-        return _pass_over(maps, weight, *everything)
+        return _pass_over(maps, weight, np.zeros(count), endless)
     stride = round(_GOLDEN * voxels ** (1 / 3)) | 1
     guess, size = _best(np.ascontiguousarray(maps[:, ::stride]), weight)
     error = np.minimum(_SURE / np.sqrt(np.maximum(size, 1)), 1)
@@ -235,5 +235,5 @@ def _best(maps, weight):
     if lost.any():
         rest = maps if lost.all() else maps[lost]
         low = thresholds[lost] * (1 - 1e-6)
-        thresholds[lost], found[lost] = _pass_over(rest, weight, low, everything[1][lost])
+        thresholds[lost], found[lost] = _pass_over(rest, weight, low, endless[lost])
     return thresholds, found
