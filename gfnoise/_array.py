@@ -58,7 +58,7 @@ def tensors(*names: str) -> Callable[[Function], Function]:
 def _guest(root: str) -> Any:
     """What lets the arrays of a library in."""
     if root != "torch":
-        return load("gfnoise._dask")
+        return load("gfnoise._dask.graphs")
     if not sys.modules["torch"].compiler.is_compiling():
         load("gfnoise.torch._tensors")
     from .torch import _tensors  # torch.compile traces imports of this kind alone

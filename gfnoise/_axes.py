@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _checks
-from ._modes import FILTER_SYNONYMS, OF_FILTERS
+from ._shared.modes import FILTER_SYNONYMS, OF_FILTERS
 
 _MAX_RADIUS = 1 << 24
 

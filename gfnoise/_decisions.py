@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import _array, _checks, _raters
 from ._axes import lead_and_space
-from ._digits import rank_of
+from ._shared.digits import rank_of
 
 TIES = ("largest", "smallest")
 SCORES = ("dice", "iou", "fbeta", "accuracy")
@@ -21,8 +21,8 @@ ROUNDING = 1e-3  # how far from [0, 1] probabilities may be by it, in float16 as
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Checked arguments of a decision, as the kernels take them."""
+class Problem:
+    """The maps to be decided and by what: checked, as the kernels take them."""
 
     kernels: ModuleType
     maps: NDArray[Any]
@@ -62,20 +62,20 @@ class Decision:
     ----------
     thresholds : float64
         In the unit of probabilities.
-    least, beyond : float64 or integers
-        A voxel is in the largest optimal set if its value is >= `least`; in the smallest if it is >
-        `beyond` or, of votes, >= `beyond`.
+    largest, smallest : float64 or integers
+        The bounds of the optimal sets. A voxel is in the largest if its value is >= `largest`, in
+        the smallest if it is > `smallest` or, of votes, >= `smallest`.
     ranks : int64
         The number of voxels, of the metric "volume".
     """
 
     thresholds: Any
-    least: Any
-    beyond: Any
+    largest: Any
+    smallest: Any
     ranks: Any
 
 
-def plan(
+def problem_of(
     function: str,
     marginals: NDArray[Any],
     metric: str,
@@ -84,7 +84,7 @@ def plan(
     volume: float | None,
     raters: int | None,
     out: NDArray[Any] | None = None,
-) -> Plan:
+) -> Problem:
     """Check the arguments of a decision."""
     kernels = _array.kernels(function, "thresholding", marginals=marginals, out=out)
     _checks.choice("metric", metric, METRICS)
@@ -99,7 +99,7 @@ def plan(
         raters = _checks.integer("raters", raters, 1)
         values = as_votes(marginals, raters)
     maps, batch = flatten(values, ndim)
-    return Plan(kernels, maps, batch, metric, weight, volume, raters)
+    return Problem(kernels, maps, batch, metric, weight, volume, raters)
 
 
 def weight_of(metric: str, beta: float) -> Fraction:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _array, _checks, _modes
+from . import _array, _checks
 from ._axes import lead_and_space
+from ._shared import modes
 
 ORDERS = (0, 1)
 MAX_CLASSES = 1 << 16  # where the kernels hold classes in two bytes
@@ -47,7 +48,7 @@ def rule(labels: NDArray[Any], mode: str, cval: object, ignore_index: object) ->
 
 @lru_cache(maxsize=64)
 def _rule(dtype: np.dtype[Any], mode: str, cval: object, ignore_index: object) -> Rule:
-    _checks.choice("mode", mode, _modes.OF_LABELS)
+    _checks.choice("mode", mode, modes.OF_LABELS)
     native = dtype.newbyteorder("=")
     outside = _checks.label_value("cval", cval, native)
     ignored = _checks.ignored_label(ignore_index, native)

@@ -3,7 +3,7 @@
 import numpy as np
 
 STREAMS = 1
-"""The version of the noise of fields, and of the seeds of copies of a file (`_commands._seed`): it
+"""The version of the noise of fields, and of the seeds of copies of a file (`cli._commands`): it
 rises when a golden value of theirs in the tests changes, so that no folder mixes what was drawn
 before and after. These are of labels that no rounding changes."""
 

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from . import _array, _checks
 from ._axes import lead_and_space
 from ._decisions import SCORES, weight_of
-from ._scores import score_of
 from ._seeds import part_seed
+from ._shared.scores import score_of
 from .field import GaussianField
 
 _Floats = NDArray[np.float64]

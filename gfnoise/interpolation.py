@@ -8,8 +8,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import _array, _checks, _labels
 from ._axes import displaced_axes, lead_and_space, mapped_axes
-from ._modes import COORDINATE_SYNONYMS, OF_COORDINATES
 from ._output import Output
+from ._shared.modes import COORDINATE_SYNONYMS, OF_COORDINATES
 
 
 @_array.tensors("labels", "displacement", "out")

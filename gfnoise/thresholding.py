@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _array, _checks
-from ._decisions import SCORES, TIES, as_probabilities, flatten, plan, weight_of
+from ._decisions import SCORES, TIES, as_probabilities, flatten, problem_of, weight_of
 from ._output import Output
 
 
@@ -75,8 +75,8 @@ def optimal_threshold(
     >>> float(optimal_threshold(np.array([1.0, 0.5, 0.25, 0.0])))
     0.4
     """
-    checked = plan("optimal_threshold", marginals, metric, ndim, beta, volume, raters)
-    return checked.solve().thresholds.reshape(checked.batch)[()]
+    problem = problem_of("optimal_threshold", marginals, metric, ndim, beta, volume, raters)
+    return problem.solve().thresholds.reshape(problem.batch)[()]
 
 
 @_array.tensors("marginals", "out")
@@ -134,16 +134,18 @@ def optimal_segmentation(
     100
     """
     _checks.choice("ties", ties, (*TIES, "first") if metric == "volume" else TIES)
-    checked = plan("optimal_segmentation", marginals, metric, ndim, beta, volume, raters, out=out)
+    problem = problem_of(
+        "optimal_segmentation", marginals, metric, ndim, beta, volume, raters, out=out
+    )
 
     output = Output(out, marginals.shape, bool, marginals=marginals)
-    decision = checked.solve()
+    decision = problem.solve()
     if output.result.size:
         strict = ties == "smallest"
-        checked.kernels.segment(
-            checked.maps,
-            output.filled.reshape(checked.maps.shape),
-            thresholds=decision.beyond if strict else decision.least,
+        problem.kernels.segment(
+            problem.maps,
+            output.filled.reshape(problem.maps.shape),
+            thresholds=decision.smallest if strict else decision.largest,
             strict=strict and raters is None,
             ranks=decision.ranks if ties == "first" else None,
         )

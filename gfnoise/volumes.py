@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _array, _checks
-from ._decisions import SCORES, as_probabilities, as_votes, plan, weight_of
+from ._decisions import SCORES, as_probabilities, as_votes, problem_of, weight_of
 
 _SORTED = 1 << 16  # voxels of a map that is sorted at no cost worth speaking of
 
@@ -314,18 +314,19 @@ def volume_range(
     """
     kernels = _array.kernels("volume_range", "volumes", marginals=marginals)
     _checks.choice("metric", metric, SCORES)
-    checked = plan("volume_range", marginals, metric, ndim, beta, None, raters)
+    problem = problem_of("volume_range", marginals, metric, ndim, beta, None, raters)
 
-    decision = checked.solve()
+    decision = problem.solve()
     # Votes come as the least number of them; a map's values are floats of at most 64 bits.
-    beyond = np.asarray(decision.beyond, np.float64)
-    beyond = np.nextafter(beyond, np.inf) if raters is None else beyond
-    mass, most, fewest = kernels.sizes(
-        checked.maps, least=np.asarray(decision.least, np.float64), beyond=beyond
+    largest, smallest = (
+        np.asarray(each, np.float64) for each in (decision.largest, decision.smallest)
     )
+    if raters is None:
+        smallest = np.nextafter(smallest, np.inf)
+    mass, most, fewest = kernels.sizes(problem.maps, least=largest, beyond=smallest)
     mean = mass if raters is None else mass / raters
-    fewest, most, mean = (part.reshape(checked.batch)[()] for part in (fewest, most, mean))
-    return VolumeRange(fewest, most, mean, checked.maps.shape[1])
+    fewest, most, mean = (part.reshape(problem.batch)[()] for part in (fewest, most, mean))
+    return VolumeRange(fewest, most, mean, problem.maps.shape[1])
 
 
 @_array.tensors("mean_volume")

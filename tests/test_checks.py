@@ -56,7 +56,7 @@ NUMBERS: list[tuple[Any, Error, str]] = [
 
 @pytest.mark.parametrize("name", ["amplitude", "length_scale", "spacing"])
 @pytest.mark.parametrize(("value", "error", "match"), NUMBERS)
-def test_parameters(name: str, value: Any, error: Error, match: str) -> None:
+def test_bad_parameters_are_refused(name: str, value: Any, error: Error, match: str) -> None:
     given: dict[str, Any] = {"amplitude": 1.0, "length_scale": 1.0, "spacing": 1.0, name: value}
     with pytest.raises(error, match=rf"(?s)^{name} .*{match}"):
         GaussianField(**given, ndim=2)
@@ -91,7 +91,9 @@ def test_parameters(name: str, value: Any, error: Error, match: str) -> None:
         ),
     ],
 )
-def test_constructor(given: dict[str, Any], error: Error, match: str) -> None:
+def test_parameters_that_do_not_fit_together_are_refused(
+    given: dict[str, Any], error: Error, match: str
+) -> None:
     with pytest.raises(error, match=match):
         GaussianField(**{"amplitude": 1.0, "length_scale": 1.0, "ndim": 2} | given)
 
@@ -154,7 +156,7 @@ WINDOWS: list[Any] = [
 
 
 @pytest.mark.parametrize(("seed", "error", "match"), SEEDS)
-def test_seeds(seed: Any, error: Error, match: str) -> None:
+def test_bad_seeds_are_refused(seed: Any, error: Error, match: str) -> None:
     out = np.full_like(PAIR, 9)
     with pytest.raises(error, match=f"(?s)^seed .*{match}"):
         FIELD.sample_labels(PAIR, seed=seed, out=out)
@@ -190,7 +192,7 @@ def test_more_than_fits_into_memory(n: int) -> None:
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=repr)
-def test_windows(window: Any) -> None:
+def test_bad_windows_are_refused(window: Any) -> None:
     match = f"(?s)^window .*{re.escape(repr(window))}"
     out = np.full_like(LABELS, 9)
     with pytest.raises((ValueError, TypeError), match=match):
@@ -215,7 +217,7 @@ def test_windows(window: Any) -> None:
         ((None, 5), TypeError, "got None"),
     ],
 )
-def test_shapes(shape: Any, error: Error, match: str) -> None:
+def test_bad_shapes_are_refused(shape: Any, error: Error, match: str) -> None:
     with pytest.raises(error, match=f"^shape.*{match}"):
         FIELD.displacement(shape, seed=0)
     with pytest.raises(error, match=f"^full_shape.*{match}"):
@@ -255,7 +257,7 @@ def test_parameters_that_do_not_match_the_items() -> None:
 
 
 @pytest.mark.parametrize("like", [[1.0], "numpy", np.ma.zeros(3), object()])
-def test_like(like: Any) -> None:
+def test_like_must_be_an_array(like: Any) -> None:
     with pytest.raises(TypeError, match=f"^like .*{type(like).__name__}"):
         FIELD.displacement((4, 5), seed=0, like=like)
 
@@ -376,7 +378,7 @@ def refuse(method: Any, labels: Any, options: dict[str, Any], error: Error, matc
 
 
 @pytest.mark.parametrize(("labels", "error", "match"), BAD_LABELS)
-def test_labels(labels: Any, error: Error, match: str) -> None:
+def test_bad_labels_are_refused(labels: Any, error: Error, match: str) -> None:
     refuse(FIELD.sample_labels, labels, {"seed": 0}, error, f"^labels .*{match}")
     refuse(FIELD.marginals, labels, {}, error, f"^labels .*{match}")
 
@@ -388,12 +390,16 @@ def test_more_axes_asked_for_than_there_are() -> None:
 
 
 @pytest.mark.parametrize(("options", "error", "match"), BOTH + SAMPLING)
-def test_sampling(options: dict[str, Any], error: Error, match: str) -> None:
+def test_bad_options_of_sample_labels_are_refused(
+    options: dict[str, Any], error: Error, match: str
+) -> None:
     refuse(FIELD.sample_labels, LABELS, {"seed": 0, **options}, error, match)
 
 
 @pytest.mark.parametrize(("options", "error", "match"), BOTH + MARGINALS)
-def test_marginals(options: dict[str, Any], error: Error, match: str) -> None:
+def test_bad_options_of_marginals_are_refused(
+    options: dict[str, Any], error: Error, match: str
+) -> None:
     refuse(FIELD.marginals, LABELS, options, error, match)
 
 

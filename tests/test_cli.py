@@ -14,8 +14,9 @@ import pytest
 
 import gfnoise
 from commands import NOISE, SIZES, ball, files, labels_in, run, run_json, save
-from gfnoise import GaussianField, _commands, cli, io
+from gfnoise import GaussianField, cli, io
 from gfnoise._seeds import STREAMS
+from gfnoise.cli import _commands, _parser
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -168,7 +169,9 @@ def raters(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("method", ["average", "majority", "union", "staple"])
-def test_fuse(method: str, raters: list[Path], tmp_path: Path, capsys: Any) -> None:
+def test_fuse_writes_what_fuse_raters_gives(
+    method: str, raters: list[Path], tmp_path: Path, capsys: Any
+) -> None:
     out = tmp_path / "fused.nii.gz"
     found = run_json(capsys, "fuse", *raters, "-o", out, "--method", method)
     masks = np.stack([io.read_labels(path).data for path in raters])
@@ -264,7 +267,7 @@ def test_fuse_of_labels_that_float16_cannot_hold(tmp_path: Path, capsys: Any) ->
     np.testing.assert_array_equal(np.load(tmp_path / "fused.npy"), label)
 
 
-def test_fit(raters: list[Path], capsys: Any) -> None:
+def test_fit_finds_the_amplitude_and_prints_options(raters: list[Path], capsys: Any) -> None:
     found = run_json(capsys, "fit", *raters)
     assert abs(found["amplitude"] - 1.5) < 4 * found["amplitude_error"]
     assert (found["raters"], found["units"]) == (4, "mm")
@@ -406,7 +409,7 @@ def test_memory_that_is_not_enough(
         (["threshold", "4d.nii"], r"expected 2 or 3 axes, got shape \(2, 2, 2, 2\) \(cut"),
     ],
 )
-def test_bad_input(
+def test_bad_input_is_refused(
     arguments: list[str],
     message: str,
     tmp_path: Path,
@@ -438,7 +441,7 @@ def test_bad_input(
         (["wobble"], "invalid choice: 'wobble'"),
     ],
 )
-def test_arguments(arguments: list[str], message: str, capsys: Any) -> None:
+def test_bad_arguments_are_refused(arguments: list[str], message: str, capsys: Any) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2
@@ -462,7 +465,7 @@ def test_the_examples_of_the_help_and_the_readme_run(
     save(tmp_path / "labels" / "a.nii.gz", ball())
     save(tmp_path / "probability.nii.gz", ball().astype(np.float32) / 2)
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^  gfnoise (.*)$", cli._ABOUT, re.M)
+    lines = re.findall(r"^  gfnoise (.*)$", _parser.ABOUT, re.M)
     lines += re.findall(r"^gfnoise (.*/ .*|.*\.gz)$", readme, re.M)
     assert len(lines) == 7
     for line in lines:

@@ -16,7 +16,8 @@ import pytest
 
 from commands import IN_VOXELS as NOISE
 from commands import MADE_NONE, NOTES, OTHER, REMEDY, contents, disk, disks_in, files, run
-from gfnoise import _commands, _notes, cli, io
+from gfnoise import cli, io
+from gfnoise.cli import _jobs, _notes
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_the_same_command_twice_at_once(
 ) -> None:
     """The second begins while the first is at work, and is done before it."""
     arguments = "sample", folder, "-o", tmp_path / "out", *NOISE
-    write, others = io.write_whole, []
+    write, others = io.write_atomically, []
 
     def second(*args: Any) -> None:
         if not others:
@@ -37,7 +38,7 @@ def test_the_same_command_twice_at_once(
             others[0] = cli.main([str(one) for one in arguments])
         write(*args)
 
-    monkeypatch.setattr(io, "write_whole", second)
+    monkeypatch.setattr(io, "write_atomically", second)
     out = run(capsys, *arguments)
     assert others == [0]
     assert out.splitlines() == [
@@ -49,7 +50,7 @@ def test_the_same_command_twice_at_once(
 
 def during(count: int, monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> list[int]:
     """Let another command run to its end, when so many files were written; how it ended."""
-    write, codes = io.write_whole, []
+    write, codes = io.write_atomically, []
 
     def second(*args: Any) -> None:
         nonlocal count
@@ -58,7 +59,7 @@ def during(count: int, monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> list
             codes.append(cli.main([str(one) for one in arguments]))
         write(*args)
 
-    monkeypatch.setattr(io, "write_whole", second)
+    monkeypatch.setattr(io, "write_atomically", second)
     return codes
 
 
@@ -203,11 +204,11 @@ def test_notes_are_read_on(tmp_path: Path, capsys: Any, monkeypatch: pytest.Monk
     for i in range(count):
         disk(5, tmp_path / "in" / f"{i:02}.npy")
     options = "-o", tmp_path / "out", *NOISE
-    look, take = _commands.Job.look, _notes.Notes._take
+    look, take = _jobs.Job.look, _notes.Notes._take
 
     def after_another(job: Any) -> None:
         with monkeypatch.context() as other:
-            other.setattr(_commands.Job, "look", look)
+            other.setattr(_jobs.Job, "look", look)
             other.setattr(_notes.Notes, "_take", take)
             assert cli.main([str(one) for one in ("sample", job.source, *options)]) == 0
         look(job)
@@ -217,7 +218,7 @@ def test_notes_are_read_on(tmp_path: Path, capsys: Any, monkeypatch: pytest.Monk
         lines += 1
         take(notes, row)
 
-    monkeypatch.setattr(_commands.Job, "look", after_another)
+    monkeypatch.setattr(_jobs.Job, "look", after_another)
     monkeypatch.setattr(_notes.Notes, "_take", note)
     assert "nothing to do for 20" in run(capsys, "sample", tmp_path / "in", *options)
     assert lines == 1 + count

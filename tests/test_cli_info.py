@@ -23,7 +23,7 @@ nibabel = pytest.importorskip("nibabel")
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.npy", "flat.npy"])
-def test_figure(name: str, tmp_path: Path, capsys: Any) -> None:
+def test_figure_draws_files_of_any_kind(name: str, tmp_path: Path, capsys: Any) -> None:
     image = pytest.importorskip("matplotlib.image")
     data = ball()
     path = tmp_path / name
@@ -137,7 +137,7 @@ def test_figures_that_cannot_be(tmp_path: Path, capsys: Any) -> None:
     assert not [one for one in files(tmp_path) if ".gfnoise-" in one]
 
 
-def test_info(capsys: Any) -> None:
+def test_info_tells_versions_devices_and_the_cache(capsys: Any) -> None:
     found = run_json(capsys, "info")
     assert found["gfnoise"] == gfnoise.__version__
     assert found["devices"][0] == "cpu"
@@ -204,11 +204,11 @@ def test_the_extras_that_info_names_exist() -> None:
     from importlib.metadata import metadata
 
     extras = metadata("gfnoise").get_all("Provides-Extra")
-    for row in importlib.import_module("gfnoise._machine").describe()["optional"]:
+    for row in importlib.import_module("gfnoise.cli._machine").describe()["optional"]:
         assert re.fullmatch(r"gfnoise\[(.*)\]", row["install"])[1] in extras
 
 
-def test_bench(capsys: Any) -> None:
+def test_bench_has_a_ratio_per_row(capsys: Any) -> None:
     pytest.importorskip("scipy")
     found = run_json(capsys, "bench", "--size", 16, "--repeats", 1)
     assert len(found["rows"]) == 5

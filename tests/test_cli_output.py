@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from commands import NOISE, labels_in
-from gfnoise import _commands, cli
+from gfnoise import cli
+from gfnoise.cli import _commands, _parser
 
 pytest.importorskip("nibabel")
 
@@ -22,13 +23,13 @@ pytest.importorskip("nibabel")
 def test_help_of_every_command(capsys: Any) -> None:
     assert cli.main([]) == 0
     text = capsys.readouterr().out
-    for name in cli._COMMANDS:
+    for name in _parser.COMMANDS:
         assert re.search(rf"^    {name}\b", text, re.M)
         with pytest.raises(SystemExit) as caught:
             cli.main([name, "--help"])
         assert caught.value.code == 0
         assert "--json" in capsys.readouterr().out
-    assert set(cli._COMMANDS) == set(_commands.RUN)
+    assert set(_parser.COMMANDS) == set(_commands.RUN)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there")
@@ -111,7 +112,7 @@ sys.exit(len(heavy & set(sys.modules)))
 
 
 @pytest.mark.parametrize("with_tqdm", [True, False])
-def test_progress(
+def test_progress_is_shown_on_a_terminal_alone(
     with_tqdm: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     folder = labels_in(tmp_path / "in")

@@ -26,7 +26,8 @@ from commands import (
     run,
     run_json,
 )
-from gfnoise import _notes, _seeds, cli, io
+from gfnoise import _seeds, cli, io
+from gfnoise.cli import _notes
 from limits import LIMIT
 
 
@@ -37,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 def stop_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let so many files be written, and stop as Ctrl-C does."""
-    write = io.write_whole
+    write = io.write_atomically
 
     def stop(*args: Any) -> None:
         nonlocal count
@@ -46,7 +47,7 @@ def stop_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
         count -= 1
         write(*args)
 
-    monkeypatch.setattr(io, "write_whole", stop)
+    monkeypatch.setattr(io, "write_atomically", stop)
 
 
 def test_a_run_that_was_stopped_goes_on(

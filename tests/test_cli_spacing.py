@@ -14,7 +14,7 @@ from gfnoise import GaussianField, cli
 pytest.importorskip("nibabel")
 
 
-def test_units(tmp_path: Path, capsys: Any) -> None:
+def test_voxel_sizes_that_no_file_has_are_asked_for(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "a.npy"
     np.save(path, ball())
     arguments = "marginals", path, "-o", tmp_path / "m.npy", "--amplitude", 2

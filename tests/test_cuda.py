@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 import gfnoise
 from cuda_on_host.launcher import ORDERS, HostLauncher, redirected
-from gfnoise import GaussianField, _digits, _warm_up
-from gfnoise._cuda import _labels, _launch, _streams, field, filters, interpolation
+from gfnoise import GaussianField, _warm_up
+from gfnoise._cuda import _labels, _launch, _plans, field, filters, interpolation
 from gfnoise._cuda import thresholding as thresholds
-from gfnoise._modes import OF_COORDINATES, OF_FILTERS
+from gfnoise._shared import digits
+from gfnoise._shared.modes import OF_COORDINATES, OF_FILTERS
 
 Array = NDArray[Any]
 SHAPE = (7, 21, 37)
@@ -73,7 +74,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     def set_limits(**values: int) -> None:
         for name, value in values.items():
-            stems = _launch, _streams, field, filters, interpolation, thresholds
+            stems = _launch, _plans, field, filters, interpolation, thresholds
             modules = [module for module in stems if hasattr(module, name)]
             assert modules, name
             for module in modules:
@@ -157,7 +158,7 @@ def test_a_seed_gives_the_bits_of_the_cpu() -> None:
 
 
 def test_more_items_than_are_passed_by_value(host: HostLauncher) -> None:
-    labels = np.stack([np.roll(LABELS[0, 0], i) for i in range(2 * _streams.ITEMS + 3)])
+    labels = np.stack([np.roll(LABELS[0, 0], i) for i in range(2 * _plans.ITEMS + 3)])
     noise = GaussianField(1.5, 4.0, ndim=2)
     seeds = np.arange(len(labels)) * 2**57
     several = noise.sample_labels(labels, seed=seeds)
@@ -194,7 +195,7 @@ def test_values_that_are_not_checked(host: HostLauncher) -> None:
     """On a device, a map of NaN has no threshold, and is segmented as nothing."""
     maps = np.tile(np.linspace(0, 1, 50), (4, 1))
     maps[0, 3], maps[1, 4], maps[2, 5] = np.nan, -0.5, 1.5
-    found, _ = thresholds.optimal_threshold(maps, weight=1.0, rank=_digits.NO_RANK)
+    found, _ = thresholds.optimal_threshold(maps, weight=1.0, rank=digits.NO_RANK)
     assert np.isnan(found[:3]).all()
     assert found[3] == gfnoise.optimal_threshold(maps[3])
     mask = np.ones(maps.shape, bool)

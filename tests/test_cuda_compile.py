@@ -69,7 +69,7 @@ def compiled():
     return nvrtc.compile_all(nvrtc.tasks(complete=False))
 
 
-def test_the_kernels(compiled):
+def test_kernels_compile_without_warnings_or_spills(compiled):
     found = [fault for done in compiled for fault in nvrtc.faults(done, MAY_USE_STACK)]
     assert not found, "\n".join(found)
 

@@ -27,7 +27,7 @@ def host(**options):
 
 @ways
 @named(controls.RIGHT)
-def test_right_kernels(control, way):
+def test_right_kernels_are_not_reported(control, way):
     control(host(**way))
 
 
@@ -72,7 +72,7 @@ def test_random_order_of_blocks_and_of_their_threads():
 @pytest.mark.parametrize(
     ("grid", "block"), [((2, 3, 2), (4, 2, 8)), ((2, 2), (3, 5)), ((1,), (1024,))]
 )
-def test_places(grid, block, way):
+def test_every_thread_has_its_place(grid, block, way):
     turns, places = visit(grid, block, **way)
     assert sorted(turns.ravel()) == list(range(turns.size))
     for axis, extents in ((0, block), (1, grid)):
@@ -168,7 +168,7 @@ def test_shapes_that_no_device_takes(grid, block, shared, text):
         host().launch("right", "visit", controls.LABEL, grid, block, ONE, shared)
 
 
-def test_launch_bounds():
+def test_blocks_beyond_the_launch_bounds_are_refused():
     arguments = (RAMP, np.empty_like(RAMP), np.zeros((), controls.AFFINE))
     with pytest.raises(LaunchError, match="512 threads in a block, at most 256 are allowed by its"):
         host().launch("right", "reverse", controls.LABEL, (1,), (512,), arguments, 2048)
@@ -268,7 +268,7 @@ def test_heads_of_kernels():
     one.launch("heads", "plain", defines, (1,), (1,), ())
 
 
-def test_no_compiler(monkeypatch, tmp_path):
+def test_a_missing_compiler_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("GFNOISE_CUDA_ON_HOST_CACHE", str(tmp_path))
     launcher.compiler.cache_clear()

@@ -8,24 +8,24 @@ import numpy as np
 import pytest
 
 from cuda_on_host.launcher import HostLauncher
-from gfnoise import GaussianField, _spectrum
+from gfnoise import GaussianField
 from gfnoise._cpu import _dinkelbach, _vector
-from gfnoise._cuda import _launch, _streams, field, filters, interpolation, thresholding
-from gfnoise._cuda._streams import room_for_terms
-from gfnoise._digits import BINS, HALF, OF_THE_MASS
-from gfnoise._modes import BEYOND
-from gfnoise._runs import SIDE
+from gfnoise._cuda import _launch, _plans, field, filters, interpolation, thresholding
+from gfnoise._cuda._plans import room_for_terms
 from gfnoise._sampling import noisy_labels
-from gfnoise._spectrum import harmonics
+from gfnoise._shared import spectrum
+from gfnoise._shared.digits import BINS, HALF, OF_THE_MASS
+from gfnoise._shared.modes import BEYOND
+from gfnoise._shared.runs import SIDE
+from gfnoise._shared.spectrum import harmonics
 
 LABELS = (np.indices((2, 7, 21, 37)).sum(axis=0) // 9 % 3).astype(np.uint8)
 
 
 OF_LABELS = {"FAR": float(_vector.FAR)}
-OF_FIELDS = {name: getattr(_streams, name) for name in ("ROWS", "THREADS", "RUN")} | OF_LABELS
+OF_FIELDS = {name: getattr(_plans, name) for name in ("ROWS", "THREADS", "RUN")} | OF_LABELS
 OF_KERNELS = {
-    "field": OF_FIELDS
-    | {"ITEMS": _streams.ITEMS, "DEEP": _streams.DEEP, "LARGEST": _spectrum.LARGEST},
+    "field": OF_FIELDS | {"ITEMS": _plans.ITEMS, "DEEP": _plans.DEEP, "LARGEST": spectrum.LARGEST},
     "sampling": OF_FIELDS | {"TILE_RUNS": field._TILE_RUNS, "WORK": field._WORK, "SIDE": SIDE},
     "filters": {n: getattr(filters, n) for n in ("THREADS", "EIGHT", "WIDE", "HIGH", "ITEMS")},
     "interpolation": OF_LABELS | {"THREADS": interpolation.THREADS, "BEYOND": BEYOND},

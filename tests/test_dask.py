@@ -268,7 +268,7 @@ def test_an_empty_batch_of_large_maps() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 6), (2, 0, 6), (2, 5, 0)])
-def test_empty_arrays(shape: tuple[int, ...]) -> None:
+def test_empty_arrays_stay_empty(shape: tuple[int, ...]) -> None:
     chunked, field = da.zeros(shape, chunks=2, dtype=np.uint8), GaussianField(1.0, 5.0, ndim=2)
     array = np.zeros(shape, np.uint8)
     for function in (
@@ -372,7 +372,7 @@ def pipeline(labels: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
-def test_schedulers(scheduler: str) -> None:
+def test_any_scheduler_gives_the_same_labels(scheduler: str) -> None:
     labels = blobs((24, 36, 40))
     if scheduler == "threads":
         pool: Executor = ThreadPoolExecutor(4)

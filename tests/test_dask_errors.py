@@ -133,7 +133,7 @@ FIELD = GaussianField(1.0, 5.0, ndim=2)
         ),
     ],
 )
-def test_bad_input(call: Callable[[], Any], kind: type[Exception], message: str) -> None:
+def test_bad_input_is_refused(call: Callable[[], Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         call()
 

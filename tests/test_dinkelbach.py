@@ -95,7 +95,9 @@ def test_a_sample_that_misleads_costs_a_pass_and_no_more(
     power=st.floats(0.1, 30),
     levels=st.sampled_from([0, 3, 100]),
 )
-def test_large_maps(seed: int, voxels: int, power: float, levels: int) -> None:
+def test_large_maps_agree_with_the_oracles(
+    seed: int, voxels: int, power: float, levels: int
+) -> None:
     m = np.random.default_rng(seed).random((2, voxels)) ** power
     m = np.round(levels * m) / levels if levels else m
     for maps in (m, m.astype(np.float32)):

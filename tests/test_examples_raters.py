@@ -65,7 +65,7 @@ def test_the_pictures_are_drawn(example: ModuleType, nodule: lidc.Nodule, tmp_pa
         (["--output", "no/such/folder"], "argument --output: no such folder: no/such/folder"),
     ],
 )
-def test_bad_arguments(
+def test_bad_arguments_are_refused(
     example: ModuleType,
     arguments: list[str],
     message: str,

@@ -71,7 +71,7 @@ def test_theory_of_the_thin_tube():
     np.testing.assert_allclose(np.mean(found, 0), (0.21, 0.47), atol=0.05)
 
 
-def test_bad_phantoms():
+def test_bad_phantoms_are_refused():
     with pytest.raises(ValueError, match="organ must be one of kidney, aorta, esophagus, got 'li"):
         Phantoms("liver", 1, 32)
     with pytest.raises(ValueError, match="8 voxels a side at least, got 1 of size 4"):
@@ -186,7 +186,7 @@ def test_bad_cases_stop_or_are_skipped(root, capsys, kind, message):
     assert "s0001" in skipped[0]
 
 
-def test_bad_folders(root):
+def test_bad_folders_are_refused(root):
     with pytest.raises(ValueError, match=r"no case has the organ 'aort'; there are 1, as \['aorta"):
         load(root, "aort", skip=True)
     with pytest.raises(FileNotFoundError, match="no folder"):
@@ -281,7 +281,7 @@ def case():
 
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("real", [False, True])
-def test_targets(case, kind, real):
+def test_each_target_is_what_its_name_says(case, kind, real):
     if real and kind == "marginal":
         with pytest.raises(ValueError, match="real raters bring their own noise"):
             dataclasses.replace(TINY, data="raters", noise=0.0, targets=kind)
@@ -369,7 +369,7 @@ def test_samples_follow_from_epoch_and_index():
         ({"seed": -1}, "base must be"),
     ],
 )
-def test_bad_settings(change, message):
+def test_bad_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Settings(**change)
 

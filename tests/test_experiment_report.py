@@ -60,7 +60,7 @@ def root(tmp_path):
     return tmp_path / "runs"
 
 
-def test_the_table(root, capsys):
+def test_the_table_has_all_runs(root, capsys):
     assert make_report.main(["table", str(root)]) == 0
     text = capsys.readouterr().out
     (row,) = [line for line in text.splitlines() if line.startswith("| esophagus | 0.03 | 3 |")]
@@ -82,7 +82,7 @@ def test_means_and_errors_are_over_folds(root):
     assert cell.error == pytest.approx(np.std(means, ddof=1) / np.sqrt(3))
 
 
-def test_comparisons(root, capsys):
+def test_comparisons_have_a_difference_and_its_significance(root, capsys):
     make_report.main(["table", str(root)])
     lines = capsys.readouterr().out.splitlines()
     (high,) = [one for one in lines if "| 0.03 | SD(1/2) - CE(1/2) |" in one]
@@ -100,7 +100,7 @@ def test_the_papers_table():
     assert tables.PAPER["esophagus", 0.03] == (0.1441, 0.3105, 0.3489)
 
 
-def test_partial_results(root, capsys):
+def test_partial_results_are_shown(root, capsys):
     """One loss alone, one fold alone: what there is is shown."""
     for path in root.glob("*_soft-dice_*"):
         (path / "result.json").unlink()
@@ -135,7 +135,7 @@ def test_results_of_several_kinds_must_be_chosen(root, capsys):
 
 
 @pytest.mark.parametrize("what", ["curves", "calibration"])
-def test_pictures(root, tmp_path, what, capsys):
+def test_pictures_are_drawn(root, tmp_path, what, capsys):
     path = tmp_path / "picture.png"
     assert make_report.main([what, str(root), "--output", str(path)]) == 0
     assert path.read_bytes().startswith(b"\x89PNG")
@@ -213,14 +213,14 @@ def test_figure_1_shows_the_model():
         (["table", "empty"], "empty holds no result.json: has a network been trained?"),
     ],
 )
-def test_bad_arguments(tmp_path, capsys, monkeypatch, arguments, message):
+def test_bad_arguments_are_refused(tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     assert make_report.main(arguments) == 2
     assert message in capsys.readouterr().err
 
 
-def test_bad_shapes():
+def test_bad_shapes_are_refused():
     for bad in (np.zeros((5, 5)), np.ones((4, 4, 4))):
         with pytest.raises(ValueError, match="the shape must be a 2D mask with some foreground"):
             pictures.figure_1(bad, (0.0,))

@@ -72,7 +72,7 @@ def test_networks_keep_the_shape(channels):
     assert networks.UNet(channels)(image).shape == image.shape
 
 
-def test_bad_networks():
+def test_bad_networks_are_refused():
     with pytest.raises(ValueError, match=r"channels must be positive integers.* got \(\)"):
         networks.UNet(())
     with pytest.raises(ValueError, match=r"3 levels takes sides that are multiples of 4, 8 at le"):
@@ -323,7 +323,7 @@ def test_the_papers_plan(tmp_path):
         (["--only-folds", "7"], "fold must be in [0, 1], got 7"),
     ],
 )
-def test_bad_arguments(tmp_path, capsys, arguments, message):
+def test_bad_arguments_are_refused(tmp_path, capsys, arguments, message):
     assert experiment.main([str(tmp_path / "runs"), "--preset", "tiny", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.rglob("result.json"))
@@ -337,13 +337,13 @@ def test_bad_arguments(tmp_path, capsys, arguments, message):
         (["--share", "3/2"], "expected K/N with 1 <= K <= N, got '3/2'"),
     ],
 )
-def test_bad_lists(tmp_path, capsys, arguments, message):
+def test_bad_lists_are_refused(tmp_path, capsys, arguments, message):
     with pytest.raises(SystemExit):
         experiment.main([str(tmp_path), *arguments])
     assert message in capsys.readouterr().err
 
 
-def test_two_ranks(tmp_path):
+def test_two_ranks_train_one_network(tmp_path):
     """torchrun trains one network on both, and one of them writes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(SCRIPT), str(tmp_path), "--preset", "tiny"]

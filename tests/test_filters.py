@@ -42,7 +42,7 @@ def check(source: Array, sigma: Any, **options: Any) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mode", MODES + SYNONYMS)
 @pytest.mark.parametrize("shape", [(31,), (9, 14), (6, 7, 11), (1, 5, 3), (2, 3, 5, 6)])
-def test_every_mode(shape: tuple[int, ...], mode: str, dtype: str) -> None:
+def test_every_mode_agrees_with_scipy(shape: tuple[int, ...], mode: str, dtype: str) -> None:
     for sigma in (0.0, 0.1, 0.7, 2.56, 20.0):
         check(image(shape, dtype), sigma, mode=mode, cval=3.0)
 
@@ -85,7 +85,7 @@ def test_the_number_of_threads_changes_no_bit(
 
 @pytest.mark.parametrize("shape", [(60,), (9, 14), (6, 7, 11)])
 @pytest.mark.parametrize("mode", MODES)
-def test_long_filters(shape: tuple[int, ...], mode: str) -> None:
+def test_long_filters_agree_with_scipy(shape: tuple[int, ...], mode: str) -> None:
     """A single sum of as many taps would lose digits."""
     for sigma in (50.0, 90.0, 400.0):
         source = image(shape, seed=int(sigma))
@@ -111,7 +111,7 @@ def test_what_is_not_filtered_keeps_every_bit() -> None:
         assert gfnoise.gaussian_filter(source, sigma).tobytes() == source.tobytes()
 
 
-def test_layouts() -> None:
+def test_any_layout_gives_the_same() -> None:
     source = image((8, 9, 10))
     expected = gfnoise.gaussian_filter(source, 1.5)
     frozen = source.copy()
@@ -125,7 +125,7 @@ def test_layouts() -> None:
     np.testing.assert_allclose(flipped, expected, rtol=1e-5)
 
 
-def test_output() -> None:
+def test_output_may_be_an_array_or_a_dtype() -> None:
     source = image((8, 9, 10), "uint8")
     wide = gfnoise.gaussian_filter(source, 1.5, output=np.float64)
     assert wide.dtype == np.float64

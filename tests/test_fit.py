@@ -112,7 +112,7 @@ def test_repeats_that_are_all_alike_are_no_certainty() -> None:
 
 
 @pytest.mark.parametrize("unit", [2.0**-960, 1e-150, 1e-3, 1 / 25.4, 0.7, 10.0, 1e150, 2.0**960])
-def test_any_unit(unit: float) -> None:
+def test_the_fit_is_the_same_in_any_unit(unit: float) -> None:
     """The voxels' shape counts, not what it is measured in."""
     raters = GaussianField(1.0, 4.0, ndim=2).sample_labels(ball(24, 7.0)[12], seed=1, n=3)
     sizes = 0.8, 1.25

@@ -149,7 +149,7 @@ def test_what_allocates_does_not_wait_either() -> None:
     assert_no_wait(call)
 
 
-def test_subnormal_values() -> None:
+def test_subnormal_values_count_in_thresholds() -> None:
     """CuPy compiles with float32 below 1.2e-38 flushed to zero."""
     maps = (np.random.default_rng(3).random((3, 60)) * [[1e-40], [3e-38], [1]]).astype(np.float32)
     maps[2, :50] = 1e-42

@@ -84,7 +84,7 @@ for name in {[*HOSTS]!r}:
 
 
 @pytest.mark.parametrize("name", HOSTS)
-def test_documentation(name: str) -> None:
+def test_names_are_documented(name: str) -> None:
     module = adapter(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -124,7 +124,7 @@ def check_documentation(one: Any, example: bool = True) -> None:
         ("09_lightning", "lightning", ["--size", "16"], r"step 3: .*\nvalidation, on clean"),
     ],
 )
-def test_examples(
+def test_examples_run(
     script: str, host: str, options: list[str] | None, expected: str, capsys: Any
 ) -> None:
     adapter(host)

@@ -54,7 +54,7 @@ def check(labels: Array, move: Array, **options: Any) -> Array:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("shape", [*SHAPES, (1, 40), (2, 3, 40), (5, 1, 1), (3, 2), (40, 30, 1)])
 @pytest.mark.parametrize(("cval", "ignore"), [(0, None), (3, None), (0, 2), (4, 4)])
-def test_every_mode(
+def test_every_mode_agrees_with_the_oracle(
     shape: tuple[int, ...], order: int, mode: str, cval: int, ignore: int | None
 ) -> None:
     for seed, scale in enumerate((0.3, 1.5, 20.0)):
@@ -202,7 +202,7 @@ def test_volumes_large_enough_for_several_threads(order: int) -> None:
 @pytest.mark.parametrize("order", [0, 1])
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "int64"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_layouts(shape: tuple[int, ...], dtype: str, order: int) -> None:
+def test_any_layout_gives_the_same(shape: tuple[int, ...], dtype: str, order: int) -> None:
     labels, move = case(shape, dtype)
     expected = check(labels, move, order=order)
 
@@ -231,7 +231,7 @@ def test_layouts(shape: tuple[int, ...], dtype: str, order: int) -> None:
 
 
 @pytest.mark.parametrize("order", [0, 1])
-def test_empty_arrays(order: int) -> None:
+def test_empty_arrays_stay_empty(order: int) -> None:
     for lead, extra, space in [
         ((), (), (0, 5)), ((0,), (), (4, 5)), ((2,), (0,), (4, 5)), ((), (), (3, 0, 5)),
         ((), (2,), (0, 0, 0)),
@@ -243,7 +243,7 @@ def test_empty_arrays(order: int) -> None:
 
 
 @pytest.mark.parametrize("order", [0, 1])
-def test_out(order: int) -> None:
+def test_out_is_filled_and_returned(order: int) -> None:
     labels, move = case((9, 11, 13), "int16")
     expected = check(labels, move, order=order)
     plain, wide = np.full(labels.shape, 99, np.int16), np.full((9, 11, 26), 99, np.int16)

@@ -112,7 +112,7 @@ def test_labels_of_float16(tmp_path: Path) -> None:
             io.read_labels(save(tmp_path / "a.npy", made))
 
 
-def test_flat_labels(tmp_path: Path) -> None:
+def test_flat_labels_are_read(tmp_path: Path) -> None:
     for suffix in io.SUFFIXES:
         path = save(tmp_path / f"flat{suffix}", np.eye(5, 4, dtype=np.uint8))
         found = io.read_labels(path)
@@ -144,7 +144,7 @@ def test_nrrd_without_geometry(labels: np.ndarray, tmp_path: Path) -> None:
     assert (header["encoding"], header["type"]) == ("raw", "uint8")
 
 
-def test_maps(tmp_path: Path) -> None:
+def test_maps_are_read_as_they_were_written(tmp_path: Path) -> None:
     values = np.linspace(0, 1, 24, dtype=np.float32).reshape(2, 3, 4)
     for suffix in io.SUFFIXES:
         found = io.read_map(save(tmp_path / f"a{suffix}", values))
@@ -165,7 +165,7 @@ def refused(path: Path, match: str, read: Any = io.read_labels) -> None:
 
 @pytest.mark.parametrize("suffix", io.SUFFIXES)
 @pytest.mark.parametrize("part", [0, 0.1, 0.5, 0.97])
-def test_truncated(suffix: str, part: float, tmp_path: Path) -> None:
+def test_truncated_files_are_refused(suffix: str, part: float, tmp_path: Path) -> None:
     random = np.random.default_rng(0).integers(0, 60, (16, 16, 16), np.int16)
     path = save(tmp_path / f"a{suffix}", random)
     whole = path.read_bytes()
@@ -207,7 +207,9 @@ def test_an_axis_beyond_nifti_1(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", io.SUFFIXES)
-def test_damaged(suffix: str, labels: np.ndarray, tmp_path: Path) -> None:
+def test_damaged_files_are_refused_or_read_as_they_are(
+    suffix: str, labels: np.ndarray, tmp_path: Path
+) -> None:
     """Bytes changed anywhere: an image, or FileError; nothing else."""
     path = save(tmp_path / f"a{suffix}", labels)
     whole = path.read_bytes()
@@ -315,7 +317,7 @@ def test_other_shapes_and_dtypes(suffix: str, tmp_path: Path) -> None:
     refused(file(np.full((2, 3), np.nan)), r"probabilities in \[0, 1\]", io.read_map)
 
 
-def test_affines(labels: np.ndarray, tmp_path: Path) -> None:
+def test_broken_affines_are_refused(labels: np.ndarray, tmp_path: Path) -> None:
     broken = AFFINE.copy()
     broken[0, 1] = np.nan
     image = nibabel.Nifti1Image(labels, AFFINE)
@@ -366,7 +368,7 @@ def test_npy_that_holds_no_array(content: bytes | None, tmp_path: Path) -> None:
         assert str(caught.value) == expected
 
 
-def test_names(tmp_path: Path) -> None:
+def test_what_is_missing_is_told_before_a_wrong_name(tmp_path: Path) -> None:
     """What is there is asked before what it is called."""
     for name in ("a.nii.gz", "a.png", "labls"):
         refused(tmp_path / name, "no such file$")
@@ -379,7 +381,7 @@ def test_names(tmp_path: Path) -> None:
     refused(tmp_path / "a.png", expected + "another name$")
 
 
-def test_pairs(labels: np.ndarray, tmp_path: Path) -> None:
+def test_images_of_another_geometry_are_no_pair(labels: np.ndarray, tmp_path: Path) -> None:
     first = io.read_labels(save(tmp_path / "a.nii", labels))
     other = io.read_labels(save(tmp_path / "b.nii", labels[1:]))
     with pytest.raises(io.FileError, match=r"b\.nii: expected the shape of a\.nii, \(9, 8, 7\)"):

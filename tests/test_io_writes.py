@@ -47,7 +47,7 @@ def test_what_is_being_written_is_not_swept(suffix: str, tmp_path: Path) -> None
         io.sweep(tmp_path)
         os.replace(part, target)
 
-    io.write_whole(target, LABELS, None, put)
+    io.write_atomically(target, LABELS, None, put)
     np.testing.assert_array_equal(io.read_labels(target).data, LABELS)
     for end in (suffix, ".lock"):
         (tmp_path / f".gfnoise-{'0' * 32}{end}").touch()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gfnoise._cpu import field
-from gfnoise._kept import ENTRIES, _bytes, kept
-from gfnoise._spectrum import KEPT, axis_basis
+from gfnoise._shared.kept import ENTRIES, _bytes, kept
+from gfnoise._shared.spectrum import KEPT, axis_basis
 from gfnoise._window import whole
 
 

@@ -152,7 +152,7 @@ def test_reproducible_whatever_the_workers(tmp_path: Path, options: dict[str, An
     assert not set(labels(other)) & set(runs[0])
 
 
-def test_resumed(tmp_path: Path) -> None:
+def test_a_resumed_run_goes_on_with_its_noise(tmp_path: Path) -> None:
     """After an epoch and within one, with a seed that was drawn."""
     from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -232,7 +232,7 @@ def test_the_clean_label_of_a_pair(tmp_path: Path) -> None:
     assert not torch.equal(kept[1], kept[2])
 
 
-def test_bad_input(tmp_path: Path) -> None:
+def test_bad_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="noise must be a LabelNoise, got float"):
         GaussianFieldNoiseCallback(2.0, "label")
     with pytest.raises(ValueError, match=r"^seed must be below 2\*\*63, got"):
@@ -301,7 +301,7 @@ def of_two_ranks(tmp_path: Path, kind: str) -> list[list[bytes]]:
     return [pickle.loads((tmp_path / str(rank)).read_bytes()) for rank in (0, 1)]
 
 
-def test_two_ranks(tmp_path: Path) -> None:
+def test_two_ranks_share_the_items(tmp_path: Path) -> None:
     """Different noise on each rank."""
     drawn = [label for rank in of_two_ranks(tmp_path, "callback") for label in rank]
     assert len(drawn) == len(set(drawn)) == 2 * ITEMS

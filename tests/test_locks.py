@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gfnoise import _locks
+from gfnoise.io import _locks
 
 COUNT = """
 import sys

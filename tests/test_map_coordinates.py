@@ -52,7 +52,9 @@ def check(source: Array, at: Array, **options: Any) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("order", [0, 1])
 @pytest.mark.parametrize("shape", [(9,), (7, 8), (6, 7, 9), (1, 5, 2)])
-def test_every_mode(shape: tuple[int, ...], order: int, mode: str, dtype: str) -> None:
+def test_every_mode_agrees_with_scipy(
+    shape: tuple[int, ...], order: int, mode: str, dtype: str
+) -> None:
     check(image(shape, dtype), points(shape), order=order, mode=mode, cval=3.0)
 
 

@@ -132,7 +132,7 @@ def test_figures_of_a_full_box() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_expected_volume(method: str) -> None:
+def test_marginals_sum_to_the_expected_volume(method: str) -> None:
     """Theorem 2: every voxel counts with the probability to stay in the domain."""
     rng = np.random.default_rng(6)
     for shape in [(23, 34), (9, 14, 11)]:

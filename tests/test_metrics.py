@@ -240,7 +240,7 @@ def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, bool])
-def test_brier_score(dtype: Any) -> None:
+def test_brier_score_agrees_with_the_oracle(dtype: Any) -> None:
     rng = np.random.default_rng(0)
     p = rng.random((2, 3, 30, 31, 70)).astype(np.float64 if dtype == np.float64 else np.float32)
     y = (rng.random(p.shape) < 0.5).astype(dtype)
@@ -389,7 +389,7 @@ def test_tensors_give_tensors() -> None:
         composite_score(q[0].requires_grad_())
 
 
-def test_odd_memory() -> None:
+def test_any_layout_gives_the_same() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (2, 8, 9)).astype(np.int16)
     p = rng.random((2, 8, 9)).astype(np.float32)

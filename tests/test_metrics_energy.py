@@ -48,7 +48,7 @@ def test_it_is_that_of_all_pairs(
             assert energy_distance(samples > 0, raters > 0) == found
 
 
-def test_known_values() -> None:
+def test_known_values_are_found() -> None:
     empty, full = MASKS, MASKS + 1
     assert energy_distance(empty, full) == 2  # 2 * 1 - 0 - 0
     assert energy_distance(empty, empty) == 0  # two empty masks are alike
@@ -291,6 +291,6 @@ def test_tensors_give_tensors() -> None:
         ),
     ],
 )
-def test_bad_input(call: Any, error: Any, message: str) -> None:
+def test_bad_input_is_refused(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()

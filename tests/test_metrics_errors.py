@@ -85,7 +85,7 @@ PAIR = np.full((2, 4, 5), 0.5)
         ],
     ],
 )
-def test_bad_values(call: Any, message: str) -> None:
+def test_bad_values_are_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -118,6 +118,6 @@ def test_bad_values(call: Any, message: str) -> None:
         ),
     ],
 )
-def test_bad_types(call: Any, message: str) -> None:
+def test_bad_types_are_refused(call: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         call()

@@ -113,6 +113,6 @@ def test_iou_with_ignored_voxels_is_torchmetrics() -> None:
     ],
 )
 @pytest.mark.parametrize("metric", OVERLAPS)
-def test_bad_input(metric: Any, call: Any, error: Any, message: str) -> None:
+def test_bad_input_is_refused(metric: Any, call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call(metric)

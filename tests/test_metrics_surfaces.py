@@ -142,7 +142,7 @@ def test_without_scipy_the_error_says_what_to_install(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("unit", [2.0**-1000, 1e-162, 1e-81, 25.4, 1e78, 1e200, 2.0**1000])
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_any_unit(unit: float, ndim: int) -> None:
+def test_distances_are_in_any_unit(unit: float, ndim: int) -> None:
     rng = np.random.default_rng(ndim)
     one, other = rng.random((2, *[6] * ndim)) < 0.5
     sizes = np.array([1.5, 1.0, 0.75][:ndim])
@@ -179,7 +179,7 @@ def test_any_unit(unit: float, ndim: int) -> None:
         ),
     ],
 )
-def test_bad_input(metric: Any, call: Any, error: Any, message: str) -> None:
+def test_bad_input_is_refused(metric: Any, call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call(metric)
 
@@ -188,6 +188,6 @@ def test_bad_input(metric: Any, call: Any, error: Any, message: str) -> None:
     ("percentile", "error"),
     [(-1, ValueError), (101, ValueError), (math.nan, ValueError), ("95", TypeError)],
 )
-def test_bad_percentiles(percentile: Any, error: Any) -> None:
+def test_bad_percentiles_are_refused(percentile: Any, error: Any) -> None:
     with pytest.raises(error, match=r"^percentile must be (a finite number of|at most 100)"):
         hausdorff_distance(MASK, MASK, percentile)

@@ -93,7 +93,7 @@ def test_as_many_draws_with_noise_as_without() -> None:
     assert states[0] == states[1] == states[2]
 
 
-def test_probability() -> None:
+def test_prob_is_how_often_noise_is_made() -> None:
     label = make((8, 8, 8))
     transform = noise(prob=0.3).set_random_state(1)
     changed = sum(
@@ -104,7 +104,7 @@ def test_probability() -> None:
     assert torch.equal(draw(noise(prob=0), 0, label).as_tensor(), label.as_tensor())
 
 
-def test_keys() -> None:
+def test_output_keys_get_the_noisy_label() -> None:
     label = make()
     transform = noise(output_keys="noisy")
     data = {"label": label, "image": torch.rand(1, 24, 22, 12), "name": "x"}
@@ -140,7 +140,7 @@ def test_flat_labels_channels_and_ignored_ones() -> None:
     assert not (moved[1] & ~moved[0]).any()  # by one field: what lies within stays within
 
 
-def test_spacing() -> None:
+def test_spacing_is_that_of_the_image() -> None:
     plain = make().as_tensor()
     assert torch.equal(
         draw(noise(spacing=SIZES), 0, plain).as_tensor(), draw(noise(), 0, make()).as_tensor()
@@ -164,7 +164,7 @@ def test_the_voxel_size_is_pixdim(shape: tuple[int, ...], affine: Any) -> None:
     assert adapter._spacing(label, "pixdim", len(shape)) == (1.0,) * len(shape)
 
 
-def test_bad_input() -> None:
+def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="img must hold labels, which are whole numbers"):
         draw(noise(spacing=1.0), 0, torch.rand(1, 8, 8, 8))
     with pytest.raises(ValueError, match=r"img must be of shape \(C, \*space\), 2D or 3D"):
@@ -267,7 +267,7 @@ def test_one_hot_labels() -> None:
             draw(noise(spacing=1.0), 0, labels)
 
 
-def test_marginals() -> None:
+def test_marginals_are_those_of_the_field() -> None:
     label = make()
     binary = MetaTensor((label.as_tensor() > 0).to(torch.uint8), affine=label.affine)
     soft = adapter.GaussianFieldMarginalsd("label", 2.0, output_keys="soft")({"label": binary})
@@ -296,7 +296,7 @@ def test_optimal_segmentation_after_a_network() -> None:
     assert torch.equal(half["pred"].as_tensor(), theirs["pred"].as_tensor())
 
 
-def test_aliases() -> None:
+def test_names_have_monais_aliases() -> None:
     for name in ("RandGaussianFieldNoise", "GaussianFieldMarginals", "OptimalSegmentation"):
         variants = [getattr(adapter, name + suffix) for suffix in ("d", "D", "Dict")]
         assert len(set(variants)) == 1
@@ -365,7 +365,7 @@ def test_cached_data_and_threads(cases: list[dict[str, str]]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_workers(cases: list[dict[str, str]]) -> None:
+def test_workers_draw_as_one_process(cases: list[dict[str, str]]) -> None:
     """Processes: reproducible under a seed, and different in each worker."""
     loaded = Compose([LoadImaged("label"), EnsureChannelFirstd("label")])
     same = loaded({"label": cases[0]["label"]})

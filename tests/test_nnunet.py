@@ -81,7 +81,7 @@ def test_it_is_the_core_and_its_parameters_are_replayed() -> None:
     np.testing.assert_array_equal(noisy.numpy(), expected)
 
 
-def test_seeds() -> None:
+def test_workers_that_share_one_seed_differ_by_the_other() -> None:
     """Of torch and of NumPy: workers that share one of them differ by the other."""
 
     def draw(torchs: int, numpys: int) -> Any:

@@ -228,7 +228,7 @@ def test_law_of_the_listing_falls_towards_the_border() -> None:
     assert ours["length"] == pytest.approx(1, abs=0.15)
 
 
-def test_matched_noise() -> None:
+def test_matched_noise_has_the_length_scale() -> None:
     noise = matched(128)
     assert (noise.sigma, noise.std) == (8, 4)
     white = np.random.default_rng(0).standard_normal((64, 4096))

@@ -337,7 +337,7 @@ if __name__ == "__main__":
     assert run_python(code).splitlines() == ["1 0 True"] * 6
 
 
-def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alone_runs_tasks_on_the_callers_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread, of the caller's calls alone, until the block ends; blocks may nest."""
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     many = _pool.threads()

@@ -185,5 +185,5 @@ def test_forked_processes_have_threads_of_their_own() -> None:
     side_by_side(0)
 
 
-def test_spawned_processes(serial: list[list[str]]) -> None:
+def test_spawned_processes_give_the_same(serial: list[list[str]]) -> None:
     assert in_processes("spawn") == [serial[i] for i in (0, 1, 2, 3, 0)]

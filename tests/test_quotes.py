@@ -153,7 +153,7 @@ def test_another_machines_cases_are_quoted_and_in_no_table(run):
         ("no quote: {}, {1}", "no quote: {}, {1}"),
     ],
 )
-def test_quotes(small, template, expected):
+def test_quotes_are_filled_in(small, template, expected):
     assert quotes.fill(template, small) == expected
 
 

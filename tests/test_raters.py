@@ -325,13 +325,13 @@ def test_a_class_too_many_beside_what_is_ignored() -> None:
         (lambda: fit_field(MASKS[:, None], seed=-1), "seed must be an integer of at least 0"),
     ],
 )
-def test_bad_values(call: Any, message: str) -> None:
+def test_bad_values_are_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
 @pytest.mark.parametrize("function", [fuse_raters, staple, fit_field])
-def test_bad_types(function: Any) -> None:
+def test_bad_types_are_refused(function: Any) -> None:
     with pytest.raises(TypeError, match="masks must be a NumPy array"):
         function([[0, 1], [1, 1]])
     with pytest.raises(TypeError, match="masks must be of bool or an integer dtype, got float64"):
@@ -349,12 +349,12 @@ def test_arrays_of_cupy_have_no_kernels(function: Any, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("function", [fuse_raters, staple])
-def test_masked_flags(function: Any) -> None:
+def test_masked_flags_are_refused(function: Any) -> None:
     with pytest.raises(TypeError, match="annotated must be of bool, got a masked array"):
         function(MASKS, annotated=np.ma.ones(3, bool))
 
 
-def test_odd_memory() -> None:
+def test_any_layout_gives_the_same() -> None:
     masks = np.random.default_rng(0).integers(0, 2, (3, 8, 9)).astype(np.int16)
     frozen = masks.copy()
     frozen.flags.writeable = False

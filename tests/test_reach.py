@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gfnoise import GaussianField, _reach
+from gfnoise import GaussianField
 from gfnoise._cpu import field as kernels
+from gfnoise._dask import reach
 from gfnoise._window import whole
 
 pytestmark = pytest.mark.cpu
@@ -30,7 +31,7 @@ def test_no_field_reaches_further_than_its_bound(shape: tuple[int, ...], length:
         "amplitude": np.full((items, ndim), a),
         "length_scale": np.full((items, ndim), length),
     }
-    bound = _reach.reach(kernels, **streams, raters=2, window=whole(shape))
+    bound = reach.reach(kernels, **streams, raters=2, window=whole(shape))
     moves = GaussianField(a, length, ndim=ndim).displacement(shape, 2, seed=[*range(items)])
     furthest = abs(moves).max(axis=(0, 1, *range(3, moves.ndim)))
     assert np.all(np.ceil(furthest) <= bound)
@@ -40,8 +41,8 @@ def test_no_field_reaches_further_than_its_bound(shape: tuple[int, ...], length:
 @pytest.mark.parametrize("angle", [0.25, 0.65])
 def test_the_bound_of_a_coarse_grid_holds(angle: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the grid is much coarser than the voxels, and in slabs."""
-    monkeypatch.setattr(_reach, "_ANGLES", (angle,))
-    monkeypatch.setattr(_reach, "_HELD", 500)
+    monkeypatch.setattr(reach, "_ANGLES", (angle,))
+    monkeypatch.setattr(reach, "_HELD", 500)
     shape, a = (150, 160), 1e4
     for seed in range(5):
         streams = {
@@ -50,6 +51,6 @@ def test_the_bound_of_a_coarse_grid_holds(angle: float, monkeypatch: pytest.Monk
             "amplitude": np.full((1, 2), a),
             "length_scale": np.full((1, 2), 25.0),
         }
-        bound = _reach.reach(kernels, **streams, raters=1, window=whole(shape))
+        bound = reach.reach(kernels, **streams, raters=1, window=whole(shape))
         move = GaussianField(a, 25.0, ndim=2).displacement(shape, seed=seed)
         assert np.all(abs(move).max(axis=(1, 2)) < bound)

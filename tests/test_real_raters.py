@@ -128,7 +128,7 @@ def test_help_names_the_units(small, capsys):
         (np.zeros((3, 0), bool), "expected values 0 and 1 with some 1, got no voxels"),
     ],
 )
-def test_bad_labels(small, capsys, array, message):
+def test_bad_labels_are_refused(small, capsys, array, message):
     if isinstance(array, bytes):
         Path("bad.npy").write_bytes(array)
     elif isinstance(array, dict):
@@ -185,7 +185,7 @@ def test_damaged_labels_are_not_trusted(small, capsys):
         ),
     ],
 )
-def test_bad_arguments(small, capsys, arguments, message):
+def test_bad_arguments_are_refused(small, capsys, arguments, message):
     np.save("mask.npy", ball(8, 8, 8))
     fails(small, arguments, message, capsys)
 

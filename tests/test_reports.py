@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gfnoise import _reports
+from gfnoise.cli import _reports
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 import oracles
-from gfnoise import GaussianField, _runs, warp_labels
+from gfnoise import GaussianField, warp_labels
 from gfnoise._seeds import STREAMS
+from gfnoise._shared import runs
 
 EVERY_BACKEND = True
 Array = NDArray[Any]
@@ -129,7 +130,7 @@ def test_sources_that_the_table_of_cells_does_not_cover(
         options: dict[str, Any] = {"order": order, "mode": "nearest", "n": 9, "seed": 1}
         whole = field.sample_labels(labels, **options)
         with monkeypatch.context() as changed:
-            changed.setattr(_runs, name, value)
+            changed.setattr(runs, name, value)
             part = field.sample_labels(labels, window=window, **options)
         assert np.array_equal(part, whole[(..., *window)])
 
@@ -208,7 +209,7 @@ def test_parameters_per_item_are_those_of_separate_calls(shape: tuple[int, ...])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_units(shape: tuple[int, ...]) -> None:
+def test_every_unit_says_the_same(shape: tuple[int, ...]) -> None:
     """Millimetres, voxels and the papers' unit cube say the same."""
     ndim, size = len(shape), np.array(shape)
     labels = rings(shape)
@@ -316,7 +317,7 @@ def test_layouts_and_byte_orders(dtype: str, order: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("order", [0, 1])
-def test_empty_arrays(order: int) -> None:
+def test_empty_arrays_stay_empty(order: int) -> None:
     for lead, n, space in [
         ((), None, (0, 5)), ((0,), None, (4, 5)), ((2,), 0, (4, 5)), ((0, 3), 2, (4, 5)),
         ((2,), 3, (0, 0)), ((), None, (3, 0, 5)), ((), 0, (3, 4, 5)), ((0,), 0, (0, 0, 0)),

@@ -112,7 +112,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_label_smoothing(dtype: str) -> None:
+def test_label_smoothing_agrees_with_the_oracle(dtype: str) -> None:
     labels = RNG.integers(0, 2, (2, 3, 4, 5)).astype(dtype)
     soft = gfnoise.smooth_labels(labels, 3, 0.3, ndim=2)
     expected = 0.7 * np.moveaxis(oracles.one_hot(labels, 3), 0, 2) + 0.1
@@ -229,7 +229,7 @@ MASK = np.zeros((3, 4, 5), np.uint8)
         ),
     ],
 )
-def test_bad_values(call: Any, message: str) -> None:
+def test_bad_values_are_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -248,7 +248,7 @@ def test_bad_values(call: Any, message: str) -> None:
         ),
     ],
 )
-def test_bad_types(call: Any, message: str) -> None:
+def test_bad_types_are_refused(call: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         call()
 

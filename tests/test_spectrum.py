@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 import oracles
-from gfnoise import _spectrum
-from gfnoise._spectrum import axis_basis
+from gfnoise._shared import spectrum
+from gfnoise._shared.spectrum import axis_basis
 
 SIZES = [1, 2, 3, 4, 5, 7, 13, 31, 64, 101, 257]
 
@@ -130,8 +130,8 @@ def test_number_of_terms(n: int) -> None:
 @pytest.mark.parametrize("tail", [1e-2, 1e-4, 1e-6])
 def test_terms_are_numbered_by_frequency(tail: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Term j is frequency (j + 1) // 2, whatever the size, the length scale or the tolerance."""
-    monkeypatch.setattr(_spectrum, "TAIL", tail)
-    monkeypatch.setattr(_spectrum, "harmonics", _spectrum.harmonics.__wrapped__)
+    monkeypatch.setattr(spectrum, "TAIL", tail)
+    monkeypatch.setattr(spectrum, "harmonics", spectrum.harmonics.__wrapped__)
     for n, b in [(2, 0.1), (3, 5.0), (17, 0.3), (64, 0.7), (64, 9.0), (65, 9.0), (200, 40.0)]:
         found = axis_basis.__wrapped__(n, b)
         terms = len(found.values)
@@ -150,8 +150,8 @@ def test_terms_are_numbered_by_frequency(tail: float, monkeypatch: pytest.Monkey
 
 def test_a_tolerance_only_cuts_and_rescales(monkeypatch: pytest.MonkeyPatch) -> None:
     fine = axis_basis(64, 6.8).scales
-    monkeypatch.setattr(_spectrum, "TAIL", 1e-2)
-    monkeypatch.setattr(_spectrum, "harmonics", _spectrum.harmonics.__wrapped__)
+    monkeypatch.setattr(spectrum, "TAIL", 1e-2)
+    monkeypatch.setattr(spectrum, "harmonics", spectrum.harmonics.__wrapped__)
     coarse = axis_basis.__wrapped__(64, 6.8).scales
     assert len(coarse) < len(fine)
     ratio = coarse / fine[: len(coarse)]
@@ -161,7 +161,7 @@ def test_a_tolerance_only_cuts_and_rescales(monkeypatch: pytest.MonkeyPatch) -> 
 def test_spectrum_is_a_distribution() -> None:
     for n in SIZES:
         for b in scales(n):
-            frequency, weight = _spectrum.spectrum(n, b)
+            frequency, weight = spectrum.spectrum(n, b)
             assert weight.sum() == pytest.approx(1, abs=1e-14)
             assert np.all(weight >= 0)
             assert np.all(np.diff(frequency) > 0)
@@ -200,14 +200,14 @@ def test_a_basis_is_shared_and_cannot_be_written_to() -> None:
 
 def test_too_many_terms_for_a_coefficients_number() -> None:
     with pytest.raises(ValueError, match=r"length_scale.*at most 2097152 terms.*2097162 voxels"):
-        axis_basis(_spectrum.MAX_TERMS + 10, 1.0)
+        axis_basis(spectrum.MAX_TERMS + 10, 1.0)
 
 
 def test_terms_made_in_parts_are_those_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    make = _spectrum.axis_basis.__wrapped__
+    make = spectrum.axis_basis.__wrapped__
     expected = make(40, 3.0, -2, 45, 1)
     for share in (1, 45, 200):
-        monkeypatch.setattr(_spectrum, "_AT_ONCE", share)
+        monkeypatch.setattr(spectrum, "_AT_ONCE", share)
         assert np.array_equal(make(40, 3.0, -2, 45, 1).values, expected.values)
 
 
@@ -215,7 +215,7 @@ def test_the_memory_of_a_long_axis() -> None:
     """Not much more than the basis itself, and as much of that as is documented."""
     size, length = 6000, 3.0
     tracemalloc.start()
-    values = _spectrum.axis_basis.__wrapped__(size, length).values
+    values = spectrum.axis_basis.__wrapped__(size, length).values
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert values.nbytes == pytest.approx(5 * size * (size + 4 * length) / length, rel=0.05)
@@ -226,4 +226,4 @@ def test_the_memory_of_a_long_axis() -> None:
 def test_total_is_that_of_all_harmonics(unit: float) -> None:
     harmonics = np.arange(1, math.ceil(12 / unit))
     expected = 1 + 2 * math.fsum(np.exp(-0.5 * (unit * harmonics) ** 2))
-    assert _spectrum._total(unit) == pytest.approx(expected, rel=1e-14)
+    assert spectrum._total(unit) == pytest.approx(expected, rel=1e-14)

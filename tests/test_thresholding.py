@@ -140,7 +140,7 @@ def test_votes_of_every_integer_dtype(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("raters", [1000, 60_000])
-def test_many_raters(raters: int) -> None:
+def test_many_raters_are_decided_exactly(raters: int) -> None:
     votes = np.random.default_rng(4).integers(0, raters + 1, (9, 11)).astype(np.uint16)
     t, *expected = oracles.optimal_threshold_exact(votes, raters)
     assert gfnoise.optimal_threshold(votes, raters=raters) == close(float(t), 1e-15)
@@ -210,7 +210,7 @@ def test_many_small_and_few_large_maps(maps: int, voxels: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, np.uint8])
-def test_layouts(dtype: Any) -> None:
+def test_any_layout_gives_the_same(dtype: Any) -> None:
     rng = np.random.default_rng(6)
     votes = rng.integers(0, 6, (6, 7, 8))
     options: dict[str, Any] = {"raters": 5} if dtype == np.uint8 else {}
@@ -240,7 +240,7 @@ def test_layouts(dtype: Any) -> None:
     assert t.tolist() == [gfnoise.optimal_threshold(m, **options)] * 3
 
 
-def test_empty_maps() -> None:
+def test_empty_maps_have_an_empty_mask() -> None:
     for shape, ndim, lead in [((0, 5, 5), 2, (0,)), ((3, 0, 5), 2, (3,)), ((0,), 1, ())]:
         m = np.zeros(shape, np.float32)
         for metric in METRICS:
@@ -253,7 +253,7 @@ def test_empty_maps() -> None:
     assert gfnoise.score(np.zeros((0, 4), bool), np.zeros((0, 4))) == 1
 
 
-def test_out() -> None:
+def test_out_is_filled_and_returned() -> None:
     m = np.random.default_rng(7).random((4, 5, 6))
     expected = gfnoise.optimal_segmentation(m, ndim=2)
     plain, wide = np.ones((4, 5, 6), bool), np.ones((4, 5, 12), bool)
@@ -354,7 +354,7 @@ def test_no_other_set_scores_better(seed: int, metric: str, power: float) -> Non
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_scores(dtype: Any) -> None:
+def test_scores_agree_with_the_oracle(dtype: Any) -> None:
     rng = np.random.default_rng(8)
     m, s = rng.random((5, 6, 7)).astype(dtype), rng.random((5, 6, 7)) < 0.4
     score = {k: gfnoise.score(s, m, k, ndim=2) for k in ("dice", "iou", "fbeta", "accuracy")}

@@ -38,7 +38,7 @@ def alike(found: Any, expected: Any) -> None:
     assert (found.cpu() != expected).float().mean() < 1e-3
 
 
-def test_values() -> None:
+def test_values_are_those_of_the_cpu() -> None:
     labels = LABELS.cuda()
     alike(FIELD.sample_labels(labels, seed=[1, 2]), FIELD.sample_labels(LABELS, seed=[1, 2]))
     marginals = FIELD.marginals(labels > 0)

@@ -157,7 +157,7 @@ def _rank(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_two_ranks(tmp_path: Path) -> None:
+def test_two_ranks_share_the_items(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     ranks = [context.Process(target=_rank, args=(rank, str(tmp_path))) for rank in range(2)]
     for one in ranks:
@@ -295,7 +295,7 @@ class Pair(NamedTuple):
         ({"x": 0, "label": LABEL[0]}, "label", None),
     ],
 )
-def test_samples(sample: Any, key: Any, clean: Any) -> None:
+def test_labels_are_found_in_samples_of_any_kind(sample: Any, key: Any, clean: Any) -> None:
     dataset = NoisyLabels([sample], NOISE, key, clean_key=clean)
     found = dataset[0]
     assert type(found) is type(sample)
@@ -413,7 +413,9 @@ def test_collate_functions_of_the_user() -> None:
         (Pair(1, LABEL), {"label_key": 1, "clean_key": 2}, ValueError, "^clean_key .*for a Pair"),
     ],
 )
-def test_bad_samples(sample: Any, options: dict[str, Any], error: Any, match: str) -> None:
+def test_bad_samples_are_refused(
+    sample: Any, options: dict[str, Any], error: Any, match: str
+) -> None:
     with pytest.raises(error, match=match):
         NoisyLabels([sample], NOISE, **{"label_key": "label"} | options)[0]
 
@@ -450,7 +452,7 @@ def test_one_hot_labels_of_batches() -> None:
         ({"batch_size": 2, "batch_sampler": [[1]]}, ValueError, "mutually exclusive"),
     ],
 )
-def test_bad_loaders(given: dict[str, Any], error: Any, match: str) -> None:
+def test_bad_loaders_are_refused(given: dict[str, Any], error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
         NoisyLabelLoader(**{"dataset": Items(), "noise": NOISE, "label_key": "label"} | given)
 

@@ -151,7 +151,7 @@ def test_iterables_out_of_order_have_no_state() -> None:
     assert loader.state_dict()["epoch"] == 1
 
 
-def test_states() -> None:
+def test_a_state_resumes_where_it_was_taken() -> None:
     loader = NoisyLabelLoader(Items(), NOISE, "label", batch_size=4, seed=3)
     assert loader.state_dict() == {"version": 2, "seed": 3, "epoch": 0, "items": 0}
     passing = iter(loader)

@@ -336,7 +336,7 @@ def test_modules_are_plain(module: Any) -> None:
         (lambda: NormReLU()(C[0, 0, 0]), ValueError, r"^input .*got \(5,\)"),
     ],
 )
-def test_bad_input(call: Any, error: Any, match: str) -> None:
+def test_bad_input_is_refused(call: Any, error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
         call()
 

@@ -16,7 +16,7 @@ from gfnoise import GaussianField
 
 torch = pytest.importorskip("torch")
 
-from gfnoise.torch import LabelNoise, NoisyLabels, item_seed, streams  # noqa: E402
+from gfnoise.torch import LabelNoise, NoisyLabels, item_seed, item_seeds  # noqa: E402
 
 LABELS = torch.zeros(3, 1, 12, 14, 16, dtype=torch.uint8)
 LABELS[0, 0, 3:9, 3:9, 4:12] = 1
@@ -83,7 +83,7 @@ def test_the_default_seed_is_one_number_of_torchs_generator() -> None:
     assert torch.equal(NOISE(LABELS, seed=seeds), first)
     assert torch.equal(NOISE(LABELS, seed=torch.tensor(numbers[1])), second)
     assert torch.equal(NOISE(LABELS, generator=torch.Generator().manual_seed(3)), first)
-    largest = streams.LARGEST_SEED
+    largest = item_seeds.LARGEST_SEED
     for seed in (largest, torch.tensor(largest), [0, largest, 1], torch.tensor([0, largest, 1])):
         assert NOISE.sample_params(3, seed=seed)[1]["seed"] <= largest
     for seed in (largest + 1, [0, largest + 1, 1], -1, [0, -1, 1]):
@@ -113,7 +113,7 @@ def test_parameters_of_whole_numbers_are_those_of_floats() -> None:
 
 
 @pytest.mark.parametrize("spacing", [2.0, (1.0, 2.0, 0.5), "unit", [[1.0], [2.0], [3.0]]])
-def test_spacing(spacing: Any) -> None:
+def test_spacing_may_come_with_the_call(spacing: Any) -> None:
     strength = (0.1, 0.3) if spacing == "unit" else (2.0, 6.0)
     expected = GaussianField(*strength, spacing=spacing, ndim=3).sample_labels(
         LABELS, seed=SEEDS, mode="nearest"
@@ -280,7 +280,7 @@ def test_as_a_module() -> None:
         ({"ignore_index": 0.5}, TypeError, r"^ignore_index .*got 0\.5"),
     ],
 )
-def test_bad_settings(given: dict[str, Any], error: Any, match: str) -> None:
+def test_bad_settings_are_refused(given: dict[str, Any], error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
         LabelNoise(**{"amplitude": 1.0, "length_scale": 4.0, "ndim": 3} | given)
 
@@ -325,7 +325,9 @@ def one_hot() -> Any:
         ({"image": LABELS.float(), "hot": one_hot()}, {}, ValueError, "^'hot' must be integer-cod"),
     ],
 )
-def test_bad_labels(labels: Any, options: dict[str, Any], error: Any, match: str) -> None:
+def test_bad_labels_are_refused(
+    labels: Any, options: dict[str, Any], error: Any, match: str
+) -> None:
     with pytest.raises(error, match=match):
         NOISE(labels, **options)
 
@@ -404,7 +406,7 @@ def test_a_generator_of_another_device() -> None:
     "params",
     [None, 3, [], [{"seed": 1}] * 3, [3, 4, 5], NOISE.sample_params(2, seed=1)],
 )
-def test_bad_parameters(params: Any) -> None:
+def test_bad_parameters_are_refused(params: Any) -> None:
     with pytest.raises(ValueError, match=r"^params must hold seed, .* for each of 3 items, got"):
         NOISE.apply(LABELS, params)
 

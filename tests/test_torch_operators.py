@@ -103,7 +103,7 @@ def test_no_operator_is_captured_by_a_compiler(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_opcheck(name: str) -> None:
+def test_operators_pass_torchs_own_check(name: str) -> None:
     operator = getattr(torch.ops.gfnoise, name).default
     torch.library.opcheck(operator, OPERATORS[name])
     # Results lie in memory as the fakes say, however the arguments lie.
@@ -111,7 +111,7 @@ def test_opcheck(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_compiled(name: str) -> None:
+def test_compiled_operators_give_the_same(name: str) -> None:
     torch._dynamo.reset()
     function = FUNCTIONS[name]
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
@@ -170,7 +170,7 @@ class Pipeline(torch.nn.Module):
         return noisy, gfnoise.optimal_segmentation(smooth, ndim=2)
 
 
-def test_exported() -> None:
+def test_an_exported_program_gives_the_same() -> None:
     module = Pipeline()
     expected = module(LABELS, MAPS, SEEDS)
     exported = torch.export.export(module, (LABELS, MAPS, SEEDS))

@@ -93,20 +93,20 @@ def test_views_and_subclasses(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_label_dtypes(dtype: Any) -> None:
+def test_labels_of_any_dtype_are_taken(dtype: Any) -> None:
     labels = torch.from_numpy(LABELS).to(dtype)
     noisy = FIELD.sample_labels(labels, seed=1)
     assert noisy.dtype == dtype
     same(noisy, FIELD.sample_labels(labels.numpy(), seed=1))
 
 
-def test_expanded_tensors() -> None:
+def test_expanded_tensors_are_taken() -> None:
     labels = torch.from_numpy(LABELS[0]).expand(3, 9, 11)
     same(FIELD.sample_labels(labels, seed=1), FIELD.sample_labels(labels.numpy(), seed=1))
 
 
 @pytest.mark.parametrize("shape", [(0, 9, 11), (2, 0, 11), (2, 9, 0)])
-def test_empty_tensors(shape: tuple[int, ...]) -> None:
+def test_empty_tensors_stay_empty(shape: tuple[int, ...]) -> None:
     assert FIELD.sample_labels(torch.zeros(shape, dtype=torch.int16), seed=0).shape == shape
     assert gfnoise.gaussian_filter(torch.zeros(shape), 1.0).shape == shape
 
@@ -279,7 +279,7 @@ def test_float16_counts_as_float32() -> None:
     same(gfnoise.gaussian_filter(values, 1.0), gfnoise.gaussian_filter(values.numpy(), 1.0))
 
 
-def test_negated_views() -> None:
+def test_negated_views_are_resolved() -> None:
     values = torch.complex(torch.zeros(9, 11), torch.from_numpy(MAPS[0])).conj().imag
     assert values.is_neg()
     same(gfnoise.gaussian_filter(values, 1.0), gfnoise.gaussian_filter(-MAPS[0], 1.0))

@@ -140,7 +140,7 @@ def test_files_loader_and_workers(tmp_path: Path) -> None:
         assert len({label.numpy().tobytes() for label in first}) == 4
 
 
-def test_bad_input() -> None:
+def test_bad_input_is_refused() -> None:
     subject = make(torch.float32)
     subject.label.set_data(torch.rand(1, *SHAPE))
     with pytest.raises(ValueError, match="'label' must hold labels, which are whole numbers"):

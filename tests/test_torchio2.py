@@ -65,7 +65,7 @@ def test_it_is_the_core_in_mm_and_in_the_history() -> None:
     assert torch.equal(replayed.label.data[0], noisy.label.data)
 
 
-def test_batches() -> None:
+def test_items_of_a_batch_have_noise_of_their_own() -> None:
     """Each subject its own noise, in the history of each; or one for all."""
     batch = torchio.SubjectsBatch.from_subjects([make() for _ in range(6)])
     transform = GaussianFieldNoise((1, 3), 6)

@@ -82,7 +82,7 @@ def test_phantoms_differ_and_stay(script: Any) -> None:
     assert torch.equal(script.Phantoms(1, 16, first=2)[0]["image"], data[2]["image"])
 
 
-def test_two_ranks() -> None:
+def test_two_ranks_train_one_network() -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(SCRIPT), *SMALL, "--epochs", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

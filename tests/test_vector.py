@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from gfnoise._cpu import _vector, _vote
-from gfnoise._runs import RUN
+from gfnoise._shared.runs import RUN
 from limits import LIMIT
 
 pytestmark = pytest.mark.cpu

@@ -189,7 +189,7 @@ def fails(
     assert not file.exists()
 
 
-def test_bad_folders(
+def test_bad_folders_are_refused(
     volumes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "atlas"
@@ -225,7 +225,7 @@ def test_bad_folders(
         ),
     ],
 )
-def test_bad_files(
+def test_bad_files_are_refused(
     volumes: ModuleType,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -255,7 +255,7 @@ def folder_made(folder: Path) -> Path:
         (["--json", "nowhere/volumes.json"], "--json: no such folder: nowhere"),
     ],
 )
-def test_bad_arguments(
+def test_bad_arguments_are_refused(
     volumes: ModuleType, arguments: list[str], match: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as status:
@@ -284,7 +284,7 @@ def test_without_pylidc_or_pynrrd(
 # ---------------------------------------------------------------------- pictures and the page
 
 
-def test_pictures(
+def test_pictures_are_drawn(
     figures: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

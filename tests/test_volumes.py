@@ -276,7 +276,7 @@ BAD_MAPS = [
 
 @pytest.mark.parametrize(("m", "options", "match"), BAD_MAPS)
 @pytest.mark.parametrize("name", ["volume_range", "volume_curves"])
-def test_bad_maps(name: str, m: Any, options: dict[str, Any], match: str) -> None:
+def test_bad_maps_are_refused(name: str, m: Any, options: dict[str, Any], match: str) -> None:
     with pytest.raises((ValueError, TypeError), match=match):
         getattr(gfnoise, name)(m, **options)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from ..torch import LabelNoise, item_seed
 from ..torch._samples import Change
-from ..torch.streams import seed_of
-from ._labels import draw_seed, missing
+from ..torch.item_seeds import seed_of
+from ._common import draw_seed, missing
 
 try:
     from lightning.pytorch import Callback

@@ -10,7 +10,7 @@ from .. import _checks
 from .._decisions import METRICS
 from ..field import GaussianField
 from ..thresholding import optimal_segmentation
-from ._labels import Noises, integers, join_seed, missing, noisy_item, voxel_size
+from ._common import Noises, affine_spacing, integers, join_seed, missing, noisy_item
 
 try:
     from monai.data import MetaTensor, get_track_meta
@@ -454,7 +454,7 @@ def _spacing(img: Any, spacing: Any, ndim: int) -> Any:
     rows = (img.affine if affine is None else affine).tolist()
     # As `pixdim` does: MONAI before 1.6 knows no other number of axes than 3, and 0 stands for 1.
     rows = rows[: getattr(img, "spatial_ndim", 3)]
-    return tuple(size or 1.0 for size in voxel_size(rows, ndim))
+    return tuple(size or 1.0 for size in affine_spacing(rows, ndim))
 
 
 def _plain(img: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._labels import Noises, draw_seed, missing
+from ._common import Noises, draw_seed, missing
 
 try:
     from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, SegOnlyTransform

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..torch import LabelNoise
-from ._labels import missing
+from ._common import missing
 from .nnunet import GaussianFieldNoiseTransform, insert_noise
 
 try:

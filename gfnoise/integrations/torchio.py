@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import _checks
-from ._labels import Noises, draw_seed, missing, noisy_item, voxel_size
+from ._common import Noises, affine_spacing, draw_seed, missing, noisy_item
 
 try:
     from torchio.transforms.augmentation import RandomTransform
@@ -146,7 +146,7 @@ class GaussianFieldNoise(LabelTransform):
             flat = data.shape[-1] == 1
             labels = data[..., 0] if flat else data
             noise = self._noises.of(labels.dim() - 1)
-            spacing = voxel_size(image.affine.tolist()[:3], noise.ndim)
+            spacing = affine_spacing(image.affine.tolist()[:3], noise.ndim)
             made = noisy_item(labels, repr(name), noise, [{**self._drawn, "spacing": spacing}])
             image.set_data(made[..., None] if flat else made)
         return subject

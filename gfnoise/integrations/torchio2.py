@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ._labels import Noises, draw_seed, missing, noisy, voxel_size
+from ._common import Noises, affine_spacing, draw_seed, missing, noisy
 
 try:
     from torchio import LabelMap, SubjectsBatch, Transform
@@ -102,7 +102,7 @@ class GaussianFieldNoise(Transform):
             rows = [
                 {
                     "applied": keep[i],
-                    "spacing": voxel_size(images.affines[i].data.tolist()[:3], noise.ndim),
+                    "spacing": affine_spacing(images.affines[i].data.tolist()[:3], noise.ndim),
                     **{key: params[key][i] if batched else params[key] for key in _KEYS},
                 }
                 for i in range(count)

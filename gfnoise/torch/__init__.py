@@ -4,11 +4,11 @@ The functions of `gfnoise` take tensors by themselves; this package is imported 
 """
 
 from . import _noise_operator as _noise_operator  # which registers it
+from .item_seeds import item_seed
 from .loaders import NoisyLabelLoader, NoisyLabels
 from .losses import AdaptiveWingLoss, NormReLU, SoftDiceLoss
 from .noise import LabelNoise
 from .softlabels import svls_cross_entropy
-from .streams import item_seed
 
 __all__ = [
     "AdaptiveWingLoss",

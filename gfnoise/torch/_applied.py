@@ -9,7 +9,7 @@ from torch import Tensor
 from .. import _array, _checks
 from .._sampling import noisy_labels
 from ..field import GaussianField
-from . import _library, _operators, _strengths, _tensors, streams
+from . import _library, _operators, _strengths, _tensors, item_seeds
 
 if TYPE_CHECKING:
     from .noise import LabelNoise
@@ -41,7 +41,7 @@ def _plain(one: Mapping[str, Any], name: str, ndim: int) -> dict[str, Any]:
         spacing = [*_checks.strengths(own, spacing, ndim, zero=False, per_item=False)]
     return {
         **one,
-        "seed": streams.seed_of(f"{name}['seed']", one["seed"]),
+        "seed": item_seeds.seed_of(f"{name}['seed']", one["seed"]),
         "amplitude": _checks.number(f"{name}['amplitude']", one["amplitude"], 0.0),
         "length_scale": _checks.positive(f"{name}['length_scale']", one["length_scale"]),
         "spacing": spacing,
@@ -89,7 +89,7 @@ def to_labels_on_device(noise: "LabelNoise", labels: Tensor, seed: Tensor, spaci
         noise.amplitude[1], noise.length_scale[0], spacing=spacing, ndim=noise.ndim
     )
     copies = _copies(noise, labels)
-    chance, *shares = streams.uniforms_on_device(seed, 3)
+    chance, *shares = item_seeds.uniforms_on_device(seed, 3)
     strengths = None
     if _varies(noise):
         ranges, space = (noise.amplitude, noise.length_scale), labels.shape[-noise.ndim :]

@@ -16,8 +16,8 @@ from torch.utils.data import (
 )
 
 from ._samples import Change
+from .item_seeds import item_seed
 from .noise import LabelNoise
-from .streams import item_seed
 
 _ORDER = (1 << 40) - 1  # the index whose seed shuffles an epoch
 _LISTS = (list, tuple, np.ndarray)

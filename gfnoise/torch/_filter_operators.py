@@ -8,7 +8,7 @@ import torch
 
 from .. import _checks, _labels
 from .._axes import along_axes, displaced_axes, mapped_axes
-from .._modes import COORDINATE_SYNONYMS, OF_COORDINATES
+from .._shared.modes import COORDINATE_SYNONYMS, OF_COORDINATES
 from . import _dtypes, _gradients
 from ._library import LIBRARY, RULE, core, define, ops, store
 

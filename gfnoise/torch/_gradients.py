@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 
 from .._axes import along_axes, lead_and_space
-from .._modes import BEYOND
-from .._taps import sampled, weights
+from .._shared.modes import BEYOND
+from .._shared.taps import sampled, weights
 
 Tensor = torch.Tensor
 _ENDING = ("constant", "wrap")  # modes with a jump behind the last voxel

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .streams import epoch_of
+from .item_seeds import epoch_of
 
 Place = tuple[int, int]  # an epoch, and how many of its items are given out
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import _checks
-from .streams import EPOCHS, epoch_of, items_of, seed_of
+from .item_seeds import EPOCHS, epoch_of, items_of, seed_of
 
 
 def checked(state: Mapping[str, int], version: int, *names: str) -> list[int]:

@@ -21,8 +21,8 @@ from ._batches import Counted, Paired, Seeded, SeededBatches, rank_and_ranks, re
 from ._passes import Batching, Epochs, Passes
 from ._samples import Change, arrived, moved
 from ._states import checked
+from .item_seeds import epoch_of, item_seed, seed_of
 from .noise import LabelNoise
-from .streams import epoch_of, item_seed, seed_of
 
 _VERSION, _LOADER_VERSION = 1, 2  # of the states that are saved
 _QUIET = -1  # in place of a count

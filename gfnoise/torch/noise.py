@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import _checks, _labels, _modes
+from .. import _checks, _labels
+from .._shared import modes
 from ..field import GaussianField
-from . import _applied, _layouts, _operators, streams
+from . import _applied, _layouts, _operators, item_seeds
 from ._applied import KEYS, Params
 
 
@@ -86,7 +87,7 @@ class LabelNoise(torch.nn.Module):
         self.spacing = self._rows(spacing)
         self.p = _checks.share("p", p)
         _checks.choice("order", order, _labels.ORDERS)
-        _checks.choice("mode", mode, _modes.OF_LABELS)
+        _checks.choice("mode", mode, modes.OF_LABELS)
         self.order, self.mode = order, mode
         self.ignore_index = _checks.ignored_label(ignore_index, np.dtype(np.int64))
 
@@ -179,7 +180,9 @@ class LabelNoise(torch.nn.Module):
             if seed is None and torch.cuda.is_current_stream_capturing():
                 if generator is not None:
                     raise ValueError("generator must be None while a CUDA graph is captured")
-                seed = torch.randint(streams.LARGEST_SEED, labels.shape[:1], device=labels.device)
+                seed = torch.randint(
+                    item_seeds.LARGEST_SEED, labels.shape[:1], device=labels.device
+                )
                 return self._on_device(labels, spacing, seed)
         count = _layouts.items(labels, self.ndim)
         params = self.sample_params(count, spacing=spacing, generator=generator, seed=seed)
@@ -223,7 +226,7 @@ class LabelNoise(torch.nn.Module):
         ranges = self.amplitude, self.length_scale
         params = []
         for i, one in enumerate(seeds):
-            chance, *shares = streams.uniforms(one, 3)
+            chance, *shares = item_seeds.uniforms(one, 3)
             amplitude, length_scale = (
                 low + (high - low) * share
                 for (low, high), share in zip(ranges, shares, strict=True)
@@ -282,19 +285,19 @@ class LabelNoise(torch.nn.Module):
     def _seeds(self, count: int, generator: torch.Generator | None, seed: Any) -> list[int]:
         """The seeds of the items."""
         if seed is None:
-            return streams.items(int(self._draw(generator)), count)
-        if type(seed) is int and 0 <= seed <= streams.LARGEST_SEED:
-            return streams.items(seed, count)
+            return item_seeds.items(int(self._draw(generator)), count)
+        if type(seed) is int and 0 <= seed <= item_seeds.LARGEST_SEED:
+            return item_seeds.items(seed, count)
         if type(seed) is list and all(type(one) is int for one in seed):  # as loaders give them
             known = len(seed) == count and min(seed, default=0) >= 0
-            if known and max(seed, default=0) <= streams.LARGEST_SEED:
+            if known and max(seed, default=0) <= item_seeds.LARGEST_SEED:
                 return seed
         if isinstance(seed, Tensor):
             if seed.device.type != "cpu":
                 raise ValueError(f"seed must be on the CPU here, got a tensor on {seed.device}")
             seed = seed.numpy()
         numbers, _, per_item = _checks.seeds(seed, count)
-        return numbers.tolist() if per_item else streams.items(int(seed), count)
+        return numbers.tolist() if per_item else item_seeds.items(int(seed), count)
 
     def _draw(self, generator: torch.Generator | None) -> Tensor:
         """One number of torch's generator."""
@@ -305,7 +308,7 @@ class LabelNoise(torch.nn.Module):
                 "parameters cannot be drawn on the host while a CUDA graph is captured: every "
                 "replay would have the same; call the module itself"
             )
-        return torch.randint(streams.LARGEST_SEED, (), generator=generator, device="cpu")
+        return torch.randint(item_seeds.LARGEST_SEED, (), generator=generator, device="cpu")
 
     def _move_together(
         self, sample: Mapping[Any, Any], spacing: Any, generator: torch.Generator | None, seed: Any
@@ -347,7 +350,7 @@ class LabelNoise(torch.nn.Module):
         if generator is not None:
             raise ValueError("generator must be None where the module is compiled: give a seed")
         if seed is None:
-            seed = torch.randint(streams.LARGEST_SEED, (), device="cpu")
+            seed = torch.randint(item_seeds.LARGEST_SEED, (), device="cpu")
         elif not isinstance(seed, Tensor):
             seed = torch.tensor(seed, dtype=torch.int64, device="cpu")
         rows = self._spacing(spacing)

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from gfnoise._runs import RUN
+from gfnoise._shared.runs import RUN
 
 from ._jit import device, same_type
 from ._vector import FLAGS, FLOATS, LONG, either, load, repeated, store

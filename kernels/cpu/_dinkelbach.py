@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from gfnoise._runs import RUN
+from gfnoise._shared.runs import RUN
 
 from . import _pool
 from ._jit import device, kernel

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.ma  # by Numba at the first call: here no fork meets it half-way (gfnoise/_loading.py)
 from numpy.typing import NDArray
 
-from gfnoise import _digits
+from gfnoise import _shared
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ _INNER: Any = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": False}
 
 def sources() -> list[Path]:
     """The files that machine code is made of: the kernels', and those of their constants."""
-    folders = Path(__file__).parent, Path(_digits.__file__).parent
+    folders = Path(__file__).parent, Path(_shared.__file__).parent
     return [path for folder in folders for path in sorted(folder.glob("*.py"))]
 
 

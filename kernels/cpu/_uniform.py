@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from gfnoise._runs import RUN, SIDE, cells
+from gfnoise._shared.runs import RUN, SIDE, cells
 
 from . import _pool
 from ._codes import address, as_bytes, code_at, entry, fill, keep_alike, put, read, repeat
@@ -176,7 +176,7 @@ class Table:
     origin, count, step : tuple of int
         The voxels that will be displaced.
     amplitude, spans : tuple of float
-        As in `gfnoise._runs.cells`.
+        As in `gfnoise._shared.runs.cells`.
     """
 
     def __init__(self, labels, rule, origin, count, step, amplitude, spans):

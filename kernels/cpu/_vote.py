@@ -13,7 +13,7 @@ from numba.core import types
 from numba.core.cgutils import unpack_tuple
 from numba.extending import intrinsic
 
-from gfnoise._runs import RUN
+from gfnoise._shared.runs import RUN
 
 from ._codes import address, by_width
 from ._jit import seldom

@@ -6,13 +6,13 @@ chunks.
 
 import numpy as np
 
-from gfnoise._digits import BINS, DIGITS
+from gfnoise._shared.digits import BINS, DIGITS
 
 from . import _dinkelbach, thresholding
 from ._jit import same_type
 
-WHOLE = _dinkelbach.SMALL
-"""Voxels of a map up to which it is decided otherwise, without tallies."""
+LEAST = _dinkelbach.SMALL
+"""Voxels of a map beyond which tallies decide it; up to these, it is one chunk."""
 
 SUMS = 3
 """What is tallied per bin: a count, and a sum in two halves."""
@@ -21,20 +21,20 @@ STATE = np.dtype([("prefix", "u8"), ("sums", "f8", (4,)), ("rank", "i8"), ("thre
 """What is known of a map: the digits so far, the sums above their bin, its rank and threshold."""
 
 
-def levels(itemsize):
+def digits(itemsize):
     """How many digits there are to descend through, each of which needs a tally."""
     return len(DIGITS[itemsize])
 
 
-def _digit(itemsize, level):
-    """Where the digit of a level starts, and its bits."""
+def _bits(itemsize, digit):
+    """Where a digit starts, and how many bits it has."""
     widths = DIGITS[itemsize]
-    return sum(widths[level + 1 :]), widths[level]
+    return sum(widths[digit + 1 :]), widths[digit]
 
 
-def tally(maps, prefixes, *, level):
+def tally(maps, prefixes, *, digit):
     """Tables (maps, BINS, SUMS) of a chunk (maps, voxels) of float32 or float64 in [0, 1]."""
-    shift, width = _digit(maps.itemsize, level)
+    shift, width = _bits(maps.itemsize, digit)
     bits = same_type(maps).view(f"u{maps.itemsize}")
     tables = np.zeros((len(maps), BINS, SUMS), np.int64)
     left = thresholding.every_block(*maps.shape)
@@ -51,9 +51,9 @@ def begin(maps, rank):
     return states
 
 
-def descend(tables, states, *, dtype, weight, level):
+def descend(tables, states, *, dtype, weight, digit):
     """The states after the digit that the whole maps' tables decide."""
-    shift, width = _digit(dtype.itemsize, level)
+    shift, width = _bits(dtype.itemsize, digit)
     fields = {name: np.ascontiguousarray(states[name]) for name in STATE.names}
     words = np.empty(BINS, f"u{dtype.itemsize}")
     thresholding.descend(

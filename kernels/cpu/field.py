@@ -18,9 +18,9 @@ from itertools import product
 
 import numpy as np
 
-from gfnoise._kept import kept
-from gfnoise._runs import RUN, pieces, run_spans
-from gfnoise._spectrum import KEPT, LARGEST, axis_basis
+from gfnoise._shared.kept import kept
+from gfnoise._shared.runs import RUN, pieces, run_spans
+from gfnoise._shared.spectrum import KEPT, LARGEST, axis_basis
 
 from . import _pool
 from ._codes import as_bytes, entry, fill, of_codes

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from gfnoise._taps import marginal_taps, sampled, weights
+from gfnoise._shared.taps import marginal_taps, sampled, weights
 
 from . import _pool
 from ._codes import as_bytes, indicate

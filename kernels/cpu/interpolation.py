@@ -4,8 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from gfnoise._modes import BEYOND, OF_COORDINATES
-from gfnoise._runs import RUN
+from gfnoise._shared.modes import BEYOND, OF_COORDINATES
+from gfnoise._shared.runs import RUN
 
 from . import _pool
 from ._codes import as_bytes, code_at, matches, of_codes, put

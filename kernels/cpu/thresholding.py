@@ -16,8 +16,8 @@ from functools import partial
 
 import numpy as np
 
-from gfnoise._digits import BINS, DIGITS, HALF, NO_RANK, OF_THE_MASS
-from gfnoise._scores import score_of
+from gfnoise._shared.digits import BINS, DIGITS, HALF, NO_RANK, OF_THE_MASS
+from gfnoise._shared.scores import score_of
 
 from . import _pool
 from ._dinkelbach import BLOCK, CHUNK, TIE, best_thresholds, parts

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from gfnoise._digits import HALF
+from gfnoise._shared.digits import HALF
 
 from . import _pool
 from ._jit import kernel, same_type

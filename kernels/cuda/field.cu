@@ -1,10 +1,10 @@
 // The Gaussian field: streams, bases, coefficients, and the displacement itself.
 
 #define ITEMS 16  // streams that are passed by value at once
-#define LARGEST 1e30  // voxels of an amplitude: that of gfnoise/_spectrum.py
+#define LARGEST 1e30  // voxels of an amplitude: that of gfnoise/_shared/spectrum.py
 #define PI 3.14159265358979323846
 
-struct Cut {  // where a spectrum is cut; the numbers of gfnoise/_spectrum.py
+struct Cut {  // where a spectrum is cut; the numbers of gfnoise/_shared/spectrum.py
   double padding, tail, white, constant;
 };
 

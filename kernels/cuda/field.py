@@ -7,11 +7,11 @@ from itertools import accumulate
 
 import numpy as np
 
-from gfnoise._runs import SIDE, cells, run_spans
+from gfnoise._shared.runs import SIDE, cells, run_spans
 
 from ._labels import SHAPE, label_defines, rule_dtype, shape_of
 from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, ROUGH, SHARED, blocks, structure
-from ._streams import PLANS, ROWS, THREADS, Known, Plan, Streams
+from ._plans import PLANS, ROWS, THREADS, Known, Plan, Streams
 
 _TILE_RUNS = 16  # of a block at most, as in sampling.cu
 _WORK = 32  # words of what a block is at, as in sampling.cu

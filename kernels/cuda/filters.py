@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from gfnoise._modes import OF_FILTERS
-from gfnoise._taps import marginal_taps, sampled
+from gfnoise._shared.modes import OF_FILTERS
+from gfnoise._shared.taps import marginal_taps, sampled
 
 from ._launch import (
     MOST_BLOCKS,

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from gfnoise._modes import OF_COORDINATES
+from gfnoise._shared.modes import OF_COORDINATES
 
 from ._labels import label_defines, rule_of, shape_of
 from ._launch import INTEGER, MOST_ROWS, blocks, c_type, index_type, launcher

@@ -280,7 +280,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 enum Score { F_BETA, ACCURACY, IOU };
 
 // The scores of all maps, from the blocks of each, (maps, parts, 3), added in their order. The
-// formulas are those of gfnoise/_scores.py.
+// formulas are those of gfnoise/_shared/scores.py.
 extern "C" __global__ void __launch_bounds__(THREADS)
     score(const double* partial, int64 maps, int parts, int64 voxels, int metric, double weight,
           double* scores) {

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gfnoise._digits import BINS, DIGITS
+from gfnoise._shared.digits import BINS, DIGITS
 
 from ._launch import MOST_BLOCKS, MOST_ROWS, blocks, c_type, launcher
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..torch import LabelNoise, _layouts
 from ..torch._applied import Params, to_labels
-from ..torch.streams import LARGEST_SEED
+from ..torch.item_seeds import LARGEST_SEED
 
 
 class Noises:
@@ -67,7 +67,7 @@ def noisy_item(labels: Tensor, name: str, noise: LabelNoise, params: Params) -> 
     return noisy(labels[None], name, noise, params)[0]
 
 
-def voxel_size(affine: Sequence[Sequence[float]], ndim: int) -> tuple[float, ...]:
+def affine_spacing(affine: Sequence[Sequence[float]], ndim: int) -> tuple[float, ...]:
     """The voxel size along the first `ndim` axes: the lengths of an affine's columns.
 
     As the hosts compute it, but in plain numbers: operators of torch and ufuncs of NumPy are slow

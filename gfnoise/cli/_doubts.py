@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .io import Image
+from ..io import Image
 
 
 def of_folds(amplitude: float, length_scale: float) -> list[str]:

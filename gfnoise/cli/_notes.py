@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import _locks
-from .io import FileError
+from ..io import FileError, _locks
 
 NAME = ".gfnoise.jsonl"
 LOCK = ".gfnoise.lock"

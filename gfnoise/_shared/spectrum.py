@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ._kept import kept
+from .kept import kept
 
 MAX_TERMS = 1 << 21
 """Terms per axis that a coefficient's 63-bit number has room for."""

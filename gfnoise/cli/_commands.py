@@ -4,72 +4,21 @@ import argparse
 import hashlib
 import importlib
 import math
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _doubts, _folders, _notes, _seeds, io
-from .field import GaussianField
-from .io import FileError, Image
-from .thresholding import optimal_segmentation, optimal_threshold, score
+from .. import _seeds, io
+from ..field import GaussianField
+from ..io import FileError, Image
+from ..thresholding import optimal_segmentation, optimal_threshold, score
+from . import _doubts, _folders
+from ._jobs import Job, Result, one_to_one, run
 
-Result = dict[str, Any]
-_T = TypeVar("_T")
 _ROUNDED = 0.01  # relative: a voxel size as somebody types it
-
-
-@dataclass
-class Job:
-    """A file, by its name within its folder, and the files to make of it.
-
-    With notes, what they know is not made again; without, what is asked for is always made.
-    """
-
-    source: Path
-    name: str
-    targets: list[Path]
-    notes: _notes.Notes | None = None
-    digest: str = ""  # of the source
-    found: list[str | None] | None = None  # the targets' digests, once they are looked at
-
-    def look(self) -> None:
-        """Read the bytes of what is there."""
-        if self.source.is_file():  # else it is told when it is read
-            self.digest = _notes.digest(self.source)
-        anew = self.notes is not None and self.notes.overwrite
-        self.found = [
-            _notes.digest(one) if one.is_file() and not anew else None for one in self.targets
-        ]
-
-    def look_ahead(self) -> None:
-        """Look before the turn, if nothing is missing: the source is likely not to be read then."""
-        if self.notes is None or self.notes.overwrite:
-            return
-        if all(one.is_file() for one in self.targets):
-            self.look()
-
-    def due(self) -> list[int]:
-        """Which targets are to be made."""
-        if self.notes is None:
-            return list(range(len(self.targets)))
-        if self.found is None:
-            self.look()
-        rows = enumerate(zip(self.targets, self.found or (), strict=True))
-        return [i for i, (one, made) in rows if self.notes.due(one, made, self.digest)]
-
-    def write(self, i: int, data: NDArray[Any], like: Image) -> None:
-        """Make a target."""
-        target, notes = self.targets[i], self.notes
-        _folders.make(target.parent)
-        if notes is None:
-            io.write(target, data, like)
-        else:
-            io.write_whole(target, data, like, lambda part: notes.put(part, target, self.digest))
 
 
 def sample(args: argparse.Namespace) -> Result:
@@ -99,7 +48,7 @@ def sample(args: argparse.Namespace) -> Result:
             job.write(i, _as(label.dtype, noisy), label)
         return {"spacing": label.spacing, "seeds": seeds}
 
-    result = _run(args, "sample", args.output, jobs, settings, work, drawn)
+    result = run(args, "sample", args.output, jobs, settings, work, drawn)
     folds = _doubts.of_folds(args.amplitude, args.length_scale)
     return result | {"warnings": folds + _doubts.first(small)}
 
@@ -124,7 +73,7 @@ def marginals(args: argparse.Namespace) -> Result:
             "mean_volume": float(marginal.sum(dtype=np.float64)),
         }
 
-    result = _run(args, "marginals", *_one_to_one(args), settings, work)
+    result = run(args, "marginals", *one_to_one(args), settings, work)
     return result | {"warnings": _doubts.first(small)}
 
 
@@ -136,7 +85,7 @@ def threshold(args: argparse.Namespace) -> Result:
         raise ValueError(f"--beta goes with --metric fbeta, got --metric {args.metric}")
     beta = 1.0 if args.beta is None else args.beta
     options = {"metric": args.metric, "beta": beta, "volume": args.volume}
-    folder, jobs = (None, []) if args.output is None else _one_to_one(args)
+    folder, jobs = (None, []) if args.output is None else one_to_one(args)
     if args.output is None:
         jobs = [Job(path, name, []) for path, name in _folders.sources(args.input, None)]
 
@@ -160,12 +109,12 @@ def threshold(args: argparse.Namespace) -> Result:
             "unit": None if voxel is None else ("mm²", "mm³")[ndim == 3],
         }
 
-    return _run(args, "threshold", folder, jobs, options, work)
+    return run(args, "threshold", folder, jobs, options, work)
 
 
 def fuse(args: argparse.Namespace) -> Result:
     """One file of several raters'."""
-    from .raters import fuse_raters
+    from ..raters import fuse_raters
 
     if args.method == "random" and args.seed is None:
         raise ValueError("--method random needs a --seed")
@@ -206,7 +155,7 @@ def fuse(args: argparse.Namespace) -> Result:
 
 def fit(args: argparse.Namespace) -> Result:
     """The noise model of several raters."""
-    from .raters import fit_field
+    from ..raters import fit_field
 
     _check_units(args)
     images = _raters(args.input)
@@ -226,7 +175,7 @@ def figure(args: argparse.Namespace) -> Result:
     _check_units(args)
     if args.output.suffix.lower() not in io.PICTURES:
         raise FileError(f"{args.output}: expected a .png, .pdf or .svg file")
-    draw = _module("gfnoise._figure", "figure", "matplotlib").draw
+    draw = _module("gfnoise.cli._figure", "figure", "matplotlib").draw
     label = io.read_labels(args.input)
     mask, _ = _binary(label, args.label, None)
     if not mask.any():
@@ -266,13 +215,13 @@ def figure(args: argparse.Namespace) -> Result:
 
 def info(args: argparse.Namespace) -> Result:
     """Versions, devices, cache, and what is missing."""
-    found: Result = importlib.import_module("gfnoise._machine").describe()
+    found: Result = importlib.import_module("gfnoise.cli._machine").describe()
     return found
 
 
 def bench(args: argparse.Namespace) -> Result:
     """Times on this machine, beside SciPy's."""
-    found: Result = _module("gfnoise._bench", "bench", "scipy").run(args.size, args.repeats)
+    found: Result = _module("gfnoise.cli._bench", "bench", "scipy").run(args.size, args.repeats)
     return found
 
 
@@ -387,90 +336,9 @@ def _seed(seed: int, name: str, copy: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
-# --- files --------------------------------------------------------------------------------------
-
-
-def _one_to_one(args: argparse.Namespace) -> tuple[Path, list[Job]]:
-    """The folder of the results, and a file for a file."""
-    if args.input.is_dir():
-        found = _folders.sources(args.input, args.output)
-        return args.output, [Job(path, name, [args.output / name]) for path, name in found]
-    _folders.check_there(args.input)
-    if _folders.real(args.output) == _folders.real(args.input):
-        raise FileError(f"{args.output}: expected another file than the input")
-    return args.output.parent, [Job(args.input, args.input.name, [args.output])]
-
-
 def _settings(args: argparse.Namespace, *names: str) -> Result:
     """What the results depend on."""
     return {name: getattr(args, name) for name in (*names, "mode", "ignore_index")}
-
-
-def _run(
-    args: argparse.Namespace,
-    command: str,
-    folder: Path | None,
-    jobs: list[Job],
-    settings: Result,
-    work: Callable[[Job, list[int]], Result],
-    noted: Result | None = None,
-) -> Result:
-    """Do what is not done yet; a file that fails does not stop the others.
-
-    `noted` is what the results depend on beside the settings.
-    """
-    notes = None
-    if folder is not None and (command == "sample" or args.input.is_dir()):
-        if folder.name.lower().endswith(io.SUFFIXES) and not folder.is_dir():
-            raise FileError(f"{folder}: expected the name of a folder, got that of a file")
-        pairs = [(job.source, target) for job in jobs for target in job.targets]
-        _folders.check_apart(args.input, folder, pairs)
-        _folders.make(folder)
-        targets = [target for _, target in pairs]
-        made_with = settings | {"input": _folders.folder_of(args.input)} | (noted or {})
-        notes = args.notes = _notes.Notes(folder, command, made_with, targets, args.overwrite)
-    done: list[Result] = []
-    failed: list[Result] = []
-    for place in {target.parent for job in jobs for target in job.targets}:
-        io.sweep(place)
-    for job in jobs:
-        job.notes = notes
-    ahead = _notes.side_by_side(job.look_ahead for job in jobs)
-    for job, looked in _progress(zip(jobs, ahead, strict=True), len(jobs), args.quiet):
-        row: Result = {"input": job.source, "outputs": job.targets}
-        try:
-            looked.result()
-            due = job.due()
-            if job.targets and not due:
-                done.append(row | {"there_already": True})
-            else:
-                done.append(row | work(job, due))
-        except (ValueError, TypeError, OSError, MemoryError) as error:
-            if not args.input.is_dir() or isinstance(error, _notes.MixtureError):
-                raise
-            reason = str(error) or type(error).__name__
-            text = reason if isinstance(error, FileError) else f"{job.source}: {reason}"
-            failed.append({"input": job.source, "error": text})
-    return {"command": command, **settings, "files": done, "failed": failed}
-
-
-def _progress(jobs: Iterable[_T], count: int, quiet: bool) -> Iterable[_T]:
-    """The jobs, with a bar where somebody watches."""
-    if quiet or count < 2 or not sys.stderr.isatty():
-        return jobs
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return _counted(jobs, count)
-    bar: Iterable[_T] = tqdm(jobs, total=count, unit="file", file=sys.stderr)
-    return bar
-
-
-def _counted(jobs: Iterable[_T], count: int) -> Iterator[_T]:
-    for i, job in enumerate(jobs):
-        print(f"\r{i + 1} of {count} files", end="", file=sys.stderr, flush=True)
-        yield job
-    print(file=sys.stderr)
 
 
 def _module(name: str, command: str, package: str) -> Any:

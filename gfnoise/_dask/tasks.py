@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _array, _decisions, _labels, thresholding
-from ._loading import load
-from ._output import Output
-from ._window import Window
-from .filters import gaussian_filter
+from .. import _array, _decisions, _labels, thresholding
+from .._loading import load
+from .._output import Output
+from .._window import Window
+from ..filters import gaussian_filter
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -193,7 +193,7 @@ class DecisionPlan:
     real: np.dtype[Any]  # of the maps, as the kernels take them
     metric: str
     weight: Fraction
-    rank: int  # as `_digits.rank_of`
+    rank: int  # as `digits.rank_of`
     raters: int | None
 
     def maps(self, block: NDArray[Any]) -> NDArray[Any]:
@@ -210,20 +210,20 @@ class DecisionPlan:
 
 
 @_task
-def whole(block: NDArray[Any], *, options: dict[str, Any]) -> Any:
+def thresholds_of_chunk(block: NDArray[Any], *, options: dict[str, Any]) -> Any:
     """`optimal_threshold` of a chunk of whole maps."""
     return np.asarray(thresholding.optimal_threshold(block, **options))
 
 
 @_task
-def whole_masks(block: NDArray[Any], *, options: dict[str, Any]) -> Any:
+def masks_of_chunk(block: NDArray[Any], *, options: dict[str, Any]) -> Any:
     """`optimal_segmentation` of a chunk of whole maps."""
     return thresholding.optimal_segmentation(block, **options)
 
 
 @_task
 def tally(
-    block: NDArray[Any], states: NDArray[Any] | None = None, *, plan: DecisionPlan, level: int
+    block: NDArray[Any], states: NDArray[Any] | None = None, *, plan: DecisionPlan, digit: int
 ) -> NDArray[np.int64]:
     """A chunk's share of the tables for the next digit, (*batch, 1, ..., 1, BINS, SUMS)."""
     maps = plan.maps(block)
@@ -232,7 +232,7 @@ def tally(
         if states is None
         else np.ascontiguousarray(states["prefix"]).reshape(-1)
     )
-    tables = _kernels("chunks").tally(maps, prefixes, level=level)
+    tables = _kernels("chunks").tally(maps, prefixes, digit=digit)
     return tables.reshape(*plan.batch(block), *(1,) * plan.ndim, *tables.shape[1:])
 
 
@@ -242,7 +242,7 @@ def descend(
     states: NDArray[Any] | None = None,
     *,
     plan: DecisionPlan,
-    level: int,
+    digit: int,
 ) -> NDArray[Any]:
     """The states after a digit, of the batch's shape."""
     batch = tables.shape[:-2]
@@ -253,7 +253,7 @@ def descend(
     )
     tables = tables.reshape(-1, *tables.shape[-2:])
     after = _kernels("chunks").descend(
-        tables, before, dtype=plan.real, weight=float(plan.weight), level=level
+        tables, before, dtype=plan.real, weight=float(plan.weight), digit=digit
     )
     return after.reshape(batch)
 
@@ -266,7 +266,7 @@ def decided(states: NDArray[Any]) -> NDArray[np.float64]:
 
 @_task
 def votes(block: NDArray[Any], *, plan: DecisionPlan) -> NDArray[np.int64]:
-    """A chunk's share of the number of voxels with 0, 1, ... votes, (*batch, 1, ..., 1, levels)."""
+    """A chunk's voxels with 0, 1, ... votes: (*batch, 1, ..., 1, raters + 1)."""
     assert plan.raters is not None
     counts = _kernels("thresholding").count_votes(plan.maps(block), plan.raters)
     return counts.reshape(*plan.batch(block), *(1,) * plan.ndim, counts.shape[1])

@@ -150,10 +150,10 @@ def write(path: str | os.PathLike[str], data: NDArray[Any], like: Image | None =
     ...     write(f"{folder}/mask.npy", np.ones((2, 3), bool))
     """
     target = Path(path)
-    write_whole(target, data, like, lambda part: os.replace(part, target))
+    write_atomically(target, data, like, lambda part: os.replace(part, target))
 
 
-def write_whole(
+def write_atomically(
     target: Path, data: NDArray[Any], like: Image | None, put: Callable[[Path], None]
 ) -> None:
     """`write`, by a function that gives the whole file, whose path it gets, its name."""
@@ -164,10 +164,10 @@ def write_whole(
         if own.removesuffix(".gz") != suffix.removesuffix(".gz"):
             raise FileError(f"{target}: expected the format of {like.path.name}, {own}")
         _check_same(target, array.shape, like)
-    make_whole(target, suffix, lambda part: _formats.write(part, array, like), put)
+    make_atomically(target, suffix, lambda part: _formats.write(part, array, like), put)
 
 
-def make_whole(
+def make_atomically(
     target: Path, suffix: str, make: Callable[[Path], Any], put: Callable[[Path], Any]
 ) -> None:
     """Make a file beside the target, under the umask, then rename it: nobody sees a part of it."""

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from . import io
-from .io import FileError
+from .. import io
+from ..io import FileError
 
 _DIGITS = 3  # of a copy's number, at least
 

@@ -9,11 +9,11 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from ..field import GaussianField
+from ..filters import gaussian_filter
+from ..interpolation import map_coordinates
+from ..thresholding import optimal_segmentation
 from ._machine import system
-from .field import GaussianField
-from .filters import gaussian_filter
-from .interpolation import map_coordinates
-from .thresholding import optimal_segmentation
 
 _AMPLITUDE, _LENGTH_SCALE = 0.02, 0.15 / np.sqrt(2)  # of the cube's side: the paper's
 _AGREE = 1e-5

@@ -10,14 +10,15 @@ from scipy import stats
 
 torch = pytest.importorskip("torch")
 
-from gfnoise.torch import item_seed, streams  # noqa: E402
+from gfnoise.torch import item_seed, item_seeds  # noqa: E402
+from gfnoise.torch.item_seeds import _FIRST, _GOLDEN, _SECOND, _mix  # noqa: E402
 
 
 def test_item_seed_is_what_it_was() -> None:
     """Golden values: to change them is a line in CHANGELOG.md."""
     found = [item_seed(0, 0, 0), item_seed(0, 3, 17), item_seed(2**63 - 1, 2**23 - 1, 2**40 - 1)]
     assert found == [6473275921476908553, 1336494617552781089, 1926850414029025928]
-    assert streams.uniforms(7, 2) == [0.5243459416779314, 0.30213903321684277]
+    assert item_seeds.uniforms(7, 2) == [0.5243459416779314, 0.30213903321684277]
 
 
 def test_no_two_items_share_a_seed() -> None:
@@ -39,10 +40,8 @@ def test_item_seed_is_a_permutation() -> None:
 
 def _unpermuted(base: int, word: int) -> int:
     mask = 2**63 - 1
-    keys = [
-        streams._mix(streams._mix(base) + i * streams._GOLDEN & 2**64 - 1) & mask for i in (1, 2, 3)
-    ]
-    for odd, key in zip((streams._FIRST, streams._SECOND, streams._FIRST), keys[::-1], strict=True):
+    keys = [_mix(_mix(base) + i * _GOLDEN & 2**64 - 1) & mask for i in (1, 2, 3)]
+    for odd, key in zip((_FIRST, _SECOND, _FIRST), keys[::-1], strict=True):
         word ^= word >> 32  # undone by itself: two shifts of 32 leave nothing of 63 bits
         word = word * pow(odd, -1, 2**63) & mask
         word ^= key
@@ -57,7 +56,7 @@ def test_seeds_and_shares_look_random() -> None:
         changed = np.bitwise_count(base ^ np.array(other, np.uint64))
         spread = np.sqrt(63 / 4 / 2000)
         assert abs(changed.mean() - 31.5) < 4.9 * spread, bit
-    shares = np.array([streams.uniforms(int(seed), 3) for seed in base])
+    shares = np.array([item_seeds.uniforms(int(seed), 3) for seed in base])
     for column in shares.T:
         assert stats.kstest(column, "uniform").pvalue > 1e-6
     assert (np.abs(np.corrcoef(shares.T)[np.triu_indices(3, 1)]) < 4.9 / np.sqrt(2000)).all()
@@ -65,8 +64,8 @@ def test_seeds_and_shares_look_random() -> None:
 
 def test_shares_on_the_device_are_the_same() -> None:
     seeds = torch.randint(2**63 - 1, (500,), generator=torch.Generator().manual_seed(0))
-    expected = [streams.uniforms(seed, 3) for seed in seeds.tolist()]
-    assert streams.uniforms_on_device(seeds, 3).T.tolist() == expected
+    expected = [item_seeds.uniforms(seed, 3) for seed in seeds.tolist()]
+    assert item_seeds.uniforms_on_device(seeds, 3).T.tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -80,6 +79,6 @@ def test_shares_on_the_device_are_the_same() -> None:
         ((True, 0, 0), TypeError, "^base must be an integer.*got True"),
     ],
 )
-def test_bad_items(given: Any, error: Any, match: str) -> None:
+def test_bad_items_are_refused(given: Any, error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
         item_seed(*given)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._spectrum import harmonics, spectrum
-from ._window import Window
+from .._shared.spectrum import harmonics, spectrum
+from .._window import Window
 
 _ANGLES = (0.25, 0.35, 0.5, 0.65)
 """Of the highest harmonic between a point of the torus and one of the grid; the first is best."""

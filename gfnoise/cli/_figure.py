@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..field import GaussianField
+from ..io import make_atomically
+from ..thresholding import optimal_segmentation, score
 from ._folders import make
-from .field import GaussianField
-from .io import make_whole
-from .thresholding import optimal_segmentation, score
 
 _ROWS = ("average of 5 samples", "marginal", "accuracy-optimal", "Dice-optimal")
 _METRICS = ("accuracy", "dice")
@@ -80,7 +80,7 @@ def draw(
     text = _wrapped(title, int(width * _CHARACTERS))
     figure.suptitle(text, fontsize=10, parse_math=False)
     make(output.parent)
-    make_whole(
+    make_atomically(
         output,
         output.suffix.lower(),
         lambda part: figure.savefig(part, dpi=150),

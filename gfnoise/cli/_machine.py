@@ -6,8 +6,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from . import __version__
-from ._loading import load
+from .. import __version__
+from .._loading import load
 
 # Distribution, the extra that installs it, and what it is for.
 _OPTIONAL = (

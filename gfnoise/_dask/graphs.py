@@ -2,7 +2,7 @@
 
 Nothing is computed at a call but how far the fields of `sample_labels` reach, and thresholds: they
 take several passes, and a graph of all of them would hold every chunk from the first to the last.
-What runs on a chunk is in `_blocks`.
+What runs on a chunk is in `tasks`.
 """
 
 import inspect
@@ -17,14 +17,15 @@ from dask.array.overlap import overlap
 from dask.utils import parse_bytes
 from numpy.typing import NDArray
 
-from . import _array, _blocks, _checks, _decisions, _labels
-from ._axes import along_axes
-from ._digits import rank_of
-from ._reach import reach
-from ._sampling import part_of, streams
-from ._strengths import in_voxels
-from ._taps import marginal_taps
-from ._window import Window, cut
+from .. import _array, _checks, _decisions, _labels
+from .._axes import along_axes
+from .._sampling import part_of, streams
+from .._shared.digits import rank_of
+from .._shared.taps import marginal_taps
+from .._strengths import in_voxels
+from .._window import Window, cut
+from . import tasks
+from .reach import reach
 
 
 def call(
@@ -95,7 +96,7 @@ def _twin(source: da.Array, ndim: int) -> np.ndarray[Any, Any]:
 
 def _overlapping(
     source: da.Array, margins: Mapping[int, int], wrapped: Iterable[int] = ()
-) -> tuple[da.Array, _blocks.Layout]:
+) -> tuple[da.Array, tasks.Layout]:
     """The chunks of an array with margins. Chunks smaller than theirs are joined to others."""
     wanted = [
         (sum(sizes),) if margins.get(axis, 0) >= sum(sizes) else _join(sizes, margins.get(axis, 1))
@@ -106,7 +107,7 @@ def _overlapping(
     border = {axis: "periodic" if axis in wrapped else "none" for axis in depth}
     parts = overlap(joined, depth, border) if any(depth.values()) else joined
     axes = range(source.ndim)
-    layout = _blocks.Layout(
+    layout = tasks.Layout(
         joined.chunks,
         tuple(depth.get(axis, 0) for axis in axes),
         tuple(axis in wrapped for axis in axes),
@@ -169,7 +170,7 @@ def _gaussian_filter(
     wrapped = [one.axis for one in along if one.mode == "wrap"]
     parts, layout = _overlapping(input, margins, wrapped)
     options |= {"sigma": sigma, "output": twin.dtype}
-    return _map(_blocks.filtered, parts, layout.chunks, twin.dtype, layout=layout, options=options)
+    return _map(tasks.filtered, parts, layout.chunks, twin.dtype, layout=layout, options=options)
 
 
 def _marginals(
@@ -196,7 +197,7 @@ def _marginals(
     if num_classes is not None:
         classes = _class_chunks(int(num_classes), math.prod(max(sizes) for sizes in chunks))
         chunks = (*chunks[:lead], classes, *chunks[lead:])
-    plan = _blocks.Marginals(
+    plan = tasks.Marginals(
         layout,
         self.ndim,
         sigma,
@@ -206,7 +207,7 @@ def _marginals(
         None if num_classes is None else int(num_classes),
     )
     axis = None if classes is None else lead
-    return _map(_blocks.marginals, parts, chunks, np.float32, axis, plan=plan)
+    return _map(tasks.marginals, parts, chunks, np.float32, axis, plan=plan)
 
 
 def _class_chunks(classes: int, voxels: int) -> tuple[int, ...]:
@@ -255,7 +256,7 @@ def _sample_labels(
     chunks, axis = layout.chunks, None
     if raters is not None:
         chunks, axis = (*chunks[:lead], (raters,), *chunks[lead:]), lead
-    plan = _blocks.Samples(
+    plan = tasks.Samples(
         layout=layout,
         dtype=labels.dtype,
         **given,
@@ -265,7 +266,7 @@ def _sample_labels(
         order=order,
         rule=_labels.rule(labels, mode, cval, ignore_index),
     )
-    noisy = _map(_blocks.sampled, parts, chunks, labels.dtype, axis, plan=plan)
+    noisy = _map(tasks.sampled, parts, chunks, labels.dtype, axis, plan=plan)
     return noisy if wanted is None else noisy[(..., *_slices(wanted))]
 
 
@@ -294,10 +295,11 @@ def _optimal_threshold(
 ) -> da.Array:
     plan = _plan("optimal_threshold", marginals, metric, **options)
     lead = marginals.ndim - plan.ndim
-    if _is_whole(marginals, plan):
+    if _in_one_chunk(marginals, plan):
         options |= {"metric": metric, "ndim": plan.ndim}
         source = _together(marginals, plan)
-        found = _per_map(_blocks.whole, lead, (), np.float64, source, options=options).compute()
+        each = _per_map(tasks.thresholds_of_chunk, lead, (), np.float64, source, options=options)
+        found = each.compute()
     else:
         found = _decided(marginals, plan)[..., 0]
     return da.from_array(np.asarray(found), chunks=marginals.chunks[:lead])
@@ -314,10 +316,10 @@ def _optimal_segmentation(
 ) -> da.Array:
     function(_twin(marginals, marginals.ndim), metric, ties=ties, **options)
     plan = _plan("optimal_segmentation", marginals, metric, **options)
-    if _is_whole(marginals, plan):
+    if _in_one_chunk(marginals, plan):
         options |= {"metric": metric, "ndim": plan.ndim, "ties": ties}
         source = _together(marginals, plan)
-        return _map(_blocks.whole_masks, source, source.chunks, bool, options=options)
+        return _map(tasks.masks_of_chunk, source, source.chunks, bool, options=options)
     if ties == "first":
         raise NotImplementedError(
             'optimal_segmentation has ties="first" only for dask arrays whose maps are one chunk '
@@ -327,7 +329,7 @@ def _optimal_segmentation(
     batch = marginals.ndim - plan.ndim
     decisions = da.from_array(_decided(marginals, plan), (*marginals.chunks[:batch], (3,)))
     return da.blockwise(
-        _blocks.segmented,
+        tasks.segmented,
         every,
         marginals,
         every,
@@ -350,14 +352,14 @@ def _plan(
     beta: float,
     volume: float | None,
     raters: int | None,
-) -> _blocks.DecisionPlan:
+) -> tasks.DecisionPlan:
     """Check the arguments of a decision."""
-    checked = _decisions.plan(
+    checked = _decisions.problem_of(
         function, _twin(marginals, marginals.ndim), metric, ndim, beta, volume, raters
     )
     axes = marginals.ndim if ndim is None else int(ndim)
     voxels = math.prod(marginals.shape[marginals.ndim - axes :])
-    return _blocks.DecisionPlan(
+    return tasks.DecisionPlan(
         function,
         axes,
         voxels,
@@ -369,37 +371,37 @@ def _plan(
     )
 
 
-def _is_whole(marginals: da.Array, plan: _blocks.DecisionPlan) -> bool:
+def _in_one_chunk(marginals: da.Array, plan: tasks.DecisionPlan) -> bool:
     """Whether each map is one chunk, or so small that it is decided as one."""
     chunks = _array.kernels(plan.function, "chunks")
     blocks = math.prod(marginals.numblocks[marginals.ndim - plan.ndim :])
-    return blocks == 1 or plan.voxels <= int(chunks.WHOLE)
+    return blocks == 1 or plan.voxels <= int(chunks.LEAST)
 
 
-def _together(marginals: da.Array, plan: _blocks.DecisionPlan) -> da.Array:
+def _together(marginals: da.Array, plan: tasks.DecisionPlan) -> da.Array:
     return marginals.rechunk(dict.fromkeys(range(-plan.ndim, 0), -1))
 
 
-def _decided(marginals: da.Array, plan: _blocks.DecisionPlan) -> NDArray[np.float64]:
+def _decided(marginals: da.Array, plan: tasks.DecisionPlan) -> NDArray[np.float64]:
     """What is decided of each map, (*batch, 3), computed: pass after pass over the chunks."""
     kernels = _array.kernels(plan.function, "chunks")
     lead = marginals.ndim - plan.ndim
     batch = marginals.chunks[:lead]
     if plan.raters is not None:
-        counts = _summed(_blocks.votes, marginals, None, (plan.raters + 1,), plan=plan)
-        rows = _per_map(_blocks.decided_votes, lead, (3,), np.float64, counts, plan=plan)
+        counts = _summed(tasks.votes, marginals, None, (plan.raters + 1,), plan=plan)
+        rows = _per_map(tasks.decided_votes, lead, (3,), np.float64, counts, plan=plan)
         return rows.compute()
     if plan.metric == "accuracy":
         return np.full((*marginals.shape[:lead], 3), 0.5)
     states: Any = None
     bins = (kernels.BINS, kernels.SUMS)
-    for level in range(kernels.levels(plan.real.itemsize)):
-        options = {"plan": plan, "level": level}
+    for digit in range(kernels.digits(plan.real.itemsize)):
+        options = {"plan": plan, "digit": digit}
         known = None if states is None else da.from_array(states, chunks=batch)
-        tables = _summed(_blocks.tally, marginals, known, bins, **options)
-        after = _per_map(_blocks.descend, lead, (), kernels.STATE, tables, known, **options)
+        tables = _summed(tasks.tally, marginals, known, bins, **options)
+        after = _per_map(tasks.descend, lead, (), kernels.STATE, tables, known, **options)
         states = np.asarray(after.compute())
-    return _blocks.decided(states)
+    return tasks.decided(states)
 
 
 def _summed(

@@ -10,8 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from gfnoise._runs import RUN, pieces
-from gfnoise._spectrum import CONSTANT, LARGEST, PADDING, TAIL, WHITE, harmonics
+from gfnoise._shared.runs import RUN, pieces
+from gfnoise._shared.spectrum import CONSTANT, LARGEST, PADDING, TAIL, WHITE, harmonics
 
 from ._launch import (
     MOST_BLOCKS,

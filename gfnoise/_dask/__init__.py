@@ -1,0 +1,1 @@
+"""Dask arrays: `graphs` of the public functions, and the `tasks` that run on their chunks."""
