@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +252,22 @@ def test_headers_that_announce_too_much(labels: np.ndarray, tmp_path: Path) -> N
     refused(path, "cannot be read")
 
 
+@pytest.mark.parametrize("skip", ["", "line skip: 2\n"])
+def test_bzip2_that_unpacks_to_more_than_is_announced(skip: str, tmp_path: Path) -> None:
+    """It may be a thousand times larger than any memory: reading stops before."""
+    header = f"NRRD0004\ntype: uint8\ndimension: 2\nsizes: 4 5\nencoding: bzip2\n{skip}\n"
+    start = header.encode() + b"a\nb\n" * bool(skip)
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(start + bz2.compress(bytes(64 << 20)))
+    tracemalloc.start()
+    refused(path, "a.nrrd: holds more than the 160 bytes that its header announces")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 << 20
+    path.write_bytes(start + bz2.compress(bytes(range(20))))
+    np.testing.assert_array_equal(io.read_labels(path).data.T.ravel(), np.arange(20))
+
+
 @pytest.mark.parametrize("dtype", ["f2", "?", "u8", "f8", ">i2"])
 @pytest.mark.parametrize("suffix", io.SUFFIXES)
 def test_dtypes_that_are_written(suffix: str, dtype: str, tmp_path: Path) -> None:
@@ -456,6 +474,7 @@ def test_nrrd_in_any_unit(unit: str, mm: float, labels: np.ndarray, tmp_path: Pa
 def test_a_missing_library_names_the_extra(tmp_path: Path) -> None:
     code = f"""
 import sys
+import tracemalloc
 sys.modules["nibabel"] = None
 from gfnoise.cli import main
 sys.exit(main(["marginals", {str(tmp_path / "a.nii")!r}, "-o", "b.nii", "--amplitude", "1"]))

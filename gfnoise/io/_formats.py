@@ -1,5 +1,6 @@
 """The formats of label files, each read and written by its own library."""
 
+import bz2
 import gzip
 import importlib
 import math
@@ -22,6 +23,7 @@ _NAMES = {
     **dict.fromkeys(("nm", "nanometer", "nanometers"), 1e-6),
 }
 _SKIPS = ("line skip", "lineskip", "byte skip", "byteskip")  # before the voxels, by NRRD's names
+_WIDEST = 8  # bytes of a voxel
 _DEFLATE = 1032  # times smaller at most: a file that claims more is damaged
 
 
@@ -101,12 +103,28 @@ def _read_nrrd(path: Path) -> Image:
             raise FileError(f"{path}: expected the voxels in the file itself, not in another")
         voxels = _check_shape(path, tuple(header["sizes"].tolist()))  # of a byte at least
         _check_skips(path, header)
-        if header["encoding"] not in ("bzip2", "bz2"):  # which has no bound
+        if header["encoding"] in ("bzip2", "bz2"):
+            _check_unpacked(path, stream, header, _WIDEST * voxels)
+        else:
             _check_size(path, voxels, _DEFLATE if header["encoding"] in ("gzip", "gz") else 1)
         data = nrrd.read_data(header, stream, str(path), index_order="F")
     check_dtype(path, data.dtype)
     sizes, affine = _nrrd_geometry(header, data.ndim)
     return Image(path, data, sizes, data.dtype.newbyteorder("="), affine, header)
+
+
+def _check_unpacked(path: Path, stream: Any, header: Any, announced: int) -> None:
+    """Raise FileError where bzip2, which has no bound, holds more than the header announces."""
+    start, found = stream.tell(), 0
+    most = announced + path.stat().st_size  # bytes that are skipped, of those unpacked, count
+    for _ in range(int(header.get("line skip", header.get("lineskip", 0)))):
+        stream.readline()
+    with bz2.open(stream) as unpacked:
+        while found <= most and (part := unpacked.read(1 << 20)):
+            found += len(part)
+    if found > most:
+        raise FileError(f"{path}: holds more than the {announced} bytes that its header announces")
+    stream.seek(start)
 
 
 def _check_skips(path: Path, header: Any) -> None:
