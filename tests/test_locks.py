@@ -13,7 +13,7 @@ from gfnoise.io import _locks
 COUNT = """
 import sys
 from pathlib import Path
-from gfnoise import _locks
+from gfnoise.io import _locks
 
 folder = Path(sys.argv[1])
 number = folder / "number"
