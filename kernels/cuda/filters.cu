@@ -9,7 +9,7 @@
 #define WIDE 64  // outputs of a block along x
 #define HIGH 32  // and along y
 #define ITEMS 8  // filters that are passed by value at once
-#define FEW 64   // taps that are summed up on their own: one long sum would lose digits
+#define FEW 64   // taps that are summed up on their own: one long sum of float32 would lose digits
 
 struct Taps {
   double sigma, beyond;
@@ -168,9 +168,10 @@ __device__ __forceinline__ void correlate(const Load& load, const REAL* weights,
     near = far;
 #pragma unroll
     for (int i = 0; i < EIGHT; ++i) value[i] = value[EIGHT + i];
-    if (start % FEW != FEW - EIGHT) continue;
+    if (sizeof(REAL) == 4 && start % FEW == FEW - EIGHT) {
 #pragma unroll
-    for (int k = 0; k < EIGHT; ++k) total[k] += sum[k], sum[k] = 0;
+      for (int k = 0; k < EIGHT; ++k) total[k] += sum[k], sum[k] = 0;
+    }
   }
 #pragma unroll
   for (int i = 0; i < EIGHT; ++i) value[EIGHT + i] = load(start + EIGHT + i);

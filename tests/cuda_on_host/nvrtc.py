@@ -169,12 +169,14 @@ def _is_tight(stem: str, defines: dict[str, str], architecture: int) -> bool:
 
     Then a change may make one variant spill. Of the like, what is used most stands for the others:
     labels of a byte, indices of 32 bits. Filters of float32, as marginals are, come near their
-    bounds on Blackwell alone; a test sees that elsewhere they do not. `tally` does nowhere.
+    bounds on Blackwell alone; a test sees that elsewhere they do not. Of float64, those of the
+    widest integers come nearest. `tally` does nowhere.
     """
     if architecture not in GENERATIONS or defines.get("INDEX", "int") != "int":
         return False
     if stem == "filters":
-        return defines["REAL"] == "float" and architecture >= 100
+        near = defines["REAL"] == "float" or defines["SOURCE"] == "unsigned long long"
+        return near and architecture >= 100
     if stem == "sampling":
         return "ROUGH" not in defines and defines["LABEL"] == "unsigned char"
     return stem == "thresholding"
