@@ -1,5 +1,6 @@
 """A small U-Net trained on labels whose noise is fresh in each step, on phantoms.
 
+    pip install -e ".[torch]"
     python examples/02_training_loop.py
     python examples/02_training_loop.py --device cuda --size 128 --features 16 --levels 5
     torchrun --nproc-per-node 2 examples/02_training_loop.py

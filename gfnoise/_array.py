@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._loading import load
+from ._shared.owners import owner_of
 
 _SMALL = 1 << 17  # elements that one thread looks through in no time
 _OPTIONAL = ("like", "out", "output")
@@ -22,7 +23,7 @@ _checked = False
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def tensors(*names: str) -> Callable[[Function], Function]:
+def any_library(*names: str) -> Callable[[Function], Function]:
     """Let torch tensors be given as the arguments `names`; the function sees arrays alone.
 
     Tensors become arrays on the same memory, and arrays in the result become tensors. A dask array
@@ -66,17 +67,6 @@ def _guest(root: str) -> Any:
     return _tensors
 
 
-def library(array: object) -> str | None:
-    """Name the library of an array, without importing any."""
-    if isinstance(array, np.ndarray):
-        return "numpy"
-    root = type(array).__module__.partition(".")[0]
-    if root in ("cupy", "torch"):
-        return root
-    kind = getattr(sys.modules.get("cupy"), "ndarray", None)
-    return "cupy" if kind is not None and isinstance(array, kind) else None
-
-
 def is_masked(value: object) -> bool:
     """Whether an array has a mask; `numpy.ma` is not imported for that, only looked up."""
     kind = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
@@ -85,7 +75,7 @@ def is_masked(value: object) -> bool:
 
 def split_output(output: Any) -> tuple[NDArray[Any] | None, Any]:
     """SciPy's `output`, an array or a dtype, as the array and its dtype."""
-    if library(output) is not None and hasattr(output, "shape"):
+    if owner_of(output) is not None and hasattr(output, "shape"):
         return output, output.dtype
     return None, output
 
@@ -107,7 +97,7 @@ def kernels(function: str, stem: str, **arrays: Any) -> ModuleType:
     }
     owners = {}
     for name, array in given.items():
-        owner = library(array)
+        owner = owner_of(array)
         if owner is None or is_masked(array):
             raise TypeError(
                 f"{name} must be a NumPy array, a CuPy array or a torch tensor, "
@@ -138,7 +128,7 @@ def _remedy(value: object) -> str:
         return ": gfnoise.io.read_labels or read_map reads a file"
     if type(value).__module__.startswith("SimpleITK"):
         return ": sitk.GetArrayFromImage gives its voxels"
-    return ": give its `data`" if library(getattr(value, "data", None)) else ""
+    return ": give its `data`" if owner_of(getattr(value, "data", None)) else ""
 
 
 def _check_device(function: str, arrays: dict[str, Any]) -> None:
@@ -178,7 +168,7 @@ def native(array: NDArray[Any]) -> NDArray[Any]:
 
 def on_device(value: object) -> bool:
     """Whether a value is an array on a device."""
-    return library(value) == "cupy"
+    return owner_of(value) == "cupy"
 
 
 def check_values(flag: bool) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ._array import extremes, is_masked, module, on_device, readable, real_dtype
 
 _SEEDS = 1 << 63
-_UNEQUAL = 1e6  # the sides of a voxel at most: no outline says anything of both
+_UNEQUAL = 1e6  # ratio of a voxel's sides; beyond it, an outline says nothing along the longer
 
 
 def describe(array: NDArray[Any]) -> str:

@@ -65,7 +65,7 @@ class Decision:
     largest, smallest : float64 or integers
         The bounds of the optimal sets. A voxel is in the largest if its value is >= `largest`, in
         the smallest if it is > `smallest` or, of votes, >= `smallest`.
-    ranks : int64
+    ranks : int64, or None
         The number of voxels, of the metric "volume".
     """
 
@@ -79,9 +79,10 @@ def problem_of(
     function: str,
     marginals: NDArray[Any],
     metric: str,
+    *,
     ndim: int | None,
     beta: float,
-    volume: float | None,
+    volume: float | None = None,
     raters: int | None,
     out: NDArray[Any] | None = None,
 ) -> Problem:

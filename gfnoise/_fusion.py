@@ -12,21 +12,21 @@ from . import _checks, _labels, _raters
 from ._output import Output
 
 
-def encode(
+def class_numbers(
     stack: _raters.Stack, num_classes: int | None, ignore: int | None
 ) -> tuple[NDArray[Any], int]:
-    """Labels in range(classes) as (items, raters, voxels) of one or two bytes.
+    """Labels in range(classes) as (items, raters, voxels) of one or two bytes, and the classes.
 
-    What is to be ignored gets the code after the classes.
+    What is to be ignored gets the number after the last class.
     """
     classes = _labels.count(num_classes)
     if ignore is None:
-        return _by_items(_labels.narrow("masks", stack.labels, num_classes), stack), classes
+        return _by_items(_labels.class_numbers("masks", stack.labels, num_classes), stack), classes
     if classes == _labels.MAX_CLASSES:
         raise ValueError(f"num_classes must be below {classes} with ignore_index, got {classes}")
     silent = stack.labels == ignore
     kept = np.where(silent, stack.labels.dtype.type(0), stack.labels)
-    codes = _labels.narrow("masks", kept, num_classes)
+    codes = _labels.class_numbers("masks", kept, num_classes)
     codes = codes.astype(np.uint8 if classes < 256 else np.uint16)
     codes[silent] = classes
     return _by_items(codes, stack), classes
@@ -57,23 +57,23 @@ def random(kernels: ModuleType, stack: _raters.Stack, seed: int | ArrayLike | No
     return np.asarray(labels[np.arange(items), chosen].reshape(*stack.items, *stack.space))
 
 
-_LEAST: dict[str, Callable[[int], int]] = {
+_VOTES: dict[str, Callable[[int], int]] = {
     "union": lambda raters: 1,
     "intersection": lambda raters: raters,
     "largest": lambda raters: (raters + 1) // 2,
     "smallest": lambda raters: raters // 2 + 1,
 }
-"""How many raters must have marked a voxel; of a majority by its ties."""
+"""How many raters must have marked a voxel, by the rule: a method, or a majority's ties."""
 
 
-def _mark(kernels: ModuleType, stack: _raters.Stack, least: str) -> NDArray[Any] | None:
+def _mark(kernels: ModuleType, stack: _raters.Stack, rule: str) -> NDArray[Any] | None:
     """What so many raters marked, in one pass over bytes; None if they are not all 0 or 1."""
     if stack.labels.dtype not in (np.bool_, np.uint8) or stack.raters > 255:
         return None
     out = np.empty((*stack.items, *stack.space), stack.labels.dtype)
     codes = _by_items(np.ascontiguousarray(stack.labels).view(np.uint8), stack)
     flat = out.view(np.uint8).reshape(codes.shape[0], codes.shape[2])
-    return out if kernels.mark(codes, stack.annotated, flat, least=_LEAST[least]) else None
+    return out if kernels.mark(codes, stack.annotated, flat, least=_VOTES[rule]) else None
 
 
 def binary(
@@ -84,7 +84,7 @@ def binary(
         marked = _mark(kernels, stack, method)
         if marked is not None:
             return marked
-    codes, classes = encode(stack, None, ignore)
+    codes, classes = class_numbers(stack, None, ignore)
     out = np.empty((*stack.items, *stack.space), np.float32 if method == "average" else bool)
     if out.size:
         silent = None if ignore is None else classes
@@ -104,7 +104,7 @@ def majority(
 ) -> NDArray[Any]:
     """The label of most raters."""
     if num_classes is not None:
-        encode(stack, num_classes, ignore)
+        class_numbers(stack, num_classes, ignore)
     if ignore is None:
         marked = _mark(kernels, stack, "largest" if largest else "smallest")
         if marked is not None:
@@ -125,7 +125,7 @@ def classes(
     kernels: ModuleType, stack: _raters.Stack, method: str, num_classes: int, ignore: int | None
 ) -> NDArray[Any]:
     """The average, union or intersection of each class."""
-    codes, count = encode(stack, num_classes, ignore)
+    codes, count = class_numbers(stack, num_classes, ignore)
     dtype: Any = np.float32 if method == "average" else bool
     out = np.empty((*stack.items, count, *stack.space), dtype)
     if out.size:

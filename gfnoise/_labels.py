@@ -84,7 +84,7 @@ def count(num_classes: object) -> int:
     return classes
 
 
-def narrow(name: str, labels: NDArray[Any], num_classes: object) -> NDArray[Any]:
+def class_numbers(name: str, labels: NDArray[Any], num_classes: object) -> NDArray[Any]:
     """Labels in range(num_classes), contiguous, as uint8 or uint16; None: in {0, 1}."""
     classes = count(num_classes)
     plain = np.ascontiguousarray(labels)

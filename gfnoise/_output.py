@@ -25,6 +25,15 @@ class Output:
     **inputs
         The arrays that it is made of, which it must not overlap. The result belongs to the library
         of the first.
+
+    Attributes
+    ----------
+    result : array
+        What the function returns.
+    filled : array
+        What a kernel fills, of the same shape: contiguous and of the machine's byte order.
+    direct : bool
+        Whether both are the same memory.
     """
 
     def __init__(

@@ -2,10 +2,12 @@
 
 import numpy as np
 
-STREAMS = 1
-"""The version of the noise of fields, and of the seeds of copies of a file (`cli._commands`): it
-rises when a golden value of theirs in the tests changes, so that no folder mixes what was drawn
-before and after. These are of labels that no rounding changes."""
+STREAMS_VERSION = 1
+"""Of the noise of fields, and of the seeds of copies of a file (`cli._commands`).
+
+It rises when a golden value of theirs in the tests changes: the command line then adds to no folder
+of before. These values are of labels that no rounding changes.
+"""
 
 
 def part_seed(seed: int | np.uint64, number: int | np.uint32, part: int) -> int:

@@ -37,10 +37,11 @@ def warm_up(device: str | int | None = None) -> None:
 
     Notes
     -----
-    Labels of 1, 2, 4 and 8 bytes, maps and images of float32 and float64. Images of other dtypes
-    compile their filter and their interpolation when they come; so do soft labels and majorities
-    of labels of more than one byte, metrics, losses and fits, and on a device integers at
-    coordinates.
+    Labels of 1, 2, 4 and 8 bytes, maps and images of float32 and float64. Images of other dtypes,
+    or with a result of another dtype, compile their filter and their interpolation when they come.
+    So do soft labels and majorities of labels of more than one byte, integers at coordinates,
+    filters of a radius beyond 2048, STAPLE where raters may answer in more than 2**16 ways
+    together, metrics, losses and fits.
 
     Examples
     --------
@@ -103,8 +104,9 @@ def _use(library: Any) -> None:
         optimal_segmentation(image, "volume", ties="first")
         score(library.zeros(shape, bool), image)
     for raters in (3, 300):
-        optimal_segmentation(library.zeros(shape, np.uint8), raters=raters)
-    optimal_segmentation(library.zeros(shape, np.uint8), "volume", raters=3, ties="first")
+        votes = library.zeros(shape, np.uint8)
+        optimal_segmentation(votes, raters=raters)
+        optimal_segmentation(votes, "volume", raters=raters, ties="first")
 
 
 def _use_cpu_alone() -> None:
@@ -122,6 +124,7 @@ def _use_cpu_alone() -> None:
     fuse_raters(2 * masks, "majority")
     for method in ("average", "union", "majority"):
         fuse_raters(masks, method)
+    fuse_raters(masks, "union", num_classes=3)
     fuse_raters(masks, "random", seed=0)
     for classes in (None, 5):  # 2^4 patterns in one byte, 5^4 in two
         staple(masks, num_classes=classes)

@@ -48,7 +48,7 @@ class ExpectedScore(NamedTuple):
     standard_error: NDArray[np.float64]
 
 
-@_array.tensors("segmentation", "labels", "seed")
+@_array.any_library("segmentation", "labels", "seed")
 def expected_score(
     segmentation: NDArray[Any],
     labels: NDArray[Any],

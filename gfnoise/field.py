@@ -93,7 +93,7 @@ class GaussianField:
             object.__setattr__(self, name, value)
         own_items(self)  # an error where they do not match
 
-    @_array.tensors("seed", "like")
+    @_array.any_library("seed", "like")
     def displacement(
         self,
         shape: Sequence[int],
@@ -159,7 +159,7 @@ class GaussianField:
         lead = (items,) * items_axis + (raters,) * (n is not None)
         return out.reshape(*lead, self.ndim, *part.count)
 
-    @_array.tensors("labels", "seed", "out")
+    @_array.any_library("labels", "seed", "out")
     def sample_labels(
         self,
         labels: NDArray[Any],
@@ -225,7 +225,7 @@ class GaussianField:
         Notes
         -----
         A dask array gives a dask array, with the same bits whatever its chunks. Chunks overlap by
-        a bound on the displacement, which is found from the field's coefficients at the call; those
+        a bound on the displacement, which is found at the call, mostly on a coarser grid; those
         of space that are smaller are joined. A task holds a chunk with its overlap, the result's
         chunk with all `n` raters, and 4 bytes for each coefficient and component of the field.
 
@@ -253,7 +253,7 @@ class GaussianField:
             out=out,
         )
 
-    @_array.tensors("labels", "out")
+    @_array.any_library("labels", "out")
     def marginals(
         self,
         labels: NDArray[Any],

@@ -13,7 +13,7 @@ from ._output import Output
 _UNFILTERED = AlongAxis(-1, 0.0, 0, "nearest")
 
 
-@_array.tensors("input", "output")
+@_array.any_library("input", "output")
 def gaussian_filter(
     input: NDArray[Any],
     sigma: float | Sequence[float],
@@ -61,7 +61,7 @@ def gaussian_filter(
     Notes
     -----
     Computed in the type of the result. It differs from SciPy's in float64 by less than 1e-6 of the
-    range of the input where that is float32.
+    largest magnitude of the input where that is float32.
 
     A dask array gives a dask array, of chunks that overlap by the taps' reach.
 

@@ -12,7 +12,7 @@ from ._output import Output
 from ._shared.modes import COORDINATE_SYNONYMS, OF_COORDINATES
 
 
-@_array.tensors("labels", "displacement", "out")
+@_array.any_library("labels", "displacement", "out")
 def warp_labels(
     labels: NDArray[Any],
     displacement: NDArray[Any],
@@ -98,7 +98,7 @@ def warp_labels(
     return output.finish()
 
 
-@_array.tensors("input", "coordinates", "output")
+@_array.any_library("input", "coordinates", "output")
 def map_coordinates(
     input: NDArray[Any],
     coordinates: NDArray[Any],

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _array, _checks, _fusion, _raters
+from . import _array, _checks, _fusion, _raters, _staple
 from ._decisions import TIES
 from ._loading import load
 from .field import GaussianField
@@ -18,7 +16,7 @@ from .field import GaussianField
 METHODS = ("average", "majority", "union", "intersection", "staple", "random")
 
 
-@_array.tensors("masks", "annotated", "seed")
+@_array.any_library("masks", "annotated", "seed")
 def fuse_raters(
     masks: NDArray[Any],
     method: str = "average",
@@ -112,12 +110,12 @@ def fuse_raters(
     ignore = _checks.ignored_label(ignore_index, masks.dtype)
     if method == "random":
         if num_classes is not None:
-            _fusion.encode(stack, num_classes, ignore)
+            _fusion.class_numbers(stack, num_classes, ignore)
         return _fusion.random(kernels, stack, seed)
     if method == "majority":
         return _fusion.majority(kernels, stack, num_classes, ignore, ties == "largest")
     if method == "staple":
-        found = _staple(kernels, stack, num_classes, ignore, None, *_DEFAULTS)
+        found = Staple(**_staple.estimate(kernels, stack, num_classes, ignore))
         fused: NDArray[Any] = found.consensus.astype(masks.dtype)
         return _fusion.keep_ignored(fused, stack, ignore, ignore)
     if num_classes is None:
@@ -169,10 +167,7 @@ class Staple(NamedTuple):
         return self.probability.argmax(items)
 
 
-_DEFAULTS = (1000, 1e-9)
-
-
-@_array.tensors("masks", "annotated")
+@_array.any_library("masks", "annotated")
 def staple(
     masks: NDArray[Any],
     *,
@@ -182,8 +177,8 @@ def staple(
     annotated: ArrayLike | None = None,
     ignore_index: int | None = None,
     prior: float | ArrayLike | None = None,
-    max_iterations: int = _DEFAULTS[0],
-    tolerance: float = _DEFAULTS[1],
+    max_iterations: int = _staple.MAX_ITERATIONS,
+    tolerance: float = _staple.TOLERANCE,
 ) -> Staple:
     """Estimate the truth and the raters' performance at once (STAPLE).
 
@@ -220,8 +215,8 @@ def staple(
     Warfield, Zou and Wells 2004, without a spatial prior: expectation-maximisation, from raters
     who are right with probability 0.99999 and a prior that is their mean, as in SimpleITK. The
     posterior of a voxel depends on who marked it alone: the patterns are counted once, and the
-    iterations run on the counts, in float64. A class that nobody marked anywhere has probability
-    0, and its raters are perfect.
+    iterations run on the counts, in float64. Without `prior`, a class that nobody marked anywhere
+    has probability 0, and its raters are perfect.
 
     Per item, the probability of classes takes num_classes x voxels x 4 bytes, and the confusion
     matrices raters x num_classes² x 8: number the labels that occur from 0 on.
@@ -243,7 +238,10 @@ def staple(
     ignore = _checks.ignored_label(ignore_index, masks.dtype)
     most = _checks.integer("max_iterations", max_iterations, 1)
     least = _checks.number("tolerance", tolerance, 0)
-    return _staple(kernels, stack, num_classes, ignore, prior, most, least)
+    estimate = _staple.estimate(
+        kernels, stack, num_classes, ignore, prior=prior, max_iterations=most, tolerance=least
+    )
+    return Staple(**estimate)
 
 
 @dataclass(frozen=True)
@@ -274,7 +272,7 @@ class FieldFit:
     length_scale_error: float
 
 
-@_array.tensors("masks")
+@_array.any_library("masks")
 def fit_field(
     masks: NDArray[Any],
     *,
@@ -339,7 +337,7 @@ def fit_field(
     >>> abs(found.amplitude - 1.5) < 3 * found.amplitude_error
     True
     """
-    _array.kernels("fit_field", "raters", masks=masks)
+    _array.kernels("fit_field", "outline", masks=masks)
     _checks.binary("masks", masks)
     stack = _raters.stack(masks, axis, None, None, least=2)
     ndim = _checks.axes_of_image("masks", len(stack.space))
@@ -368,107 +366,3 @@ def _check_one_structure(raters: NDArray[np.bool_]) -> None:
                 )
     if (flat == flat[0]).all():
         raise ValueError("masks must differ for their noise to be fitted, got raters all alike")
-
-
-# --- methods ------------------------------------------------------------------------------------
-
-
-def _staple(
-    kernels: ModuleType,
-    stack: _raters.Stack,
-    num_classes: int | None,
-    ignore: int | None,
-    prior: float | ArrayLike | None,
-    max_iterations: int,
-    tolerance: float,
-) -> Staple:
-    """STAPLE, item by item."""
-    codes, classes = _fusion.encode(stack, num_classes, ignore)
-    _check_patterns(stack, classes, ignore)
-    binary = num_classes is None
-    given = None if prior is None else _prior(prior, classes, binary)
-
-    items, raters, voxels = codes.shape
-    truth = np.empty((items, 1 if binary else classes, voxels), np.float32)
-    priors = np.full((items, classes), np.nan)
-    confusion = np.full((items, raters, classes, classes), np.nan)
-    iterations = np.zeros(items, np.int64)
-
-    for item in range(items if voxels else 0):
-        who = np.flatnonzero(stack.annotated[item])
-        priors[item], confusion[item, who], iterations[item] = kernels.staple(
-            codes[item],
-            who,
-            truth[item],
-            classes=classes,
-            silent=ignore is not None,
-            prior=given,
-            iterations=max_iterations,
-            tolerance=tolerance,
-        )
-    return _found(stack, ignore, truth, priors, confusion, iterations)
-
-
-def _check_patterns(stack: _raters.Stack, classes: int, ignore: int | None) -> None:
-    """Raise ValueError unless all that an item's raters may answer can be numbered."""
-    most = int(stack.annotated.sum(1).max(initial=0))
-    if (classes + (ignore is not None)) ** most >= 1 << 63:
-        raise ValueError(
-            f"masks must have fewer than 2**63 patterns, got {classes} classes of {most} raters"
-        )
-
-
-def _found(
-    stack: _raters.Stack,
-    ignore: int | None,
-    truth: NDArray[np.float32],
-    priors: NDArray[np.float64],
-    confusion: NDArray[np.float64],
-    iterations: NDArray[np.int64],
-) -> Staple:
-    """What STAPLE found, with the axes of the masks; a truth of one class is the foreground's."""
-    sensitivity, specificity = _rates(confusion, priors)
-    binary = truth.shape[1] < priors.shape[1]
-    if binary:
-        truth, priors = truth[:, 0], priors[:, 1]
-        sensitivity, specificity = sensitivity[..., 1], specificity[..., 1]
-    shape = stack.items
-    probability = truth.reshape((*shape, *truth.shape[1:-1], *stack.space))
-    if binary:
-        _fusion.keep_ignored(probability, stack, ignore, math.nan)
-    else:
-        _fusion.keep_ignored(np.moveaxis(probability, len(shape), -1), stack, ignore, 0)
-    return Staple(
-        probability,
-        sensitivity.reshape((*shape, *sensitivity.shape[1:])),
-        specificity.reshape((*shape, *specificity.shape[1:])),
-        priors.reshape((*shape, *priors.shape[1:]))[()],
-        confusion.reshape((*shape, *confusion.shape[1:])),
-        iterations.reshape(shape)[()],
-    )
-
-
-def _rates(
-    confusion: NDArray[np.float64], priors: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sensitivity and specificity of (items, raters, classes) from the confusion matrices."""
-    sensitivity = np.einsum("irtt->irt", confusion)
-    others = priors[:, None, :, None] * (1 - np.eye(priors.shape[-1]))
-    marked = (others * confusion).sum(2)
-    share = np.broadcast_to(others.sum(2), marked.shape)
-    rate = np.divide(marked, share, out=np.zeros_like(marked), where=share > 0)
-    return sensitivity.copy(), np.where(np.isnan(marked), np.nan, 1 - rate)
-
-
-def _prior(prior: float | ArrayLike, classes: int, binary: bool) -> NDArray[np.float64]:
-    """A prior as the probabilities of all classes."""
-    if binary:
-        share = _checks.share("prior", prior)
-        return np.array([1 - share, share])
-    array = _checks.plain("prior must be a probability per class", prior)
-    given = array.astype(np.float64) if array.dtype.kind in "iuf" else np.empty(0)
-    if given.shape != (classes,) or not (given >= 0).all() or abs(given.sum() - 1) > 1e-6:
-        raise ValueError(
-            f"prior must be {classes} probabilities that sum to 1, one per class, got {prior!r}"
-        )
-    return given / given.sum()

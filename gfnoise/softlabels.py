@@ -13,7 +13,7 @@ from ._axes import lead_and_space
 from ._output import Output
 
 
-@_array.tensors("labels", "out")
+@_array.any_library("labels", "out")
 def smooth_labels(
     labels: NDArray[Any],
     num_classes: int,
@@ -87,7 +87,7 @@ def smooth_labels(
     return output.finish()
 
 
-@_array.tensors("labels", "annotated", "out")
+@_array.any_library("labels", "annotated", "out")
 def svls(
     labels: NDArray[Any],
     num_classes: int,

@@ -10,7 +10,7 @@ from ._decisions import SCORES, TIES, as_probabilities, flatten, problem_of, wei
 from ._output import Output
 
 
-@_array.tensors("marginals")
+@_array.any_library("marginals")
 def optimal_threshold(
     marginals: NDArray[Any],
     metric: str = "dice",
@@ -42,7 +42,8 @@ def optimal_threshold(
         For "volume": the share of the voxels to keep, in [0, 1].
     raters : int, optional
         `marginals` are votes out of this many, at most 65535: 1/3 and 1/5 are no floats, and ties,
-        the rule with few raters, would be lost. Decided in exact integer arithmetic.
+        the rule with few raters, would be lost. Decided in exact integer arithmetic; on a device
+        "fbeta" is, where beta² times the votes of a map is a float64, as for beta² 1/2, 1 and 2.
 
     Returns
     -------
@@ -75,11 +76,13 @@ def optimal_threshold(
     >>> float(optimal_threshold(np.array([1.0, 0.5, 0.25, 0.0])))
     0.4
     """
-    problem = problem_of("optimal_threshold", marginals, metric, ndim, beta, volume, raters)
+    problem = problem_of(
+        "optimal_threshold", marginals, metric, ndim=ndim, beta=beta, volume=volume, raters=raters
+    )
     return problem.solve().thresholds.reshape(problem.batch)[()]
 
 
-@_array.tensors("marginals", "out")
+@_array.any_library("marginals", "out")
 def optimal_segmentation(
     marginals: NDArray[Any],
     metric: str = "dice",
@@ -135,7 +138,14 @@ def optimal_segmentation(
     """
     _checks.choice("ties", ties, (*TIES, "first") if metric == "volume" else TIES)
     problem = problem_of(
-        "optimal_segmentation", marginals, metric, ndim, beta, volume, raters, out=out
+        "optimal_segmentation",
+        marginals,
+        metric,
+        ndim=ndim,
+        beta=beta,
+        volume=volume,
+        raters=raters,
+        out=out,
     )
 
     output = Output(out, marginals.shape, bool, marginals=marginals)
@@ -152,7 +162,7 @@ def optimal_segmentation(
     return output.finish()
 
 
-@_array.tensors("segmentation", "marginals")
+@_array.any_library("segmentation", "marginals")
 def score(
     segmentation: NDArray[Any],
     marginals: NDArray[Any],

@@ -101,7 +101,7 @@ class VolumeCurves:
     width: float
     error: float
 
-    @_array.tensors("t")
+    @_array.any_library("t")
     def cdf(self, t: ArrayLike) -> NDArray[np.float64]:
         """Volume of the voxels whose probability is at least ``1 - t``: ``F_m(t)``.
 
@@ -134,7 +134,7 @@ class VolumeCurves:
         below = np.searchsorted(self.quantiles, _shares("cdf", "t", t), side="right")
         return self.volumes[below]
 
-    @_array.tensors("v")
+    @_array.any_library("v")
     def quantile(self, v: ArrayLike) -> NDArray[np.float64]:
         """Least level at which the volume is at least `v`: ``F_m^{-1}(v)``.
 
@@ -168,7 +168,7 @@ class VolumeCurves:
         at = np.searchsorted(self.volumes, shares, side="left") - 1
         return np.where(shares > 0, self.quantiles[np.maximum(at, 0)], 0.0)[()]
 
-    @_array.tensors("v")
+    @_array.any_library("v")
     def accuracy(self, v: ArrayLike) -> NDArray[np.float64]:
         """Largest accuracy of a mask of volume `v`: ``a_m(v)``.
 
@@ -202,7 +202,7 @@ class VolumeCurves:
         best: NDArray[np.float64] = (1 - self.masses[-1]) - shares + 2 * self._mass(shares)
         return best
 
-    @_array.tensors("v")
+    @_array.any_library("v")
     def dice(self, v: ArrayLike) -> NDArray[np.float64]:
         """Largest Dice of a mask of volume `v`: ``d_m(v)``.
 
@@ -244,7 +244,7 @@ class VolumeCurves:
         return np.interp(shares, self.volumes, self.masses)
 
 
-@_array.tensors("marginals")
+@_array.any_library("marginals")
 def volume_range(
     marginals: NDArray[Any],
     metric: str = "dice",
@@ -314,7 +314,7 @@ def volume_range(
     """
     kernels = _array.kernels("volume_range", "volumes", marginals=marginals)
     _checks.choice("metric", metric, SCORES)
-    problem = problem_of("volume_range", marginals, metric, ndim, beta, None, raters)
+    problem = problem_of("volume_range", marginals, metric, ndim=ndim, beta=beta, raters=raters)
 
     decision = problem.solve()
     # Votes come as the least number of them; a map's values are floats of at most 64 bits.
@@ -329,7 +329,7 @@ def volume_range(
     return VolumeRange(fewest, most, mean, problem.maps.shape[1])
 
 
-@_array.tensors("mean_volume")
+@_array.any_library("mean_volume")
 def volume_bounds(
     mean_volume: float | NDArray[Any], metric: str = "dice", *, beta: float = 1.0
 ) -> VolumeBounds:
@@ -385,7 +385,7 @@ def volume_bounds(
     return VolumeBounds(least[()], most[()])
 
 
-@_array.tensors("marginals")
+@_array.any_library("marginals")
 def volume_curves(
     marginals: NDArray[Any], *, raters: int | None = None, exact: bool = False
 ) -> VolumeCurves:

@@ -227,7 +227,7 @@ def test_results_of_other_streams_are_not_mixed(
     marginals = "marginals", folder, "-o", tmp_path / "maps", *NOISE[:4]
     run(capsys, *marginals)
     (tmp_path / "out" / "b_noisy000.npy").unlink()
-    monkeypatch.setattr(_seeds, "STREAMS", 2)
+    monkeypatch.setattr(_seeds, "STREAMS_VERSION", 2)
     error = run(capsys, *arguments, code=2)
     assert "made otherwise (version of the random streams 1, now 2): choose another" in error
     assert run(capsys, *marginals) == MADE_NONE

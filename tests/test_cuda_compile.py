@@ -7,8 +7,7 @@ import pytest
 from cuda_on_host import controls, nvrtc
 from gfnoise._cuda import _launch
 
-# Kernels that index small arrays by computed positions, which is no matter: they run once per item
-# or per coefficient, not per voxel. None may spill.
+# None; one that runs once per item or per coefficient, not per voxel, could be named here.
 MAY_USE_STACK: frozenset[str] = frozenset()
 
 GOOD = controls.source("right")

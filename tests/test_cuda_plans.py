@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from cuda_on_host.launcher import HostLauncher
 from gfnoise import GaussianField
 from gfnoise._cpu import _dinkelbach, _vector
-from gfnoise._cuda import _launch, _plans, field, filters, interpolation, thresholding
+from gfnoise._cuda import _labels, _launch, _plans, field, filters, interpolation, thresholding
 from gfnoise._cuda._plans import room_for_terms
 from gfnoise._sampling import noisy_labels
 from gfnoise._shared import spectrum
@@ -58,6 +60,30 @@ def test_room_for_terms_of_any_longer_length_scale() -> None:
         terms = [harmonics(n, float(b)).terms for b in scales]
         for i, b in enumerate(scales):
             assert max(terms[i:]) <= room_for_terms(n, float(b))
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "dtype"),
+    [
+        ("uniform.cuh", "Cells", _plans.CELLS),
+        ("field.cuh", "Stream", _plans._STREAM),
+        ("field.cuh", "Field", _plans._FIELD),
+        ("field.cu", "Cut", _plans._CUT),
+        ("field.cu", "Streams", _plans._STREAMS),
+        ("sampling.cu", "Sampling", np.dtype([*field._SAMPLING, ("rule", "u1")])),
+        ("labels.cuh", "Shape", _labels.SHAPE),
+        ("labels.cuh", "Rule", _labels.rule_dtype(np.dtype(np.uint8))),
+        ("filters.cu", "Taps", filters._TAPS),
+        ("filters.cu", "Volumes", filters._VOLUMES),
+        ("filters.cu", "Indicator", filters._INDICATOR),
+        ("thresholding.cu", "Search", thresholding._SEARCH),
+    ],
+)
+def test_structures_have_their_fields_in_one_order(source: str, name: str, dtype: Any) -> None:
+    """Their sizes are compared at each launch."""
+    text = re.sub("//.*", "", (Path(filters.__file__).parent / source).read_text())
+    (body,) = re.findall(rf"^struct {name} {{(.*?)^}};", text, re.MULTILINE | re.DOTALL)
+    assert tuple(re.findall(r"(\w+)(?:\[\w+\])*[,;]", body)) == dtype.names
 
 
 @pytest.mark.parametrize("lengths", [(3.0, 9.0), (0.05, 2.0), (6.7, 6.9)])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import gfnoise
 import oracles
-from gfnoise._cpu import _dinkelbach, _pool
+from gfnoise._cpu import _dinkelbach, _maps, _pool
 
 Map = NDArray[np.floating[Any]]
 VOXELS = 40_000
@@ -26,7 +26,7 @@ def survey(values: Map, low: float, high: float) -> tuple[NDArray[np.bool_], lis
     """The blocks near, and the sums, of one map."""
     maps = values[None]
     bounds = np.array([[low, high]], values.dtype)
-    near = np.empty((1, -(-values.size // _dinkelbach.BLOCK)), np.bool_)
+    near = np.empty((1, -(-values.size // _maps.BLOCK)), np.bool_)
     sums = np.empty((1, 1, 3))
     _dinkelbach._survey(maps, bounds, near, sums, 0, 1, 0, values.size)
     return near[0], sums[0, 0].tolist()
@@ -43,7 +43,7 @@ def test_a_survey_sums_and_counts_what_is_not_near(
     values = np.linspace(0, 1, 500).astype(dtype)[:size]
     values[size // 2 :: 5] = -0.0
     near, (mass, inside, count) = survey(values, low, high)
-    blocks = np.split(values, range(_dinkelbach.BLOCK, size, _dinkelbach.BLOCK))
+    blocks = np.split(values, range(_maps.BLOCK, size, _maps.BLOCK))
     low, high = dtype(low), dtype(high)
     is_near = [bool(np.any((b > 0) & (b >= low) & (b < high))) for b in blocks]
     assert near.tolist() == is_near

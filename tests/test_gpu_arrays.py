@@ -13,7 +13,7 @@ from test_gpu import IMAGE, LABELS, MOVE, NOISE, SEEDS, assert_alike, assert_no_
 import gfnoise
 from devices import GPU
 from gfnoise import GaussianField
-from gfnoise.metrics import composite_score
+from gfnoise.metrics import composite_score, search_threshold
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not GPU, reason="no GPU, or no CuPy")]
 if GPU:
@@ -125,10 +125,14 @@ def test_arrays_of_the_device_are_no_parameters() -> None:
         lambda: GaussianField(1.0, [one, one], ndim=2),
         lambda: NOISE.sample_labels(LABELS, seed=[cupy.asarray(3), 4]),
         lambda: gfnoise.gaussian_filter(cupy.asarray(IMAGE), [one] * 4),
-        lambda: composite_score(cupy.ones(3)),
     ):
         with pytest.raises(TypeError, match=r"^\w+ must be"):
             call()
+    for given in ((cupy.ones((3, 2)),), (np.ones((3, 2)), cupy.ones(2))):
+        with pytest.raises(NotImplementedError, match=r"^composite_score has no kernels for CuPy"):
+            composite_score(*given)
+    with pytest.raises(TypeError, match=r"^search_threshold takes arrays of one library"):
+        search_threshold(IMAGE, IMAGE > 0.5, cupy.asarray([0.5]), ndim=2)
     mask = LABELS[0] > 0
     for seeded in (
         lambda seed: gfnoise.expected_score(mask, mask, NOISE, n=3, seed=seed),

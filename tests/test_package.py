@@ -21,6 +21,7 @@ import pytest
 
 import gfnoise
 import gfnoise._cpu
+import gfnoise._cuda
 from gfnoise import io
 
 ROOT = Path(__file__).parents[1]
@@ -103,15 +104,47 @@ def test_version_and_types_are_shipped() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in KERNELS if not name.startswith("_")])
-def test_kernels_check_nothing_and_import_only_downwards(name: str) -> None:
+def test_kernels_check_nothing(name: str) -> None:
     """Arguments are checked by the public functions, before anything is written."""
-    path = importlib.util.find_spec(f"gfnoise._cpu.{name}").origin
-    tree = list(ast.walk(ast.parse(Path(path).read_text())))
+    path = Path(importlib.util.find_spec(f"gfnoise._cpu.{name}").origin)
+    tree = list(ast.walk(ast.parse(path.read_text())))
     assert not [node.lineno for node in tree if isinstance(node, ast.Raise | ast.Assert)]
-    imported = {node.module for node in tree if isinstance(node, ast.ImportFrom) and not node.level}
-    imported |= {one.name for node in tree if isinstance(node, ast.Import) for one in node.names}
-    above = {name for name in imported if name and name.partition(".")[0] == "gfnoise"}
-    assert all(name.startswith("gfnoise._shared.") for name in above)
+
+
+CPU, CUDA = (Path(one.__path__[0]) for one in (gfnoise._cpu, gfnoise._cuda))
+
+
+@pytest.mark.parametrize("folder", [CPU, CUDA], ids=lambda folder: folder.name)
+def test_kernels_import_only_downwards(folder: Path) -> None:
+    for path in folder.glob("*.py"):
+        tree = list(ast.walk(ast.parse(path.read_text())))
+        froms = [one for one in tree if isinstance(one, ast.ImportFrom) and not one.level]
+        imports = [name for one in tree if isinstance(one, ast.Import) for name in one.names]
+        names = {one.module or "" for one in froms} | {one.name for one in imports}
+        above = {name for name in names if name.partition(".")[0] == "gfnoise"}
+        assert all(f"{name}.".startswith("gfnoise._shared.") for name in above), path
+
+
+def signatures(path: Path) -> dict[str, set[str]]:
+    """The arguments of a module's public functions."""
+    functions = [
+        one for one in ast.parse(path.read_text()).body if isinstance(one, ast.FunctionDef)
+    ]
+    return {
+        one.name: {each.arg for each in (*one.args.args, *one.args.kwonlyargs)}
+        for one in functions
+        if not one.name.startswith("_") and not one.decorator_list
+    }
+
+
+def test_twins_are_called_alike() -> None:
+    """But for what kernels/README.md names."""
+    cpu_alone = "count_votes", "decide_votes", "every_block"
+    for path in CUDA.glob("[!_]*.py"):
+        cpu, cuda = signatures(CPU / path.name), signatures(path)
+        if path.stem == "field":
+            cuda["sample_labels"] -= {"strengths"}
+        assert cuda == {name: given for name, given in cpu.items() if name not in cpu_alone}
 
 
 # -------------------------------------------------------------------------- documentation

@@ -117,10 +117,12 @@ def test_seeds_of_any_kind() -> None:
     for seed in (torch.tensor([3, 4]), np.array([3, 4]), (3, 4)):
         same(FIELD.sample_labels(labels, seed=seed), expected)
     same(FIELD.sample_labels(labels, seed=torch.tensor(3)), FIELD.sample_labels(LABELS, seed=3))
-    # Seeds alone do not make a tensor of the result.
+    # Beside an array, seeds do not make a tensor of the result.
     found = FIELD.sample_labels(LABELS, seed=torch.tensor([3, 4]))
     assert isinstance(found, np.ndarray)
-    assert isinstance(FIELD.displacement((3, 4), seed=torch.tensor([5])), np.ndarray)
+    for seed in (5, [5, 6]):
+        moved = FIELD.displacement((3, 4), seed=torch.tensor(seed))
+        same(moved, FIELD.displacement((3, 4), seed=seed))
 
 
 def test_tuples_of_results() -> None:

@@ -319,8 +319,8 @@ def test_what_the_page_says(figures: ModuleType, capsys: pytest.CaptureFixture[s
     assert printed[0] == "True"
     assert f"# True {float(printed[1]):.2f}" in page
     said = re.search(
-        r"For a ball, a tenth: 1 to 2 %\. A third: (\d+) %\. A half: (\d+) %\."
-        r" As\s+much as the radius:\s+([\d.]+)",
+        r"For a ball of radius 18, a tenth: 1 to 2 %\. A third: (\d+) %\. A half: (\d+) %\."
+        r"\s+As\s+much as the radius:\s+([\d.]+)",
         page,
         flags=re.DOTALL,
     )

@@ -86,7 +86,7 @@ def _check(function: str, name: str, arguments: Mapping[str, Any]) -> None:
 
 
 def _twin(source: da.Array, ndim: int) -> np.ndarray[Any, Any]:
-    """An array like the source, but without voxels: the function itself checks arguments by it."""
+    """An array like the source, but without voxels: called with it, a function checks the rest."""
     space = min(ndim, source.ndim)
     return np.empty(source.shape[: source.ndim - space] + (0,) * space, source.dtype)
 
@@ -349,14 +349,11 @@ def _plan(
     metric: str,
     *,
     ndim: int | None,
-    beta: float,
-    volume: float | None,
-    raters: int | None,
+    **options: Any,
 ) -> tasks.DecisionPlan:
     """Check the arguments of a decision."""
-    checked = _decisions.problem_of(
-        function, _twin(marginals, marginals.ndim), metric, ndim, beta, volume, raters
-    )
+    twin = _twin(marginals, marginals.ndim)
+    checked = _decisions.problem_of(function, twin, metric, ndim=ndim, **options)
     axes = marginals.ndim if ndim is None else int(ndim)
     voxels = math.prod(marginals.shape[marginals.ndim - axes :])
     return tasks.DecisionPlan(

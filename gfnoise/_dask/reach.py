@@ -1,4 +1,4 @@
-"""How far a field displaces at most: a bound that holds, without evaluating it at every voxel.
+"""How far a field displaces at most: a bound from its values on a grid, as coarse as it may be.
 
 A component is a trigonometric polynomial on a torus, of degree K per axis. At a distance d from
 where it is largest in modulus it is still at least cos(2 pi K d / P) times as large, while that is

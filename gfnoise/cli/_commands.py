@@ -29,7 +29,7 @@ def sample(args: argparse.Namespace) -> Result:
         for path, name in _folders.sources(args.input, args.output)
     ]
     settings = _settings(args, "amplitude", "length_scale", "units", "spacing", "seed", "order")
-    drawn = {"version of the random streams": _seeds.STREAMS}
+    drawn = {"version of the random streams": _seeds.STREAMS_VERSION}
     small: list[str] = []
 
     def work(job: Job, due: list[int]) -> Result:

@@ -8,7 +8,7 @@ from ..io import Image
 
 
 def of_folds(amplitude: float, length_scale: float) -> list[str]:
-    """What to tell of a displacement that folds; the shares are those of equal lengths in 2D."""
+    """What to tell of a displacement that folds; the shares are bounds, in 2D and 3D."""
     if amplitude <= length_scale:
         return []
     return [

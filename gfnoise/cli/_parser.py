@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from .._decisions import METRICS
+from .._shared.modes import OF_LABELS
+from ..raters import METHODS
 
 _LENGTHS = """\
 Lengths are in mm; the voxel size is read from the file (give --spacing for .npy, which has none),
@@ -96,7 +99,7 @@ def _threshold(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--metric",
-        choices=("dice", "iou", "fbeta", "accuracy", "volume"),
+        choices=METRICS,
         default="dice",
         help="what the mask shall be best at, against the probabilities (default: dice)",
     )
@@ -120,7 +123,7 @@ def _fuse(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method",
-        choices=("average", "majority", "union", "intersection", "staple", "random"),
+        choices=METHODS,
         default="staple",
         help="average: a map of the raters' share; the others: a label (default: staple)",
     )
@@ -233,7 +236,7 @@ def _foreground(parser: argparse.ArgumentParser) -> None:
 def _outside(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode",
-        choices=("constant", "nearest"),
+        choices=OF_LABELS,
         default="constant",
         help="outside of the image is background (default), or like the nearest voxel",
     )
@@ -302,7 +305,7 @@ _not_negative = _number("a number of at least 0", lambda x: x >= 0)
 _share = _number("a number from 0 to 1", lambda x: 0 <= x <= 1)
 _count = _integer(1, 100_000)
 _natural = _integer(0, (1 << 62) - 1)
-_seed = _natural
+_seed = _integer(0, (1 << 63) - 1)
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "sample": ("noisy copies of labels", _sample),

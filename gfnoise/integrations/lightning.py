@@ -86,9 +86,13 @@ class GaussianFieldNoiseCallback(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Choose the run's seed, unless it is given or restored."""
+        self._chosen()
+
+    def _chosen(self) -> int:
         if self.seed is None:
             given = os.environ.get("PL_GLOBAL_SEED")
             self.seed = draw_seed() if given is None else seed_of("PL_GLOBAL_SEED", int(given))
+        return self.seed
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
@@ -101,7 +105,7 @@ class GaussianFieldNoiseCallback(Callback):
             )
         label = self._change.label(batch)
         count = len(label) if label.dim() else 0
-        seed = 0 if self.seed is None else self.seed
+        seed = self._chosen()
         first = (batch_idx * trainer.world_size + trainer.global_rank) << _ITEM_BITS
         seeds = [item_seed(seed, trainer.current_epoch, first + i) for i in range(count)]
         made = self._change.noisy(label, seeds, self._change.spacing(batch, count))

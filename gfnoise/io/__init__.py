@@ -1,4 +1,4 @@
-"""Labels and probability maps in files: NIfTI, NRRD and NumPy's own, with their geometry."""
+"""Labels and probability maps in files: NIfTI and NRRD, with their geometry, and NumPy's own."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from ._image import LISTED, SUFFIXES, FileError, Image, check_dtype, suffix_of
 
 __all__ = ["SUFFIXES", "FileError", "Image", "read_labels", "read_map", "write"]
 
-_WHOLE = np.float64(2**53)  # from here on, floats skip integers; not float16, which has none so far
+_WHOLE = np.float64(2**53)  # from here on, float64 skips integers
 PICTURES = (".png", ".pdf", ".svg")
 _PART = ".gfnoise-"  # how the name begins of a file that is being written
 _LOCK = ".lock"

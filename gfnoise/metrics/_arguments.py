@@ -39,7 +39,7 @@ def labels(name: str, array: NDArray[Any], num_classes: int | None, axes: int) -
     _checks.integral(name, array)
     classes = _labels.count(num_classes)
     batch, space = lead_and_space(array.shape, axes)
-    codes = _labels.narrow(name, array, num_classes)
+    codes = _labels.class_numbers(name, array, num_classes)
     return Labels(codes.reshape(math.prod(batch), math.prod(space)), classes, batch, space)
 
 
@@ -122,8 +122,8 @@ def numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
         return array.astype(np.float64)
 
 
-def parts(name: str, value: object) -> int:
-    """Of how many parts a table is, checked."""
+def table_size(name: str, value: object) -> int:
+    """The number of bins, or of ranges."""
     number = _checks.integer(name, value, 1)
     if number > _MOST_PARTS:
         raise ValueError(f"{name} must be at most {_MOST_PARTS}, got {number}")

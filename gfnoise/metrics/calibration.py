@@ -11,7 +11,7 @@ from .._axes import lead_and_space
 from . import _arguments
 
 
-@_array.tensors("probabilities", "target")
+@_array.any_library("probabilities", "target")
 def brier_score(
     probabilities: NDArray[Any], target: NDArray[Any], *, ndim: int | None = None
 ) -> NDArray[np.float64]:
@@ -65,7 +65,7 @@ def brier_score(
     return np.asarray(mean.reshape(batch))[()]
 
 
-@_array.tensors("probabilities")
+@_array.any_library("probabilities")
 def entropy(
     probabilities: NDArray[Any], *, num_classes: int | None = None, ndim: int | None = None
 ) -> NDArray[np.float64]:
@@ -105,7 +105,7 @@ def entropy(
     return np.asarray(found.reshape(batch))[()]
 
 
-@_array.tensors("prediction", "target")
+@_array.any_library("prediction", "target")
 def entropy_error(
     prediction: NDArray[Any],
     target: NDArray[Any],
@@ -202,7 +202,7 @@ class Reliability(NamedTuple):
         return error
 
 
-@_array.tensors("probabilities", "labels")
+@_array.any_library("probabilities", "labels")
 def reliability_curve(
     probabilities: NDArray[Any],
     labels: NDArray[Any],
@@ -252,7 +252,7 @@ def reliability_curve(
     return _reliability("reliability_curve", probabilities, labels, num_classes, ndim, bins)
 
 
-@_array.tensors("probabilities", "labels")
+@_array.any_library("probabilities", "labels")
 def calibration_error(
     probabilities: NDArray[Any],
     labels: NDArray[Any],
@@ -293,7 +293,7 @@ def calibration_error(
     return curve.error()
 
 
-@_array.tensors("probabilities", "labels")
+@_array.any_library("probabilities", "labels")
 def adaptive_calibration_error(
     probabilities: NDArray[Any],
     labels: NDArray[Any],
@@ -339,7 +339,7 @@ def adaptive_calibration_error(
     0.2
     """
     least = _checks.share("threshold", threshold)
-    count = _arguments.parts("ranges", ranges)
+    count = _arguments.table_size("ranges", ranges)
     kernels, values, codes, batch = _classified(
         "adaptive_calibration_error", probabilities, labels, num_classes, ndim
     )
@@ -356,7 +356,7 @@ def _reliability(
     bins: int,
 ) -> Reliability:
     """The reliability diagram, for the function that asks."""
-    count = _arguments.parts("bins", bins)
+    count = _arguments.table_size("bins", bins)
     kernels, values, codes, batch = _classified(
         function, probabilities, labels, num_classes, ndim, check=False
     )

@@ -21,7 +21,7 @@ _Floats = NDArray[np.float64]
 _BLOCK = 1 << 20  # bytes of labels that a thread compares at once
 
 
-@_array.tensors("samples", "raters", "annotated")
+@_array.any_library("samples", "raters", "annotated")
 def energy_distance(
     samples: NDArray[Any],
     raters: NDArray[Any],
@@ -188,7 +188,7 @@ def _foreground(
     for name, one in sets.items():
         shape = (*one.annotated.shape, math.prod(one.space))
         own = None if ignored is None else one.labels == ignored
-        kept = _labels.narrow(name, _arguments.without(one.labels, own), num_classes)
+        kept = _labels.class_numbers(name, _arguments.without(one.labels, own), num_classes)
         codes.append(kept.reshape(shape))
         if own is not None:
             silent.append((own.reshape(shape) & one.annotated[:, :, None]).any(1))

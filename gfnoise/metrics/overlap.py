@@ -13,7 +13,7 @@ from . import _arguments
 _STEPS = np.arange(1, 20) / 20
 
 
-@_array.tensors("prediction", "target")
+@_array.any_library("prediction", "target")
 def dice(
     prediction: NDArray[Any],
     target: NDArray[Any],
@@ -56,7 +56,7 @@ def dice(
     return _share(2 * both, first + second)
 
 
-@_array.tensors("prediction", "target")
+@_array.any_library("prediction", "target")
 def iou(
     prediction: NDArray[Any],
     target: NDArray[Any],
@@ -95,7 +95,7 @@ def iou(
     return _share(both, first + second - both)
 
 
-@_array.tensors("prediction", "target")
+@_array.any_library("prediction", "target")
 def precision(
     prediction: NDArray[Any],
     target: NDArray[Any],
@@ -132,7 +132,7 @@ def precision(
     return _share(both, first)
 
 
-@_array.tensors("prediction", "target")
+@_array.any_library("prediction", "target")
 def recall(
     prediction: NDArray[Any],
     target: NDArray[Any],
@@ -169,7 +169,7 @@ def recall(
     return _share(both, second)
 
 
-@_array.tensors("prediction", "target")
+@_array.any_library("prediction", "target")
 def volume_difference(
     prediction: NDArray[Any],
     target: NDArray[Any],
@@ -247,7 +247,7 @@ class ThresholdSearch(NamedTuple):
     dice: NDArray[np.float64]
 
 
-@_array.tensors("probabilities", "target")
+@_array.any_library("probabilities", "target")
 def search_threshold(
     probabilities: NDArray[Any],
     target: NDArray[Any],
@@ -295,9 +295,9 @@ def search_threshold(
     >>> search_threshold(np.array([0.9, 0.42, 0.31, 0.1]), np.array([1, 1, 0, 0])).threshold
     0.35
     """
-    kernels = _arguments.kernels(
-        "search_threshold", "metrics", probabilities=probabilities, target=target
-    )
+    arrays = {"probabilities": probabilities, "target": target}
+    arrays |= _array.placed(thresholds=thresholds)
+    kernels = _arguments.kernels("search_threshold", "metrics", **arrays)
     _arguments.same_shape("probabilities", probabilities, target)
     axes = _arguments.space_axes("probabilities", probabilities, ndim)
     values = _arguments.probabilities("probabilities", probabilities)
@@ -318,7 +318,7 @@ def search_threshold(
     return ThresholdSearch(threshold, levels.copy(), scores.reshape(*masks.batch, levels.size))
 
 
-@_array.tensors("values", "weights")
+@_array.any_library("values", "weights")
 def composite_score(values: ArrayLike, weights: ArrayLike | None = None) -> NDArray[np.float64]:
     """Add up the z-scores of several metrics, for each candidate.
 
@@ -350,6 +350,9 @@ def composite_score(values: ArrayLike, weights: ArrayLike | None = None) -> NDAr
     >>> print(composite_score([[0.9, 0.1], [0.8, 0.3], [0.7, 0.2]], [1, -1]).round(3))
     [ 2.449 -1.225 -1.225]
     """
+    placed = _array.placed(values=values, weights=weights)
+    if placed:
+        _arguments.kernels("composite_score", "metrics", **placed)
     table = _arguments.numbers("values", values)
     if table.ndim != 2 or len(table) < 2:
         raise ValueError(

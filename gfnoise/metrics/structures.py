@@ -32,7 +32,7 @@ class LesionRates(NamedTuple):
     false_detection: NDArray[np.float64]
 
 
-@_array.tensors("prediction", "target")
+@_array.any_library("prediction", "target")
 def lesion_rates(
     prediction: NDArray[Any],
     target: NDArray[Any],

@@ -19,7 +19,7 @@ _Floats = NDArray[np.float64]
 _SLACK = 1e-9  # of a sum of squares, or of areas: the last bit shall not decide
 
 
-@_array.tensors("prediction", "target")
+@_array.any_library("prediction", "target")
 def surface_dice(
     prediction: NDArray[Any],
     target: NDArray[Any],
@@ -85,7 +85,7 @@ def surface_dice(
     )
 
 
-@_array.tensors("prediction", "target")
+@_array.any_library("prediction", "target")
 def hausdorff_distance(
     prediction: NDArray[Any],
     target: NDArray[Any],
@@ -162,7 +162,7 @@ def hausdorff_distance(
     )
 
 
-@_array.tensors("prediction", "target")
+@_array.any_library("prediction", "target")
 def average_surface_distance(
     prediction: NDArray[Any],
     target: NDArray[Any],

@@ -172,7 +172,7 @@ def _bounded(noise: "LabelNoise", labels: Tensor, params: Params) -> Any:
     return _strengths.within(params, *ranges, noise.ndim, space)
 
 
-@_array.tensors("labels", "seed", "strengths")
+@_array.any_library("labels", "seed", "strengths")
 def _sample(field: GaussianField, labels: Any, *, seed: Any, strengths: Any, **options: Any) -> Any:
     """`sample_labels` with strengths within the bounds that are the field's own."""
     return noisy_labels(field, labels, seed=seed, strengths=strengths, **options)

@@ -159,8 +159,9 @@ def _filter_settings(
     along = along_axes(ndim, sigma, axes=axes, mode=mode, truncate=truncate, radius=radius)
     constant = _checks.number("cval", cval)
     dtype = _output_dtype(wanted, "f")
-    numbers, sigmas, radii, modes = ([one[i] for one in along] for i in (0, 1, 2, 3))
-    return sigmas, numbers, ",".join(map(str, modes)), constant, 4.0, radii, dtype
+    sigmas, axes = [one.sigma for one in along], [one.axis for one in along]
+    modes, radii = ",".join(one.mode for one in along), [one.radius for one in along]
+    return sigmas, axes, modes, constant, 4.0, radii, dtype
 
 
 def _mapped(

@@ -24,7 +24,7 @@ def gaussian_filter_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -
         values[0] if values is not None and len(values) == 1 else values
         for values in (sigma, mode.split(","), radius)
     )
-    ctx.plan = along_axes(
+    ctx.along = along_axes(
         source.dim(), sigma, axes=axes, mode=modes, truncate=truncate, radius=radius
     )
 
@@ -39,9 +39,9 @@ def gaussian_filter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...
     """
     if not grad.numel():
         return grad.to(ctx.dtype), *[None] * 7
-    alike = [setting for setting in ctx.plan if setting[-1] not in ("mirror", "nearest")]
+    alike = [one for one in ctx.along if one.mode not in ("mirror", "nearest")]
     grad = _filtered(grad, alike)
-    for axis, sigma, radius, mode in ctx.plan:
+    for axis, sigma, radius, mode in ctx.along:
         if mode == "mirror":
             weight = grad.new_ones(grad.shape[axis])
             weight[0] = weight[-1] = 2

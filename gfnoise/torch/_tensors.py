@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from .. import _array
+from .._shared.owners import owner_of
 from . import _dtypes, _filter_operators, _operators
 
 _PLAIN = torch.Tensor.__torch_dispatch__
@@ -140,15 +141,18 @@ def _has_tangent(tensor: torch.Tensor) -> bool:
 
 
 def _device(function: str, given: Mapping[str, Any]) -> torch.device | None:
-    """The device of all tensors but the seeds; None if there is none."""
+    """The device of all tensors but the seeds, or of these where they are alone; None: of none."""
     homes: dict[str, Any] = {}
     for name, value in given.items():
         if name in _STREAMS:
             continue
         if isinstance(value, torch.Tensor):
             homes[name] = value.device
-        elif _array.library(value) is not None and hasattr(value, "shape"):
-            homes[name] = _array.library(value)
+        elif owner_of(value) is not None and hasattr(value, "shape"):
+            homes[name] = owner_of(value)
+    if not homes:
+        seeds = {name: given.get(name) for name in _STREAMS}
+        homes = {n: seed.device for n, seed in seeds.items() if isinstance(seed, torch.Tensor)}
     if not any(isinstance(home, torch.device) for home in homes.values()):
         return None
     if len(set(homes.values())) > 1:
@@ -164,7 +168,7 @@ def _device(function: str, given: Mapping[str, Any]) -> torch.device | None:
 def _dtype(name: str, value: Any) -> Any:
     """A dtype that is asked for as NumPy's; anything else as it is."""
     wanted = isinstance(value, torch.dtype) or (name == "output" and value is not None)
-    if not wanted or (_array.library(value) is not None and hasattr(value, "shape")):
+    if not wanted or (owner_of(value) is not None and hasattr(value, "shape")):
         return value
     return _dtypes.numpy_dtype(name, value)
 

@@ -304,7 +304,10 @@ class NoisyLabelLoader:
         )
 
     def _noise_is_made_here(self) -> bool:
-        """Whether batches get their noise in this process, not in the workers."""
+        """Whether batches get their noise in this process, not in the workers.
+
+        (A method, for a test that has no device to say so.)
+        """
         return self._on_cuda
 
     def __len__(self) -> int:

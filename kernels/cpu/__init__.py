@@ -1,4 +1,4 @@
-"""Numba kernels: NumPy arrays in, NumPy arrays out, no checks. One stem per CUDA twin."""
+"""Numba kernels: NumPy arrays in, NumPy arrays out, no checks."""
 
 # Before any of its modules: an import of `numba` on another thread locks it first, and then these.
 # The other way round here, each would wait for the other.

@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 from gfnoise._shared.runs import RUN
 
-from ._jit import device, same_type
+from ._jit import as_writable, device
 from ._vector import FLAGS, FLOATS, LONG, either, load, repeated, store
 
 _WIDTHS = (1, 2, 4, 8)  # bytes
@@ -20,7 +20,7 @@ _CODES = ("cval", "ignore", "sign")
 
 def as_bytes(codes):
     """Contiguous codes, unsigned integers of any shape, as bytes (*shape, width)."""
-    codes = same_type(codes)
+    codes = as_writable(codes)
     return codes.view(np.uint8).reshape(*codes.shape, codes.itemsize)
 
 

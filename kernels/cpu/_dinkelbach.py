@@ -22,10 +22,9 @@ from gfnoise._shared.runs import RUN
 
 from . import _pool
 from ._jit import device, kernel
+from ._maps import BLOCK, CHUNK, parts
 from ._vector import FLAGS, INT, LONG, load, repeated
 
-CHUNK = 1 << 18  # voxels of a task
-BLOCK = 64  # voxels that are looked at together
 SMALL = 1 << 13  # voxels of a map that needs no sample
 TIE = 1e-12  # relative; a threshold this close to a value of the map is that value
 _SURE = 1.0  # a guess of n voxels is trusted to this share over sqrt(n)
@@ -193,13 +192,6 @@ def _rise(maps, bounds, near, sums, weight, thresholds, voxels, start, stop):
 
 
 # --- launching ----------------------------------------------------------------------------------
-
-
-def parts(maps, voxels):
-    """Cut (maps, voxels) into tasks: (first map, last, first voxel, last)."""
-    if voxels > CHUNK:
-        return [(m, m + 1, *slab) for m in range(maps) for slab in _pool.slabs(voxels, CHUNK)]
-    return [(*some, 0, voxels) for some in _pool.slabs(maps, max(1, CHUNK // max(1, voxels)))]
 
 
 def _pass_over(maps, weight, low, high):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.ma  # by Numba at the first call: here no fork meets it half-way (gfnoise/_loading.py)
 from numpy.typing import NDArray
 
-from gfnoise import _shared
+import gfnoise._shared
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ _INNER: Any = {**_OPTIONS, "no_cpython_wrapper": True, "_nrt": False}
 
 def sources() -> list[Path]:
     """The files that machine code is made of: the kernels', and those of their constants."""
-    folders = Path(__file__).parent, Path(_shared.__file__).parent
+    folders = Path(__file__).parent, Path(str(gfnoise._shared.__file__)).parent
     return [path for folder in folders for path in sorted(folder.glob("*.py"))]
 
 
@@ -97,14 +97,14 @@ def device(function: Function) -> Function:
     return cast(Function, numba.njit(forceinline=True, **_INNER)(function))
 
 
-def arithmetic(function: Function) -> Function:
+def contracted(function: Function) -> Function:
     """Inline as `device`, with contracted multiply-adds: for sums that decide no label."""
     options = {**_INNER, "fastmath": {"contract"}}
     return cast(Function, numba.njit(forceinline=True, **options)(function))
 
 
-def seldom(function: Function) -> Function:
-    """Compile a function that kernels call so seldom that inlining would only cost registers."""
+def not_inlined(function: Function) -> Function:
+    """Compile a function that kernels call: inlined, it would only cost them registers."""
     return cast(Function, numba.njit(**_INNER)(function))
 
 
@@ -122,7 +122,7 @@ class _Writable:
         self.__array_interface__ = {**array.__array_interface__, "data": (pointer, False)}
 
 
-def same_type(array: NDArray[Any]) -> NDArray[Any]:
+def as_writable(array: NDArray[Any]) -> NDArray[Any]:
     """Show a read-only input as a writable one, so that Numba compiles one variant, not two.
 
     No kernel writes to its inputs.

@@ -127,13 +127,14 @@ class _Crew:
         return errors
 
 
-def slabs(size: int, step: int = SLAB) -> list[tuple[int, int]]:
-    """Cut [0, size) into parts of `step`, the last of what is left: (start, stop)."""
+def slabs(size: int, step: int | None = None) -> list[tuple[int, int]]:
+    """Cut [0, size) into parts of `step`, or of a SLAB, the last of what is left: (start, stop)."""
+    step = SLAB if step is None else step
     return [(start, min(start + step, size)) for start in range(0, size, step)]
 
 
 def tasks(
-    function: Callable[..., object], *args: Any, size: int, step: int = SLAB
+    function: Callable[..., object], *args: Any, size: int, step: int | None = None
 ) -> list[Callable[[], object]]:
     """Make tasks `function(*args, start, stop)` over slabs of [0, size)."""
     return [partial(function, *args, *slab) for slab in slabs(size, step)]

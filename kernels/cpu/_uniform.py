@@ -9,7 +9,7 @@ from gfnoise._shared.runs import RUN, SIDE, cells
 
 from . import _pool
 from ._codes import address, as_bytes, code_at, entry, fill, keep_alike, put, read, repeat
-from ._jit import device, kernel, seldom
+from ._jit import device, kernel, not_inlined
 from ._vector import LONGEST, bias_of, floor32, minus, plus, shifted, times
 
 _APART, _OUTSIDE = (
@@ -18,12 +18,11 @@ _APART, _OUTSIDE = (
 )  # of a box: no entry covers it; it leaves the grid
 _MOST = 255  # cells that an entry counts
 _NEVER = -(1 << 31)  # of an axis too long for int32: fewer cells than any source box has
-_SLAB = 4 * _pool.SLAB  # reading does little to a voxel
 
 _cells = lru_cache(maxsize=64)(cells)
 
 
-@seldom
+@not_inlined
 def _count_alike(linked, alike, begin, end):
     """Let each entry of a line, 1 where a cell is uniform, count the cells from it on of its label.
 
@@ -39,7 +38,7 @@ def _count_alike(linked, alike, begin, end):
             alike[i] = min(alike[i + 1], _MOST - 1) + 1
 
 
-@seldom
+@not_inlined
 def _agree(codes, width, alike, apart, joined):
     """Join each entry with the one `apart` from it, if any: the least of both, if they agree.
 
@@ -193,7 +192,8 @@ class Table:
     def filling(self):
         """The tasks that tabulate the cells."""
         planes, rows, columns = self.low.shape
-        depth = max(1, _SLAB // (rows * columns * math.prod(self.sizes)))
+        voxels = 4 * _pool.SLAB  # reading does little to one
+        depth = max(1, voxels // (rows * columns * math.prod(self.sizes)))
         labels = as_bytes(self.labels).reshape(*self.labels.shape[:2], -1)
         args = labels, np.uint64(self.background), self.sizes, tuple(self.first)
         low, alike = as_bytes(self.low), self.alike.reshape(2, 2, planes, -1)
@@ -264,7 +264,7 @@ def _runs_apart(box_z, box_y, span, line, shape, table):
     return min(max(start, 0), runs), min(max(stop, 0), runs)
 
 
-@seldom
+@not_inlined
 def frame(least, most, count, order, lines, line, shape, table):
     """The part of a block of rows beyond which all sources are background: a rectangle.
 
@@ -299,7 +299,7 @@ def frame(least, most, count, order, lines, line, shape, table):
     return top, bottom, begin, end
 
 
-@seldom
+@not_inlined
 def confine(edge, slack, run, parts, count, order, line, cells, box):
     """Narrow the source boxes of a run, in `count` rows at once, by their range along one axis.
 

@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 from gfnoise._shared.runs import RUN
 
-from ._jit import device, seldom
+from ._jit import device, not_inlined
 
 WIDE = 32
 LONG, INT, FLAGS = ir.IntType(64), ir.IntType(32), ir.IntType(RUN)
@@ -223,7 +223,7 @@ def bias_of(order):
     return np.float32(0) if order == 1 else np.float32(0.5)
 
 
-@seldom
+@not_inlined
 def contract(factors, terms, out, width):
     """out[:, :width] = factors @ terms, summed in the order of the terms; the last axes contiguous.
 

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from gfnoise._shared.runs import RUN
 
 from ._codes import address, by_width
-from ._jit import seldom
+from ._jit import not_inlined
 from ._vector import (
     FAR,
     FLAGS,
@@ -269,7 +269,7 @@ def _decision(bias, decide):
 _gather_run, _vote_run = _decision(0.5, _first), _decision(0.0, _vote)
 
 
-@seldom
+@not_inlined
 def decide_run(labels, voxel, shift, order, rule, out, place):
     """Fill a whole run, as `interpolation.take_run`; flags say which voxels are left open."""
     cval, ignore, sign, has_ignore, constant = rule

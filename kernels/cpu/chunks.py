@@ -8,8 +8,8 @@ import numpy as np
 
 from gfnoise._shared.digits import BINS, DIGITS
 
-from . import _dinkelbach, thresholding
-from ._jit import same_type
+from . import _dinkelbach, _maps, thresholding
+from ._jit import as_writable
 
 LEAST = _dinkelbach.SMALL
 """Voxels of a map beyond which tallies decide it; up to these, it is one chunk."""
@@ -35,10 +35,10 @@ def _bits(itemsize, digit):
 def tally(maps, prefixes, *, digit):
     """Tables (maps, BINS, SUMS) of a chunk (maps, voxels) of float32 or float64 in [0, 1]."""
     shift, width = _bits(maps.itemsize, digit)
-    bits = same_type(maps).view(f"u{maps.itemsize}")
+    bits = as_writable(maps).view(f"u{maps.itemsize}")
     tables = np.zeros((len(maps), BINS, SUMS), np.int64)
     left = thresholding.every_block(*maps.shape)
-    for task in _dinkelbach.parts(*maps.shape):
+    for task in _maps.parts(*maps.shape):
         thresholding.tally_maps(bits, prefixes, shift, width, tables, left, *task)
     return tables
 
@@ -57,7 +57,7 @@ def descend(tables, states, *, dtype, weight, digit):
     fields = {name: np.ascontiguousarray(states[name]) for name in STATE.names}
     words = np.empty(BINS, f"u{dtype.itemsize}")
     thresholding.descend(
-        same_type(np.ascontiguousarray(tables)),
+        as_writable(np.ascontiguousarray(tables)),
         fields["prefix"],
         shift,
         width,

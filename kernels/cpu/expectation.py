@@ -5,9 +5,8 @@ from functools import partial
 import numpy as np
 
 from . import _pool
-from ._jit import kernel, same_type
-
-_CHUNK = 1 << 18  # voxels of a task
+from ._jit import as_writable, kernel
+from ._maps import CHUNK
 
 
 @kernel
@@ -23,8 +22,8 @@ def _overlaps(segmentation, samples, start, stop, found):
 
 def overlaps(segmentation, samples):
     """Of (samples, voxels), bytes 0 and 1: how many are inside (voxels,), and how many in all."""
-    segmentation, samples = same_type(segmentation), same_type(samples)
-    slabs = _pool.slabs(segmentation.size, _CHUNK)
+    segmentation, samples = as_writable(segmentation), as_writable(samples)
+    slabs = _pool.slabs(segmentation.size, CHUNK)
     found = np.zeros((len(slabs), len(samples), 2), np.int64)
     pairs = zip(slabs, found, strict=True)
     _pool.run([partial(_overlaps, segmentation, samples, *slab, part) for slab, part in pairs])

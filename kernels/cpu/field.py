@@ -24,7 +24,7 @@ from gfnoise._shared.spectrum import KEPT, LARGEST, axis_basis
 
 from . import _pool
 from ._codes import as_bytes, entry, fill, of_codes
-from ._jit import device, kernel, same_type, seldom
+from ._jit import as_writable, device, kernel, not_inlined
 from ._random import draw_words, normal_pair
 from ._uniform import Table, confine, frame, settle
 from ._vector import TOGETHER, contract, contract_runs
@@ -144,7 +144,7 @@ def _displacement(coefficients, bases, out, block):
 # --- the fused field and warp -------------------------------------------------------------------
 
 
-@seldom
+@not_inlined
 def _range(rows, limits, count, least, most, slack):
     """What the displacement of a row is between, and how far it may leave that of its nodes."""
     height, curvature = limits
@@ -172,7 +172,7 @@ def _store(labels, label, voxel, rule, out, place):
     keep_ignored(labels, voxel, rule, out, place)
 
 
-@seldom
+@not_inlined
 def _surround(labels, label, inner, block, grid, rule, out):
     """Store the background around the rectangle `inner` of a block."""
     top, bottom, begin, end = inner
@@ -428,7 +428,7 @@ def sample_labels(
     As `displacement`, and as `interpolation.warp_labels`; `origin` is the voxel of the labels that
     the window starts at.
     """
-    labels = same_type(labels)
+    labels = as_writable(labels)
     amplitudes, lengths = _rows(amplitude), _rows(length_scale)
     bases = [_bases(length, window, RUN) for length in lengths]
     nodes = [_nodes(*strength, window) for strength in zip(amplitudes, lengths, strict=True)]

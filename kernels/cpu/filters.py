@@ -13,7 +13,7 @@ from gfnoise._shared.taps import marginal_taps, sampled, weights
 
 from . import _pool
 from ._codes import as_bytes, indicate
-from ._jit import arithmetic, device, kernel, same_type
+from ._jit import as_writable, contracted, device, kernel
 
 _COLUMNS = 4  # buffers of columns that are a task
 _WIDTH = 128  # voxels along x of a buffer of columns
@@ -47,7 +47,7 @@ def border(mode, size, radius):
 # --- kernels ------------------------------------------------------------------------------------
 
 
-@arithmetic
+@contracted
 def _correlate_lines(lines, centre, weights, out, width):
     """out[:width] = the filter across the lines around `centre`. Four pairs of taps a pass."""
     radius = weights.size - 1
@@ -70,7 +70,7 @@ def _correlate_lines(lines, centre, weights, out, width):
             out[i] += weight * (lines[centre - d, i] + lines[centre + d, i])
 
 
-@arithmetic
+@contracted
 def _correlate_along(line, weights, out, width):
     """out[:width] = the filter along a padded line. Four pairs of taps a pass."""
     radius = weights.size - 1
@@ -278,7 +278,7 @@ def gaussian_filter(source, out, *, sigma, radius, modes, cval):
         with np.errstate(over="ignore"):
             out[...] = wide
         return
-    source = same_type(source)
+    source = as_writable(source)
     taps = [sampled(float(s), int(r)) for s, r in zip(sigma, radius, strict=True)]
     halved = any(one.radius for one in taps)  # what is only copied keeps every bit
     plan = _Filter(source.shape[1:], taps, modes, cval, np.inf, out.dtype, halved)
@@ -291,7 +291,7 @@ def marginals(codes, out, *, wanted, sigma, method, rule):
 
     `codes` are (items, z, y, x); `sigma` is (items, ndim), in voxels.
     """
-    codes = same_type(codes)
+    codes = as_writable(codes)
     mode = "constant" if rule.constant else "nearest"
     shape = codes.shape[1:]
     taps = [marginal_taps(row, shape, method) for row in sigma]

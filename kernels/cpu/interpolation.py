@@ -9,7 +9,7 @@ from gfnoise._shared.runs import RUN
 
 from . import _pool
 from ._codes import as_bytes, code_at, matches, of_codes, put
-from ._jit import allocating, device, kernel, same_type, seldom
+from ._jit import allocating, as_writable, device, kernel, not_inlined
 from ._vector import FAR, bias_of, floor32
 from ._vote import EVERY, decide_run
 
@@ -65,7 +65,7 @@ def keep_ignored(labels, voxel, rule, out, place):
                         put(out, out_z, out_y, left + at + i, ignore)
 
 
-@seldom
+@not_inlined
 def _take_singly(labels, voxel, shift, order, rule, scratch, undecided, out, place):
     """Decide voxels of a run, flagged as undecided, one by one."""
     z, y, x, step = voxel
@@ -116,7 +116,7 @@ def _square(labels, z, y, x, rule):
     )
 
 
-@seldom
+@not_inlined
 def _heaviest(corners, fractions, own, rule, scratch):
     """The class with the largest sum of trilinear weights; `own` if none may vote."""
     tz, ty, tx = fractions
@@ -179,7 +179,7 @@ def warp_labels(labels, displacement, out, *, order, rule):
     Labels are codes: unsigned integers. `rule` is (cval, ignore, sign, has_ignore, constant), the
     first three of the labels' type.
     """
-    displacement = same_type(displacement)
+    displacement = as_writable(displacement)
     items, raters, nz, ny, nx = out.shape
     rows = max(1, min(nz * ny, _pool.SLAB // max(1, nx)))
     labels, out, how = as_bytes(labels), as_bytes(out), (order, of_codes(rule))
@@ -199,7 +199,7 @@ def warp_labels(labels, displacement, out, *, order, rule):
 CONSTANT, GRID_CONSTANT, NEAREST, REFLECT, MIRROR, GRID_WRAP, WRAP = range(len(OF_COORDINATES))
 
 
-@seldom
+@not_inlined
 def _fold(value, size, mode):
     """A coordinate as SciPy maps it; NaN where it is lost."""
     last = size - 1.0
@@ -280,7 +280,7 @@ def _inside(image, z, y, x):
     return _mix(corners, z - wz, y - wy, x - wx)
 
 
-@seldom
+@not_inlined
 def _outside(image, z, y, x, mode, cval):
     """Linear interpolation on the grid as the mode extends it."""
     nz, ny, nx = image.shape
@@ -337,7 +337,7 @@ def map_coordinates(image, coordinates, out, *, order, mode, cval):
     Integers are rounded, halves away from zero, and clipped; those of the image's own type, at the
     nearest voxel, are as they are.
     """
-    image, coordinates = same_type(image), same_type(coordinates)
+    image, coordinates = as_writable(image), as_writable(coordinates)
     exact = order == 0 and image.dtype == out.dtype and out.dtype.kind in "biu"
     fill = _rounded(np.array(cval), out.dtype)[()] if exact else np.float64(cval)
     number = OF_COORDINATES.index(mode)

@@ -6,12 +6,11 @@ from functools import partial
 import numpy as np
 
 from . import _pool
-from ._jit import device, kernel, same_type, seldom
+from ._jit import as_writable, device, kernel, not_inlined
 
 _BLOCK = 256  # sums side by side, one for each voxel of a block
 _PART = 512  # voxels whose classes are compared together: they stay in the nearest cache
 _STRIP = 4096  # voxels whose labels are compared in pairs: those of all stay in the second cache
-_SLAB = 4 * _pool.SLAB  # these do little to a voxel
 _APART = 4  # sums side by side, which do not wait for each other
 # Where a number of 64 bits holds sums over a part: confidences, then counts of up to 2^10.
 _UNIT, _COUNT, _RIGHT = 29, 40, 51
@@ -106,7 +105,7 @@ def _entropy(values, two_sided, found, start, stop):
     found[0] = total
 
 
-@seldom
+@not_inlined
 def _scan(values, left, width, tolerance, total, top, best):
     """The largest probability of a block of voxels, and its class: of equals the first.
 
@@ -150,7 +149,7 @@ def _improper(values, tolerance, found, start, stop):
         found[0] += _scan(values, left, min(_PART, stop - left), tolerance, total, top, best)
 
 
-@seldom
+@not_inlined
 def _place(top, width, bins, more, place):
     """Where a voxel's confidence is counted: its bin, of the sums that its neighbours have not.
 
@@ -165,7 +164,7 @@ def _place(top, width, bins, more, place):
         place[i] = min(k, last) + np.int32(i % _APART) * np.int32(bins)
 
 
-@seldom
+@not_inlined
 def _words(top, best, labels, width, words):
     """Each voxel as one number: confidence, count, and whether its class is the label."""
     one, unit = top.dtype.type(1), top.dtype.type(1 << _UNIT)
@@ -175,7 +174,7 @@ def _words(top, best, labels, width, words):
         words[i] = share + (np.int64(1) << _COUNT) + (right << _RIGHT)
 
 
-@seldom
+@not_inlined
 def _settle(sums, table):
     """Add up the sums (apart * bins,) of a part, and leave zeros."""
     bins = table.shape[0]
@@ -235,9 +234,14 @@ def _levels(values, target, edges, table, start, stop):
 # --- launching ----------------------------------------------------------------------------------
 
 
+def _share():
+    """Voxels of a task: these do little to each."""
+    return 4 * _pool.SLAB
+
+
 def _in_slabs(voxels, shape, dtype, *runs):
     """Sum over slabs of what `run(table, start, stop)` adds to tables of zeros, for each run."""
-    slabs = _pool.slabs(voxels, _SLAB)
+    slabs = _pool.slabs(voxels, _share())
     tables = np.zeros((len(runs), len(slabs), *shape), dtype)
     _pool.run(
         [
@@ -251,7 +255,7 @@ def _in_slabs(voxels, shape, dtype, *runs):
 
 def overlap(prediction, target, classes):
     """(items, classes, 3) counts of (items, voxels): in both, in the first, in the second."""
-    prediction, target = same_type(prediction), same_type(target)
+    prediction, target = as_writable(prediction), as_writable(target)
     runs = [partial(_overlap, p, t) for p, t in zip(prediction, target, strict=True)]
     return _in_slabs(prediction.shape[1], (max(classes, 2), 3), np.int64, *runs).sum(1)
 
@@ -262,12 +266,12 @@ def pairs(labels, pairs, classes):
     `pairs` are (pairs, 2). One table per thread, not per slab: there are many pairs.
     """
     items, _, voxels = labels.shape
-    slabs = _pool.slabs(voxels, max(_SLAB, -(-voxels // _pool.threads())))
+    slabs = _pool.slabs(voxels, max(_share(), -(-voxels // _pool.threads())))
     tables = np.zeros((items, len(slabs), len(pairs), classes - 1), np.int64)
     _pool.run(
         [
             partial(_pairs, item, pairs, table, *slab)
-            for item, own in zip(same_type(labels), tables, strict=True)
+            for item, own in zip(as_writable(labels), tables, strict=True)
             for slab, table in zip(slabs, own, strict=True)
         ]
     )
@@ -279,7 +283,7 @@ def squared_difference(first, second):
 
     And how many values of both are not in [0, 1].
     """
-    first, second = same_type(first), same_type(second)
+    first, second = as_writable(first), as_writable(second)
 
     runs = [partial(_squares, a, b) for a, b in zip(first, second, strict=True)]
     tables = _in_slabs(first.shape[1], (2,), np.float64, *runs).sum(1)
@@ -288,14 +292,14 @@ def squared_difference(first, second):
 
 def entropy(values, two_sided):
     """Entropy of each item of (items, values)."""
-    runs = [partial(_entropy, item, two_sided) for item in same_type(values)]
+    runs = [partial(_entropy, item, two_sided) for item in as_writable(values)]
     return _in_slabs(values.shape[1], (1,), np.float64, *runs).sum((1, 2))
 
 
 def improper(values, tolerance):
     """0 where all voxels of (items, classes, voxels) have probabilities that sum to 1."""
     limit = values.dtype.type(tolerance)
-    runs = [partial(_improper, item, limit) for item in same_type(values)]
+    runs = [partial(_improper, item, limit) for item in as_writable(values)]
     return int(_in_slabs(values.shape[2], (1,), np.int64, *runs).sum())
 
 
@@ -309,7 +313,7 @@ def reliability(values, labels, bins, tolerance):
     number = values.dtype.type
     more = number(bins * (1 + 4 * np.finfo(number).eps))
     args = bins, more, number(tolerance)
-    values, labels = same_type(values), same_type(labels)
+    values, labels = as_writable(values), as_writable(labels)
     runs = [partial(_reliability, v, t, *args) for v, t in zip(values, labels, strict=True)]
     tables = _in_slabs(values.shape[2], (bins + 1, 3), np.float64, *runs)
     return tables[:, :, :-1].sum(1), bool(tables[:, :, -1].any())
@@ -317,7 +321,7 @@ def reliability(values, labels, bins, tolerance):
 
 def levels(values, target, edges):
     """(items, edges + 1, 2) counts of (items, voxels) by how many edges a value reaches."""
-    values, target = same_type(values), same_type(target)
+    values, target = as_writable(values), as_writable(target)
     edges = edges.astype(values.dtype)
     runs = [partial(_levels, v, t, edges) for v, t in zip(values, target, strict=True)]
     return _in_slabs(values.shape[1], (edges.size + 1, 2), np.int64, *runs).sum(1)

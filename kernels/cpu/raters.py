@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from . import _pool
-from ._jit import device, kernel, same_type
+from ._jit import as_writable, device, kernel
 from ._random import philox4x32
 
 _BLOCK = 1 << 12  # voxels whose votes stay in cache
@@ -202,7 +202,7 @@ def _look_up(patterns, table, out, start, stop):
 
 def _over_items(codes, annotated, run, out, *args):
     """Run `run(codes, raters, *args, out, start, stop)` over the slabs of all items."""
-    codes, tasks = same_type(codes), []
+    codes, tasks = as_writable(codes), []
     for item in range(len(codes)):
         raters = np.flatnonzero(annotated[item])
         given = codes[item], raters, *args, out[item]
@@ -238,7 +238,7 @@ def mark(codes, annotated, out, *, least):
 
     Returns whether all codes, of one byte, are 0 or 1; else the result means nothing.
     """
-    codes, tasks, strange = same_type(codes), [], np.zeros(1, bool)
+    codes, tasks, strange = as_writable(codes), [], np.zeros(1, bool)
     for item in range(len(codes)):
         raters = np.flatnonzero(annotated[item])
         args = codes[item], raters, np.uint8(least(raters.size)), out[item], strange
@@ -273,7 +273,7 @@ def staple(codes, raters, out, *, classes, silent, prior, iterations, tolerance)
     small = size <= MAX_TABLE
     kind = np.uint8 if size <= 256 else np.uint16 if small else np.uint64
     patterns = np.empty(voxels, kind)
-    args = same_type(codes), raters, answers, patterns
+    args = as_writable(codes), raters, answers, patterns
     _pool.run(_pool.tasks(_patterns, *args, size=voxels))
     if small:
         counts = _histogram(patterns, size)
@@ -349,4 +349,4 @@ def _expectation(said, prior, confusion):
     with np.errstate(under="ignore"):
         likelihood = np.exp(log - np.where(odd, 0, top))
     likelihood[:, odd] = prior[:, None]
-    return likelihood / likelihood.sum(0)
+    return np.ascontiguousarray(likelihood / likelihood.sum(0))  # in one order: compiled once

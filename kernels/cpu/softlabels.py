@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from . import _pool
-from ._jit import allocating, device, kernel, same_type
+from ._jit import allocating, as_writable, device, kernel
 
 
 def _neighbour_weights(ndim, sigma):
@@ -289,7 +289,7 @@ def _row_tasks(rows, width, run):
 def smooth_labels(codes, out, *, alpha, rule):
     """Fill (items, classes, z, y, x) from codes (items, z, y, x)."""
     items, _, _, nx = codes.shape
-    codes = same_type(codes).reshape(items, -1, nx)
+    codes = as_writable(codes).reshape(items, -1, nx)
     rest = alpha / out.shape[1]
     args = codes, np.float32(1 - alpha), np.float32(rest), (rule.ignore, rule.has_ignore)
     flat = out.reshape(items, out.shape[1], -1, nx)
@@ -316,7 +316,7 @@ def svls_cross_entropy(codes, annotated, logits, losses, *, ndim, sigma, rule):
     rows, width = _rows(logits)
     totals = np.empty((rows, 2))
     labels = _neighbourhoods(codes, annotated, ndim, sigma, rule)
-    run = partial(_cross_entropy, labels, same_type(logits), losses, totals)
+    run = partial(_cross_entropy, labels, as_writable(logits), losses, totals)
     _pool.run(_row_tasks(rows, width, run))
     return totals.sum(0)
 
@@ -325,7 +325,7 @@ def svls_cross_entropy_gradient(codes, annotated, logits, slope, out, *, ndim, s
     """Fill `out` with the gradient by the logits; `slope` is (1,) or (voxels of all items,)."""
     rows, width = _rows(logits)
     labels = _neighbourhoods(codes, annotated, ndim, sigma, rule)
-    run = partial(_cross_entropy_gradient, labels, same_type(logits), same_type(slope), out)
+    run = partial(_cross_entropy_gradient, labels, as_writable(logits), as_writable(slope), out)
     _pool.run(_row_tasks(rows, width, run))
 
 
@@ -334,7 +334,7 @@ def _neighbourhoods(codes, annotated, ndim, sigma, rule):
     order = np.argsort(~annotated, axis=1, kind="stable")
     weights = _neighbour_weights(ndim, sigma)
     ignored = rule.ignore, rule.has_ignore
-    return same_type(codes), order, annotated.sum(1), weights, ndim - 2, ignored
+    return as_writable(codes), order, annotated.sum(1), weights, ndim - 2, ignored
 
 
 def _rows(volumes):

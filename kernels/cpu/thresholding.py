@@ -20,8 +20,9 @@ from gfnoise._shared.digits import BINS, DIGITS, HALF, NO_RANK, OF_THE_MASS
 from gfnoise._shared.scores import score_of
 
 from . import _pool
-from ._dinkelbach import BLOCK, CHUNK, TIE, best_thresholds, parts
-from ._jit import device, kernel, same_type
+from ._dinkelbach import TIE, best_thresholds
+from ._jit import as_writable, device, kernel
+from ._maps import BLOCK, CHUNK, parts
 
 NOWHERE = np.uint64((1 << 64) - 1)  # a prefix that no value has
 _GROUP = 1 << 10  # tables held at once
@@ -245,7 +246,7 @@ def optimal_threshold(maps, *, weight, rank):
     at the rank of the map's sum, or given.
     """
     thresholds, ranks = np.empty(len(maps)), np.full(len(maps), rank, np.int64)
-    maps = same_type(maps)
+    maps = as_writable(maps)
     if rank == NO_RANK:
         return best_thresholds(maps, weight), ranks
     bits = maps.view(f"u{maps.itemsize}")
@@ -287,7 +288,7 @@ def _tally_tasks(bits, prefixes, shift, width, left, tables, tasks):
 
 def count_votes(votes, raters):
     """How many voxels of (maps, voxels) have 0, 1, ... votes: (maps, raters + 1)."""
-    votes = same_type(votes)
+    votes = as_writable(votes)
     slabs = _pool.slabs(votes.shape[1], CHUNK)
     lanes = max(1, min(_pool.threads(), len(slabs)))
     tables = np.zeros((len(votes), lanes, raters + 1), np.int64)
@@ -353,7 +354,7 @@ def _solve(tally, raters, weight, metric, rank):
 
 def segment(maps, out, *, thresholds, strict, ranks):
     """Fill (maps, voxels) with values >= thresholds, or >, or the largest of each map's rank."""
-    maps = same_type(maps)
+    maps = as_writable(maps)
     if ranks is not None:
         for m, (threshold, rank) in enumerate(zip(thresholds, ranks, strict=True)):
             _mask_first(maps[m], threshold, rank, out[m])
@@ -368,15 +369,15 @@ def segment(maps, out, *, thresholds, strict, ranks):
     )
 
 
-def score(segmentation, values, *, metric, weight):
+def score(segmentation, maps, *, metric, weight):
     """The scores of segmentations (maps, voxels), bytes, for maps of values."""
-    segmentation, values = same_type(segmentation), same_type(values)
-    maps, voxels = values.shape
+    segmentation, maps = as_writable(segmentation), as_writable(maps)
+    count, voxels = maps.shape
     slabs = _pool.slabs(voxels, CHUNK)
-    sums = np.zeros((maps, len(slabs), 3))
+    sums = np.zeros((count, len(slabs), 3))
 
     def task(m, i):
-        sums[m, i] = _overlap(segmentation[m], values[m], *slabs[i])
+        sums[m, i] = _overlap(segmentation[m], maps[m], *slabs[i])
 
-    _pool.run([partial(task, m, i) for m in range(maps) for i in range(len(slabs))])
+    _pool.run([partial(task, m, i) for m in range(count) for i in range(len(slabs))])
     return score_of(metric, weight, *sums.sum(1).T, voxels)

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from . import _pool
-from ._jit import device, kernel, same_type
+from ._jit import as_writable, device, kernel
 
 _BLOCK = 1 << 12  # values that are looked at before it is asked whether one was strange
 
@@ -50,7 +50,7 @@ def stranger(codes, classes, rule):
 
     The codes of negative labels are above those of all classes.
     """
-    flat = same_type(codes).reshape(-1)
+    flat = as_writable(codes).reshape(-1)
     slabs = _pool.slabs(flat.size)
     found = np.empty(len(slabs), np.int64)
 

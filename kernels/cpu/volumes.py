@@ -7,13 +7,13 @@ import numpy as np
 from gfnoise._shared.digits import HALF
 
 from . import _pool
-from ._jit import kernel, same_type
+from ._jit import as_writable, kernel
+from ._maps import CHUNK
 
 OCTAVE = 8  # log2 of the bins between a power of two and the next
 OCTAVES = 127  # below 1: what a float32 has
 _FRACTION = {4: 23, 8: 52}  # bits of a float after its exponent
 _BIAS = {4: 0, 8: 1023 - OCTAVES}  # exponents below those of a float32
-_CHUNK = 1 << 18  # voxels of a task
 
 
 # --- kernels ------------------------------------------------------------------------------------
@@ -62,10 +62,10 @@ def _histogram(bits, shift, offset, table, start, stop):
 
 def sizes(maps, *, least, beyond):
     """Of (maps, voxels): the sums, and how many values are >= `least` and >= `beyond`."""
-    maps = same_type(maps)
+    maps = as_writable(maps)
     count, voxels = maps.shape
-    slabs = _pool.slabs(voxels, _CHUNK)
-    bundles = _pool.slabs(count, max(1, _CHUNK // max(1, voxels)))
+    slabs = _pool.slabs(voxels, CHUNK)
+    bundles = _pool.slabs(count, max(1, CHUNK // max(1, voxels)))
     found = np.zeros((len(slabs), count, 3))
     _pool.run(
         [
@@ -84,12 +84,12 @@ def histogram(values):
     Returns, for each bin that has any: how many, their sum (exact but for one rounding), the least
     and the largest. All are those of float64; the bins divide each octave into 2**OCTAVE parts.
     """
-    values = same_type(values)
+    values = as_writable(values)
     size = values.itemsize
     shift = _FRACTION[size] - OCTAVE
     offset = _BIAS[size] << OCTAVE
     bits = values.view(f"u{size}")
-    slabs = _pool.slabs(values.size, _CHUNK)
+    slabs = _pool.slabs(values.size, CHUNK)
     lanes = max(1, min(_pool.threads(), len(slabs)))
     tables = np.zeros((lanes, (OCTAVES << OCTAVE) + 1, 5), np.int64)
 

@@ -1,1 +1,1 @@
-"""CUDA kernels: CuPy arrays in, CuPy arrays out; the same stems and signatures as the CPU's."""
+"""CUDA kernels: CuPy arrays in, CuPy arrays out; for some of the CPU's stems."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gfnoise._array import library
+from gfnoise._shared.owners import owner_of
 
 Defines = tuple[tuple[str, str], ...]
 
@@ -355,7 +355,7 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 def launcher(array: Any) -> Launcher:
     """The launcher of a call, for the library that an array belongs to."""
-    owner = library(array)
+    owner = owner_of(array)
     if owner in _launchers:
         return _launchers[owner]
     if owner != "cupy" or "cupy" not in sys.modules:

@@ -35,6 +35,7 @@ PLANS = 64  # that are kept
 _SPARE = 64 << 20  # bytes for rows that are too long for shared memory
 _BUDGET = 256 << 20  # bytes of contracted planes held at once
 _INT = np.int32
+CELLS = np.dtype([(name, _INT, 3) for name in ("bits", "first", "count")])
 _STREAM = np.dtype(
     [
         ("seed", np.uint64),
@@ -44,9 +45,7 @@ _STREAM = np.dtype(
         ("harmonics", _INT, 3),
         ("terms", _INT, 3),
         ("number", np.uint32),
-        ("bits", _INT, 3),
-        ("first", _INT, 3),
-        ("cells", _INT, 3),
+        ("cells", CELLS),
     ],
     align=True,
 )
@@ -72,10 +71,10 @@ _FIELD = np.dtype(
 # about 1.1 voxels, where all frequencies of the torus are terms, for its being shorter.
 _ROUGHEST, _SPARE_TERMS = 1.1, 6
 
-Known = namedtuple("Known", "amplitude, length_scale, ndim, bounds")
-"""Amplitudes and length scales (items, ndim), as bytes, by which a call is known again.
+PlanKey = namedtuple("PlanKey", "amplitude, length_scale, ndim, bounds")
+"""Amplitudes and length scales (items, ndim), as bytes: calls that are alike share a plan.
 
-As `bounds` they are the upper and the lower bounds of the call's own.
+With `bounds` they are the upper and the lower bounds of the call's own.
 """
 
 Batch = namedtuple("Batch", "first, number, of_draws, of_planes")
@@ -89,15 +88,15 @@ class Plan:
 
     Parameters
     ----------
-    strengths : Known
+    key : PlanKey
     window : gfnoise._window.Window
     raters : int
     """
 
-    def __init__(self, strengths, window, raters):
-        amplitude, length_scale = (_rows(one, strengths.ndim) for one in strengths[:2])
-        self.items, self.raters, self.components = len(amplitude), raters, strengths.ndim
-        self.bounds = strengths.bounds
+    def __init__(self, key, window, raters):
+        amplitude, length_scale = (_rows(one, key.ndim) for one in key[:2])
+        self.items, self.raters, self.components = len(amplitude), raters, key.ndim
+        self.bounds = key.bounds
         missing = 3 - self.components
         ones, zeros = (1,) * missing, (0,) * missing
         self.step, self.count = ones + tuple(window.step), ones + tuple(window.count)
@@ -212,24 +211,24 @@ class Streams:
     plan : Plan
     seeds, numbers : array
         Seeds are uint64 on the host, or int64 on the device.
-    strengths, known : array, optional
-        float64 (items, 2, ndim), on the device or on the host: for a plan of their bounds.
+    on_device, on_host : array, optional
+        Strengths, float64 (items, 2, ndim), on the device or on the host: for a plan of bounds.
     """
 
-    def __init__(self, out, plan, seeds, numbers, strengths=None, known=None):
+    def __init__(self, out, plan, seeds, numbers, on_device=None, on_host=None):
         self.device, self.plan = launcher(out), plan
-        on_host = seeds.dtype == np.uint64
-        self.on_host = seeds if on_host else None, numbers, known
-        several = np.int32(not on_host and seeds.size > 1)
-        elsewhere = NULL if on_host else seeds, several, NULL if strengths is None else strengths
-        self.drawn_from = *elsewhere, np.int32(plan.bounds)
+        known = seeds.dtype == np.uint64
+        self.host_values = seeds if known else None, numbers, on_host
+        several = np.int32(not known and seeds.size > 1)
+        strengths = NULL if on_device is None else on_device
+        self.drawn_from = NULL if known else seeds, several, strengths, np.int32(plan.bounds)
         self.records = self.device.scratch("records", plan.items * _STREAM.itemsize, np.uint8)
         self.bases = self.device.scratch("bases", plan.bases * plan.items, np.float32)
 
     def prepare(self):
         """Bring the records to the device, and make the bases of all items there."""
         shared = 8 * THREADS + _STREAM.itemsize
-        for first, count, given in self.plan.completed(*self.on_host):
+        for first, count, given in self.plan.completed(*self.host_values):
             args = self.plan.field, given, *self.drawn_from, first, self.records, self.bases
             self.launch("prepare_streams", (count, _BASES), args, shared=shared)
 

@@ -11,13 +11,17 @@ from gfnoise._shared.runs import SIDE, cells, run_spans
 
 from ._labels import SHAPE, label_defines, rule_dtype, shape_of
 from ._launch import MOST_BLOCKS, MOST_ROWS, NULL, ROUGH, SHARED, blocks, structure
-from ._plans import PLANS, ROWS, THREADS, Known, Plan, Streams
+from ._plans import CELLS, PLANS, ROWS, THREADS, Plan, PlanKey, Streams
 
 _TILE_RUNS = 16  # of a block at most, as in sampling.cu
 _WORK = 32  # words of what a block is at, as in sampling.cu
 _STRIP = 4  # tiles of a block that share what is staged for it
 _MOST_KEPT = 1024  # items of a plan that is kept
 _INT = np.int32
+_OWN = "rows", "edge", "slack", "left", "count", "work"
+_STAGED = "plane", "basis_y", "nodes", "curvature"
+"""What a block's shared memory has, in this order; the latter of a field of few terms alone."""
+
 _SAMPLING = [
     ("origin", _INT, 3),
     ("step", _INT, 3),
@@ -28,7 +32,7 @@ _SAMPLING = [
     ("runs", _INT),
     ("down", _INT),
     ("across", _INT),
-    ("places", _INT, 10),  # of a block's shared memory, as in `_SamplingPlan._memory`
+    *((name, _INT) for name in (*_OWN, *_STAGED)),
     ("of", SHAPE),
 ]
 _Labels = namedtuple("_Labels", "shape, dtype, origin, order, rule, voxels")
@@ -39,26 +43,26 @@ _Launch = namedtuple("_Launch", "batch, name, defines, grid, sampling, rows, sha
 
 
 @lru_cache(maxsize=PLANS)
-def _field_plan(strengths, window, raters):
-    return Plan(strengths, window, raters)
+def _field_plan(key, window, raters):
+    return Plan(key, window, raters)
 
 
 @lru_cache(maxsize=PLANS)
-def _sampling_plan(strengths, window, raters, labels):
-    return _SamplingPlan(strengths, window, raters, labels)
+def _sampling_plan(key, window, raters, labels):
+    return _SamplingPlan(key, window, raters, labels)
 
 
-def _plan_of(strengths, window, raters, labels):
+def _plan_of(key, window, raters, labels):
     """The plan of a call; that of very many items is large, and not kept."""
     kept = labels.shape[0] <= _MOST_KEPT
-    return (_sampling_plan if kept else _SamplingPlan)(strengths, window, raters, labels)
+    return (_sampling_plan if kept else _SamplingPlan)(key, window, raters, labels)
 
 
 class _SamplingPlan(Plan):
     """A plan with the tables of uniform cells of all items, and how the batches are sampled."""
 
-    def __init__(self, strengths, window, raters, labels):
-        super().__init__(strengths, window, raters)
+    def __init__(self, key, window, raters, labels):
+        super().__init__(key, window, raters)
         self.origin = (0,) * (3 - len(labels.origin)) + tuple(labels.origin)
         self.defines = label_defines(labels.dtype, labels.order, labels.shape, labels.voxels)
         self.of, self.labels = shape_of(labels.shape), labels
@@ -76,8 +80,9 @@ class _SamplingPlan(Plan):
             spans = run_spans(amplitude, length[-1], self.step[-1], self.parts)
             amplitude = (0.0,) * (3 - len(amplitude)) + amplitude
             geometry = cells(shape, self.origin, self.count, self.step, amplitude, spans)
-            record["bits"], record["first"], record["cells"] = geometry
-        self.cells = int(self.records["cells"].astype(np.int64).prod(1).max())
+            for name, values in zip(CELLS.names, geometry, strict=True):
+                record["cells"][name] = values
+        self.cells = int(self.records["cells"]["count"].astype(np.int64).prod(1).max())
 
     def _sampled(self, batch):
         tile_runs = min(_TILE_RUNS, self.runs)
@@ -85,18 +90,18 @@ class _SamplingPlan(Plan):
         strip = max(1, min(height, _STRIP // blocks(self.runs, tile_runs)))
         down = blocks(height, strip)
         strips = batch.number * self.count[0] * down
-        rough, number, rows, shared, places = self._memory(strips, tile_runs)
+        across = blocks(tile_runs * self.parts + 1, 4) * 4
+        rough, number, rows, shared, places = self._memory(strips, across)
         sampling = self.origin, self.step, tile_runs, strip, strips, self.cells, self.runs, down
         name = "sample_rough" if rough else "sample_labels"
         defines = (*self.defines, ROUGH) if rough else self.defines
         of, rule = tuple(self.labels.shape[1:]), tuple(self.labels.rule)
-        sampling = structure((*sampling, *places, of, rule), self.dtype)
+        sampling = structure((*sampling, across, *places, of, rule), self.dtype)
         return _Launch(batch, name, defines, (number,), sampling, rows, shared)
 
-    def _memory(self, strips, tile_runs):
+    def _memory(self, strips, across):
         """Whether terms are many; blocks, floats of rows, shared bytes, and what is where there."""
         down, along = self.terms[1:]
-        across = blocks(tile_runs * self.parts + 1, 4) * 4
         sizes = {
             "rows": self.components * along * ROWS,
             "edge": self.components * ROWS * across,
@@ -104,22 +109,21 @@ class _SamplingPlan(Plan):
             "left": ROWS * _TILE_RUNS,
             "count": 1,
             "work": _WORK,
-        }
-        staged = {
             "plane": self.components * down * along,
             "basis_y": down * ROWS,
             "nodes": along * across,
             "curvature": along,
         }
-        words = [blocks(n, 4) * 4 for n in (sizes | staged).values()]  # four are loaded at once
+        # Four are loaded at once.
+        words = [blocks(sizes[name], 4) * 4 for name in (*_OWN, *_STAGED)]
         number, rows, shared = min(strips, MOST_BLOCKS), 0, 4 * sum(words)
         rough = shared > SHARED
         if rough:
-            words[-len(staged) :] = [0] * len(staged)
+            words[len(_OWN) :] = [0] * len(_STAGED)
             beside = 4 * sum(words[1:])
             number, rows, shared = self.rows(strips, beside)
             words[0] = (shared - beside) // 4
-        return rough, number, rows, shared, (across, [*accumulate(words[:-1], initial=0)])
+        return rough, number, rows, shared, accumulate(words[:-1], initial=0)
 
 
 def displacement(out, *, seeds, numbers, amplitude, length_scale, window):
@@ -127,7 +131,7 @@ def displacement(out, *, seeds, numbers, amplitude, length_scale, window):
 
     As on the CPU; `seeds` are uint64 on the host, or int64 on the device.
     """
-    plan = _field_plan(_known(amplitude, length_scale), window, out.shape[1])
+    plan = _field_plan(_key(amplitude, length_scale), window, out.shape[1])
     streams = Streams(out, plan, seeds, numbers)
     streams.prepare()
     tile_runs = min(_TILE_RUNS, plan.runs)
@@ -163,13 +167,12 @@ def sample_labels(
     """
     voxels = math.prod(out.shape[2:])
     of = window, out.shape[1], _Labels(labels.shape, labels.dtype, origin, order, rule, voxels)
-    plan = _plan_of(_known(amplitude, length_scale, strengths is not None), *of)
-    known = None
-    if isinstance(strengths, list):
-        strengths, known = None, np.array(strengths, np.float64)
-        if plan.rough:  # but these may be smoother; no call is like it again
-            plan, known = _SamplingPlan(_known(known[:, 0], known[:, 1]), *of), None
-    streams = Streams(out, plan, seeds, numbers, strengths, known)
+    plan = _plan_of(_key(amplitude, length_scale, strengths is not None), *of)
+    on_host = np.array(strengths, np.float64) if isinstance(strengths, list) else None
+    on_device = strengths if on_host is None else None
+    if on_host is not None and plan.rough:  # but these may be smoother; no call is like it again
+        plan, on_host = _SamplingPlan(_key(on_host[:, 0], on_host[:, 1]), *of), None
+    streams = Streams(out, plan, seeds, numbers, on_device, on_host)
     streams.prepare()
     low, uniform = _tabulate(streams, labels)
     volumes = out.reshape(-1, *out.shape[2:])
@@ -181,10 +184,10 @@ def sample_labels(
         streams.launch(name, grid, args, shared=shared, defines=defines)
 
 
-def _known(amplitude, length_scale, bounds=False):
-    """Amplitudes and length scales (items, ndim) as a plan is known by."""
+def _key(amplitude, length_scale, bounds=False):
+    """The key of a plan for amplitudes and length scales (items, ndim)."""
     given = (np.ascontiguousarray(one, np.float64) for one in (amplitude, length_scale))
-    return Known(*(one.tobytes() for one in given), amplitude.shape[1], bounds)
+    return PlanKey(*(one.tobytes() for one in given), amplitude.shape[1], bounds)
 
 
 def _spare(streams, rows):

@@ -31,7 +31,8 @@ _TAPS = np.dtype(
 )
 _FILTERS = np.dtype([("of", _TAPS, (ITEMS, 3))])
 _VOLUMES = np.dtype(
-    [("shape", np.int32, 3), ("mode", np.int32, 3), ("classes", np.int32), ("first", np.int64)],
+    [(axis, np.int32) for axis in ("nz", "ny", "nx")]
+    + [("mode", np.int32, 3), ("classes", np.int32), ("first", np.int64)],
     align=True,
 )
 _INDICATOR = np.dtype(
@@ -111,7 +112,7 @@ class _Filter:
         for first in range(0, len(out), together):
             to = out[first : first + together]
             given = source if indicator["values"] == _OF_LABELS else source[first:]
-            of = structure((narrow(self.shape), self.modes, classes, first), _VOLUMES)
+            of = structure((*narrow(self.shape), self.modes, classes, first), _VOLUMES)
             self._pass_over(given, to, of, indicator)
 
     def _pass_over(self, source, out, of, indicator):
