@@ -132,7 +132,7 @@ def test_arrays_of_the_device_are_no_parameters() -> None:
         with pytest.raises(NotImplementedError, match=r"^composite_score has no kernels for CuPy"):
             composite_score(*given)
     with pytest.raises(TypeError, match=r"^search_threshold takes arrays of one library"):
-        search_threshold(IMAGE, IMAGE > 0.5, cupy.asarray([0.5]), ndim=2)
+        search_threshold(IMAGE, IMAGE > 0.5, thresholds=cupy.asarray([0.5]), ndim=2)
     mask = LABELS[0] > 0
     for seeded in (
         lambda seed: gfnoise.expected_score(mask, mask, NOISE, n=3, seed=seed),
