@@ -9,6 +9,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 import test_package as package
@@ -16,6 +17,7 @@ import test_package as package
 pytest.importorskip("torch")
 
 import gfnoise.torch
+from gfnoise.torch import _operators
 
 MODULES = [one.name for one in pkgutil.iter_modules(gfnoise.torch.__path__)]
 
@@ -42,6 +44,20 @@ def test_public_names_are_documented(name: str) -> None:
 def test_every_function_of_arrays_takes_tensors() -> None:
     plain = {name for name, one in package.public().items() if not hasattr(one, "__wrapped__")}
     assert plain == {"check_values", "warm_up"}
+
+
+def test_operators_and_graphs_are_of_one_function_each() -> None:
+    """By whose name they are found."""
+    graphs = pytest.importorskip("gfnoise._dask.graphs", exc_type=ImportError)
+    modules = map(importlib.import_module, ("gfnoise", *package.TOP, *package.INNER))
+    spaces = [vars(module) for module in modules]
+    spaces += [vars(one) for space in spaces for one in space.values() if inspect.isclass(one)]
+    functions = {one for space in spaces for one in space.values() if inspect.isfunction(one)}
+    doors = [one for one in functions if one.__code__.co_name == "door"]  # of `any_library`
+    names = Counter(one.__name__ for one in doors)
+    places = Counter(one.__qualname__ for one in doors)
+    assert {names[name] for name in _operators._TRACED} == {1}
+    assert {places[place] for place in graphs._GRAPHS} == {1}
 
 
 def test_import_starts_no_cuda_and_loads_no_kernels() -> None:
