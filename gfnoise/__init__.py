@@ -1,6 +1,6 @@
 """Fresh noisy segmentation labels by Gaussian field deformations, and what theory says of them."""
 
-from ._array import check_values
+from ._values import check_values
 from ._warm_up import warm_up
 from .expectation import ExpectedScore, expected_score
 from .field import GaussianField

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._array import extremes, is_masked, module, on_device, readable, real_dtype
+from ._array import is_masked, module, on_device, real_dtype
+from ._values import extremes, readable
 
 _SEEDS = 1 << 63
 _UNEQUAL = 1e6  # ratio of a voxel's sides; beyond it, an outline says nothing along the longer

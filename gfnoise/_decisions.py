@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _array, _checks, _raters
+from . import _array, _checks, _raters, _values
 from ._axes import lead_and_space
 from ._shared.digits import rank_of
 
@@ -118,7 +118,7 @@ def as_probabilities(marginals: NDArray[Any]) -> NDArray[Any]:
     try:
         _checks.in_range("marginals", marginals, 0, 1)
     except ValueError as error:
-        least, most = _array.extremes(marginals)
+        least, most = _values.extremes(marginals)
         is_close = least >= -ROUNDING and most <= 1 + ROUNDING
         remedy = ": if that is rounding, marginals.clip(0, 1) removes it"
         raise ValueError(f"{error}{remedy * bool(is_close)}") from None
@@ -138,7 +138,7 @@ def as_votes(votes: NDArray[Any], raters: int) -> NDArray[Any]:
     _checks.in_range("marginals", votes, 0, raters)
     dtype = np.dtype(np.uint8 if raters < 256 else np.uint16)
     library = _array.module(votes)
-    if not _array.readable(votes) and votes.dtype.kind != "b" and votes.dtype != dtype:
+    if not _values.readable(votes) and votes.dtype.kind != "b" and votes.dtype != dtype:
         votes = library.clip(votes, 0, min(raters, np.iinfo(votes.dtype).max))  # or it would wrap
     return library.ascontiguousarray(votes, dtype).reshape(votes.shape)
 

@@ -104,7 +104,7 @@ def majority(
 ) -> NDArray[Any]:
     """The label of most raters."""
     if num_classes is not None:
-        class_numbers(stack, num_classes, ignore)
+        class_numbers(stack, num_classes, ignore)  # raises where a label is of no class
     if ignore is None:
         marked = _mark(kernels, stack, "largest" if largest else "smallest")
         if marked is not None:

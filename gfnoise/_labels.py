@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _array, _checks
+from . import _array, _checks, _values
 from ._axes import lead_and_space
 from ._shared import modes
 
@@ -65,7 +65,7 @@ def in_classes(
 
     None: in {0, 1}.
     """
-    stranger = _array.stranger(codes, num_classes or 2, rule)
+    stranger = _values.stranger(codes, num_classes or 2, rule)
     if stranger is not None:
         found = codes.reshape(-1)[stranger : stranger + 1].view(dtype.newbyteorder("="))
         raise _no_class(name, num_classes, found[0])
@@ -92,7 +92,7 @@ def class_numbers(name: str, labels: NDArray[Any], num_classes: object) -> NDArr
     if plain.dtype == bool:
         plain = plain.view(np.uint8)
     if plain.size:
-        least, most = _array.extremes(plain)
+        least, most = _values.extremes(plain)
         if least < 0 or most >= classes:
             given = None if num_classes is None else classes
             raise _no_class(name, given, least if least < 0 else most)

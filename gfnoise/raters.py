@@ -110,7 +110,7 @@ def fuse_raters(
     ignore = _checks.ignored_label(ignore_index, masks.dtype)
     if method == "random":
         if num_classes is not None:
-            _fusion.class_numbers(stack, num_classes, ignore)
+            _fusion.class_numbers(stack, num_classes, ignore)  # raises where a label is of no class
         return _fusion.random(kernels, stack, seed)
     if method == "majority":
         return _fusion.majority(kernels, stack, num_classes, ignore, ties == "largest")

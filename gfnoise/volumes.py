@@ -323,7 +323,7 @@ def volume_range(
     )
     if raters is None:
         smallest = np.nextafter(smallest, np.inf)
-    mass, most, fewest = kernels.sizes(problem.maps, least=largest, beyond=smallest)
+    mass, most, fewest = kernels.sizes(problem.maps, largest=largest, smallest=smallest)
     mean = mass if raters is None else mass / raters
     fewest, most, mean = (part.reshape(problem.batch)[()] for part in (fewest, most, mean))
     return VolumeRange(fewest, most, mean, problem.maps.shape[1])

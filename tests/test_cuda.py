@@ -215,7 +215,7 @@ def test_votes_that_are_not_checked(
     wild[votes == 3] = 127 if np.dtype(dtype).itemsize == 1 else 256
     if np.dtype(dtype).kind == "i":
         wild[votes == 0] = -1
-    for module in (gfnoise._array, gfnoise._checks):
+    for module in (gfnoise._values, gfnoise._checks):
         monkeypatch.setattr(module, "readable", lambda array: False)
     options: dict[str, Any] = {"ndim": 1, "raters": 3}
     choices: tuple[dict[str, Any], ...] = (
@@ -294,7 +294,7 @@ def test_warming_up_compiles_what_is_launched(monkeypatch: pytest.MonkeyPatch) -
         def launch(self, stem: str, name: str, defines: Any, *rest: Any) -> None:
             launched.add((stem, tuple(defines)))
 
-    for module in (gfnoise._array, gfnoise._checks):  # nothing was computed
+    for module in (gfnoise._values, gfnoise._checks):  # nothing was computed
         monkeypatch.setattr(module, "readable", lambda array: False)
     with redirected(Silent()):
         _warm_up._use(np)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gfnoise
-from gfnoise import _array
+from gfnoise import _values
 
 pytestmark = pytest.mark.cpu
 
@@ -22,7 +22,7 @@ def test_extremes_are_found_wherever_they_are(dtype: type) -> None:
     for place in (0, part - 1, part, 2 * part - 1, 2 * part):
         for extreme in (0, 2):
             values[place] = extreme
-            assert _array.extremes(values) == (min(extreme, 1), max(extreme, 1))
+            assert _values.extremes(values) == (min(extreme, 1), max(extreme, 1))
         values[place] = 1
 
 

@@ -43,28 +43,21 @@ def draw(
     output: Path,
 ) -> int | None:
     """Draw and save; the slice that is shown. `sizes` are the voxel's in mm, if they are known."""
-    box = _box(mask, spacing, _MARGIN * max(amplitudes), axis)
     if axis is not None and slice_ is None:
         slice_ = int(mask.sum(tuple(i for i in range(3) if i != axis)).argmax())
-    view = _View(box, axis, slice_, upright, spacing)
+    view = _View(
+        _box(mask, spacing, _MARGIN * max(amplitudes), axis), axis, slice_, upright, spacing
+    )
     width = max(_PANEL * len(amplitudes) + 1.2, _LEAST)
     height = (_PANEL * view.ratio + 0.2) * len(_ROWS) + 0.8
     figure = Figure(figsize=(width, height), layout="compressed")
     axes = figure.subplots(len(_ROWS), len(amplitudes), squeeze=False)
-    clean = view.cut(mask)
     for amplitude, panels in zip(amplitudes, axes.T, strict=True):
         field = GaussianField(amplitude, length_scale, spacing=spacing, ndim=mask.ndim)
-        samples = field.sample_labels(mask, seed=seed, n=_SAMPLES)
-        average, marginal = samples.mean(0, dtype=np.float32), field.marginals(mask)
-        masks = [optimal_segmentation(marginal, metric, ndim=mask.ndim) for metric in _METRICS]
-        dice = [f", Dice {float(score(one, marginal, ndim=mask.ndim)):.3f}" for one in masks]
         panels[0].set_title(f"a = {amplitude:g} {unit}")
-        for panel, one, text in zip(
-            panels, (average, marginal, *masks), ("", "", *dice), strict=True
-        ):
-            shade = 1.0 if one.dtype.kind == "f" else _SHADE
-            _panel(panel, shade * view.cut(one), clean, view)
-            panel.set_xlabel(_volume(one, sizes) + text, fontsize=8, labelpad=2)
+        for panel, (values, caption) in zip(panels, _column(mask, field, seed, sizes), strict=True):
+            _show(panel, values, mask, view)
+            panel.set_xlabel(caption, fontsize=8, labelpad=2)
     for panel, text in zip(axes[:, 0], _ROWS, strict=True):
         panel.set_ylabel(text)
     bar = figure.colorbar(axes[0, -1].images[0], ax=axes[:2], ticks=(0, 0.5, 1), aspect=30)
@@ -79,6 +72,26 @@ def draw(
     title.append(f"red: the label, {_volume(mask, sizes)}")
     text = _wrapped(title, int(width * _CHARACTERS))
     figure.suptitle(text, fontsize=10, parse_math=False)
+    _save(figure, output)
+    return slice_
+
+
+def _column(
+    mask: NDArray[np.bool_], field: GaussianField, seed: int, sizes: tuple[float, ...] | None
+) -> list[tuple[NDArray[Any], str]]:
+    """What is shown of a field, a row each: a map or a mask, and its caption."""
+    samples = field.sample_labels(mask, seed=seed, n=_SAMPLES)
+    marginal = field.marginals(mask)
+    maps = samples.mean(0, dtype=np.float32), marginal
+    column = [(one, _volume(one, sizes)) for one in maps]
+    for metric in _METRICS:
+        best = optimal_segmentation(marginal, metric, ndim=mask.ndim)
+        dice = float(score(best, marginal, ndim=mask.ndim))
+        column.append((best, f"{_volume(best, sizes)}, Dice {dice:.3f}"))
+    return column
+
+
+def _save(figure: Figure, output: Path) -> None:
     make(output.parent)
     make_atomically(
         output,
@@ -86,7 +99,6 @@ def draw(
         lambda part: figure.savefig(part, dpi=150),
         lambda part: part.replace(output),
     )
-    return slice_
 
 
 def _shortened(name: str) -> str:
@@ -142,8 +154,11 @@ class _View:
         return part.T[::-1] if self._upright else part
 
 
-def _panel(panel: Any, values: NDArray[Any], clean: NDArray[Any], view: _View) -> None:
-    panel.imshow(values, cmap="Greys", vmin=0, vmax=1, aspect=view.aspect, interpolation="nearest")
+def _show(panel: Any, values: NDArray[Any], mask: NDArray[np.bool_], view: _View) -> None:
+    """A map or a mask, with the outline of the label."""
+    shade = 1.0 if values.dtype.kind == "f" else _SHADE
+    image, clean = shade * view.cut(values), view.cut(mask)
+    panel.imshow(image, cmap="Greys", vmin=0, vmax=1, aspect=view.aspect, interpolation="nearest")
     if clean.any() and not clean.all() and min(clean.shape) > 1:
         panel.contour(clean, levels=[0.5], colors="tab:red", linewidths=0.8)
     panel.set_xticks([])

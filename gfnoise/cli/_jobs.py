@@ -68,15 +68,15 @@ class Job:
             )
 
 
-def one_to_one(args: argparse.Namespace) -> tuple[Path, list[Job]]:
-    """The folder of the results, and a file for a file."""
+def one_to_one(args: argparse.Namespace) -> tuple[Path | None, list[Job]]:
+    """The folder of the results, if there is one, and a file for a file."""
     if args.input.is_dir():
         found = _folders.sources(args.input, args.output)
         return args.output, [Job(path, name, [args.output / name]) for path, name in found]
     _folders.check_there(args.input)
     if _folders.real(args.output) == _folders.real(args.input):
         raise FileError(f"{args.output}: expected another file than the input")
-    return args.output.parent, [Job(args.input, args.input.name, [args.output])]
+    return None, [Job(args.input, args.input.name, [args.output])]
 
 
 def run(
@@ -90,24 +90,16 @@ def run(
 ) -> Result:
     """Do what is not done yet; a file that fails does not stop the others.
 
-    `noted` is what the results depend on beside the settings.
+    Into a folder, with notes, which a message of a stopped command asks for (`args.notes`). `noted`
+    is what the results depend on beside the settings.
     """
-    notes = None
-    if folder is not None and (command == "sample" or args.input.is_dir()):
-        if folder.name.lower().endswith(io.SUFFIXES) and not folder.is_dir():
-            raise FileError(f"{folder}: expected the name of a folder, got that of a file")
-        pairs = [(job.source, target) for job in jobs for target in job.targets]
-        _folders.check_apart(args.input, folder, pairs)
-        _folders.make(folder)
-        targets = [target for _, target in pairs]
+    if folder is not None:
         made_with = settings | {"input": _folders.folder_of(args.input)} | (noted or {})
-        notes = args.notes = _notes.Notes(folder, command, made_with, targets, args.overwrite)
+        args.notes = _take_notes(args, command, folder, jobs, made_with)
     done: list[Result] = []
     failed: list[Result] = []
     for place in {target.parent for job in jobs for target in job.targets}:
         io.sweep(place)
-    for job in jobs:
-        job.notes = notes
     ahead = _notes.side_by_side(job.look_ahead for job in jobs)
     for job, looked in _progress(zip(jobs, ahead, strict=True), len(jobs), args.quiet):
         row: Result = {"input": job.source, "outputs": job.targets}
@@ -125,6 +117,22 @@ def run(
             text = reason if isinstance(error, FileError) else f"{job.source}: {reason}"
             failed.append({"input": job.source, "error": text})
     return {"command": command, **settings, "files": done, "failed": failed}
+
+
+def _take_notes(
+    args: argparse.Namespace, command: str, folder: Path, jobs: list[Job], made_with: Result
+) -> _notes.Notes:
+    """Make the folder, and let its notes know of the jobs."""
+    if folder.name.lower().endswith(io.SUFFIXES) and not folder.is_dir():
+        raise FileError(f"{folder}: expected the name of a folder, got that of a file")
+    pairs = [(job.source, target) for job in jobs for target in job.targets]
+    _folders.check_apart(args.input, folder, pairs)
+    _folders.make(folder)
+    targets = [target for _, target in pairs]
+    notes = _notes.Notes(folder, command, made_with, targets, args.overwrite)
+    for job in jobs:
+        job.notes = notes
+    return notes
 
 
 def _progress(jobs: Iterable[_T], count: int, quiet: bool) -> Iterable[_T]:

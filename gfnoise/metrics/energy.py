@@ -99,7 +99,7 @@ def energy_distance(
     """
     kernels = _arguments.kernels("energy_distance", "metrics", samples=samples, raters=raters)
     classes = 2 if num_classes is None else _checks.integer("num_classes", num_classes, 2)
-    _labels.count(classes)
+    _labels.count(classes)  # raises where they are too many for two bytes
     sets = []
     for name, array, flags in (("samples", samples, None), ("raters", raters, annotated)):
         _checks.integral(name, array)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .. import _array, _checks
+from .. import _checks, _values
 from .._decisions import ROUNDING
 from ._tensors import is_traced
 from .softlabels import REDUCTIONS
@@ -284,7 +284,7 @@ def _probabilities(name: str, values: Tensor, of: str = "") -> None:
     """Raise ValueError if a value is no probability; on a device only where values are checked."""
     if torch.compiler.is_compiling() or is_traced(values) or not values.numel():
         return
-    if values.device.type == "cpu" or _array.readable(values):
+    if values.device.type == "cpu" or _values.readable(values):
         least, most = (bound.item() for bound in values.detach().aminmax())
         if least < -ROUNDING or most > 1 + ROUNDING:  # NaN stays NaN
             raise ValueError(

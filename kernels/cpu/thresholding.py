@@ -316,10 +316,10 @@ def decide_votes(counts, *, raters, weight, metric, rank):
     rows = [_solve(tally.tolist(), raters, weight, metric, rank) for tally in counts]
     thresholds, ranks = [threshold for threshold, _ in rows], [rank for _, rank in rows]
     # Votes are integers: v >= raters t where v >= ceil(raters t), v > raters t beyond its floor.
-    least = [math.ceil(raters * t) if t <= 1 else raters + 1 for t in thresholds]
-    beyond = [math.floor(raters * t) + 1 if t <= 1 else raters + 1 for t in thresholds]
+    largest = [math.ceil(raters * t) if t <= 1 else raters + 1 for t in thresholds]
+    smallest = [math.floor(raters * t) + 1 if t <= 1 else raters + 1 for t in thresholds]
     found = np.array([float(t) for t in thresholds], np.float64)
-    return found, np.array(least), np.array(beyond), np.array(ranks, np.int64)
+    return found, np.array(largest), np.array(smallest), np.array(ranks, np.int64)
 
 
 def _solve(tally, raters, weight, metric, rank):

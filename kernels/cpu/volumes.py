@@ -20,15 +20,15 @@ _BIAS = {4: 0, 8: 1023 - OCTAVES}  # exponents below those of a float32
 
 
 @kernel
-def _sizes(maps, least, beyond, found, first, last, start, stop):
-    """Sum of the values, and how many are at least `least` and at least `beyond`."""
+def _sizes(maps, largest, smallest, found, first, last, start, stop):
+    """Sum of the values, and how many are in the largest and in the smallest set."""
     for m in range(first, last):
         total, reached, passed = 0.0, 0, 0
         for i in range(start, stop):
             value = np.float64(maps[m, i])
             total += value
-            reached += value >= least[m]
-            passed += value >= beyond[m]
+            reached += value >= largest[m]
+            passed += value >= smallest[m]
         found[m, 0], found[m, 1], found[m, 2] = total, reached, passed
 
 
@@ -60,8 +60,8 @@ def _histogram(bits, shift, offset, table, start, stop):
 # --- launching ----------------------------------------------------------------------------------
 
 
-def sizes(maps, *, least, beyond):
-    """Of (maps, voxels): the sums, and how many values are >= `least` and >= `beyond`."""
+def sizes(maps, *, largest, smallest):
+    """Of (maps, voxels): the sums, and how many values are >= the bounds of two sets of each."""
     maps = as_writable(maps)
     count, voxels = maps.shape
     slabs = _pool.slabs(voxels, CHUNK)
@@ -69,7 +69,7 @@ def sizes(maps, *, least, beyond):
     found = np.zeros((len(slabs), count, 3))
     _pool.run(
         [
-            partial(_sizes, maps, least, beyond, part, *some, *slab)
+            partial(_sizes, maps, largest, smallest, part, *some, *slab)
             for part, slab in zip(found, slabs, strict=True)
             for some in bundles
         ]

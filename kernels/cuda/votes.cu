@@ -61,7 +61,8 @@ enum Metric { SCORE, ACCURACY, VOLUME };
 // optimal set, and the rank; a thread per map.
 extern "C" __global__ void __launch_bounds__(THREADS)
     decide_levels(int64 maps, int raters, int metric, double weight, int64 rank,
-                  const uint64* levels, double* thresholds, int64* least, int64* beyond, int64* ranks) {
+                  const uint64* levels, double* thresholds, int64* largest, int64* smallest,
+                  int64* ranks) {
   int64 map = (int64)blockIdx.x * THREADS + threadIdx.x;
   if (map >= maps) return;
   const uint64* count = levels + map * (raters + 1);
@@ -92,7 +93,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   while (bound <= raters && exceeds(raters, top, (double)bound, bottom)) ++bound;
   int64 next = bound <= raters && !exceeds((double)bound, bottom, raters, top) ? bound + 1 : bound;
   // Beyond the raters' is beyond any vote: votes that are not checked count as theirs.
-  least[map] = bound <= raters ? bound : NEVER;
-  beyond[map] = next <= raters ? next : NEVER;
+  largest[map] = bound <= raters ? bound : NEVER;
+  smallest[map] = next <= raters ? next : NEVER;
   ranks[map] = rank;
 }
