@@ -201,7 +201,7 @@ def test_fuse_of_labels_that_are_far_apart(
         classes.append(options["num_classes"])
         return fuse_raters(*args, **options)
 
-    monkeypatch.setattr(gfnoise.raters, "fuse_raters", fuse)
+    monkeypatch.setattr(_commands, "fuse_raters", fuse)
     run(capsys, "fuse", *paths, "-o", tmp_path / "fused.nii")
     found = io.read_labels(tmp_path / "fused.nii")
     expected = fuse_raters(masks, "staple", num_classes=4)

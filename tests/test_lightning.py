@@ -216,6 +216,19 @@ def test_a_batch_is_written_where_its_label_is_and_nowhere_else(tmp_path: Path) 
     assert clean["label"] is batch["label"]
 
 
+def test_a_seed_is_drawn_where_nobody_tells_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the same in each run."""
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    trainer = types.SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)
+    seeds = set()
+    for _ in range(2):
+        callback = GaussianFieldNoiseCallback(noise(), "label")
+        callback.on_train_batch_start(trainer, None, {"label": make()[None]}, 0)
+        seeds.add(callback.state_dict()["seed"])
+    assert len(seeds) == 2
+    assert None not in seeds
+
+
 def test_the_clean_label_of_a_pair(tmp_path: Path) -> None:
     data = DataLoader([(torch.rand(1, 16, 16), make())] * 2, batch_size=2)
     kept: list[Any] = []

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .. import _seeds, io
 from ..field import GaussianField
 from ..io import FileError, Image
+from ..raters import fit_field, fuse_raters
 from ..thresholding import optimal_segmentation, optimal_threshold, score
 from . import _doubts, _folders
 from ._jobs import Job, Result, one_to_one, run
@@ -114,8 +115,6 @@ def threshold(args: argparse.Namespace) -> Result:
 
 def fuse(args: argparse.Namespace) -> Result:
     """One file of several raters'."""
-    from ..raters import fuse_raters
-
     if args.method == "random" and args.seed is None:
         raise ValueError("--method random needs a --seed")
     if args.method != "random" and args.seed is not None:
@@ -155,8 +154,6 @@ def fuse(args: argparse.Namespace) -> Result:
 
 def fit(args: argparse.Namespace) -> Result:
     """The noise model of several raters."""
-    from ..raters import fit_field
-
     _check_units(args)
     images = _raters(args.input)
     masks = np.stack([_binary(one, args.label, None)[0] for one in images])
